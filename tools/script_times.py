@@ -93,7 +93,7 @@ class Place:
         plan = BatchPlan(
             defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook, client_request_id=batch_id
         )
-        await self.batches.start(batch_id, CALLER, plan, total=lines, ttl_s=0, fingerprint="f")
+        await self.batches.start(batch_id, TENANT, CALLER, plan, total=lines, ttl_s=0, fingerprint="f")
         leases, _ = await self.batches.lease(lease_s=3600, most=100)
         return next(lease for lease in leases if lease.id == batch_id)
 
@@ -543,6 +543,12 @@ async def submit(p: Place) -> Call:
     return lambda: p.tasks(1, digest=f"digest-{0:022d}", priority=Priority.HIGH)
 
 
+async def tenants_tidy(p: Place) -> Call:
+    """Looks at many tenants of which nothing is left."""
+    await p.store.engine.pipelined([("SADD", p.keys.tenants, *(f"tenant-{n}" for n in range(1000)))])
+    return p.store.tenants.tidy
+
+
 async def tidy(p: Place) -> Call:
     """Many drained workers are gone, half of all pools have no worker, and the others have served many callers long
     ago."""
@@ -676,6 +682,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "set_aside": [set_aside],
     "settle": [settle, settle_with_log, settle_without_result],
     "submit": [submit],
+    "tenants_tidy": [tenants_tidy],
     "tidy": [tidy],
     "upload_arrive": [upload_arrive],
     "upload_due": [upload_due],

@@ -121,7 +121,7 @@ async def test_every_route_below_v1_is_among_those_tested_for_a_key(stranger: ht
     [
         {"X-API-Key": "wrong"},
         {"X-API-Key": ""},
-        {"X-API-Key": "tester:a-key-only-for-the-tests"},
+        {"X-API-Key": "default:a-key-only-for-the-tests"},
         {"Authorization": "Bearer wrong"},
         {"Authorization": "Basic a-key-only-for-the-tests"},
         {"Authorization": "Bearer"},

@@ -34,7 +34,7 @@ PUBLIC = "https://images.example.com/penstock"
 def own(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """For a server of the whole module: what is asked of it leaves nothing behind that matters."""
     yield Settings(
-        api=ApiSettings(keys=(f"tester:{api_key}",), rate_limit_per_minute=0, linger_s=0),
+        api=ApiSettings(keys=(f"default:{api_key}",), rate_limit_per_minute=0, linger_s=0),
         redis=RedisSettings(url=redis_url, namespace=NAMESPACE),
         storage=StorageSettings(directory=str(tmp_path_factory.mktemp("objects"))),
     )

@@ -71,7 +71,7 @@ async def test_nothing_of_a_paused_queue_starts_and_all_else_goes_on(client: htt
 
     waiting = await submitted(client)
     other = await submitted(client, model=SCORING)
-    assert [row["paused"]["by"] for row in paused] == ["tester"] * 3
+    assert [row["paused"]["by"] for row in paused] == ["default"] * 3
     assert waiting["status"] == "PENDING"
     assert (await claim(store)).id == other["task_id"], "another model's queue is not paused"
     assert (await store.leases.claim(worker="w0", device="cpu", models=[MODEL, SCORING])).lease is None
@@ -115,7 +115,7 @@ async def test_a_pause_is_what_a_waiting_task_is_said_to_wait_for(client: httpx.
         assert (found["eta_s"], blocker["code"]) == (None, "queue_paused")
         assert "normal" in blocker["detail"]
         assert since in blocker["detail"]
-        assert "tester" in blocker["detail"]
+        assert "default" in blocker["detail"]
     assert quoted["eta_s"] is None
     await client.post(f"/v1/queues/{MODEL}/resume")
     found = (await client.get(f"{waiting['links']['self']}/explain")).json()

@@ -75,7 +75,8 @@ async def test_a_refusal_lists_every_name_that_is_known(client: httpx.AsyncClien
     none = await client.get("/livez?sort=asc")
 
     names = (
-        "all, batch_id, created_after, created_before, cursor, dry_run, limit, metadata.<key>, model, priority, status"
+        "all, batch_id, created_after, created_before, cursor, dry_run, limit, metadata.<key>, model, priority, "
+        "status, tenant"
     )
     assert f"(known here: {names})" in some.json()["detail"]
     assert "(this endpoint takes none)" in none.json()["detail"]

@@ -237,7 +237,7 @@ def test_what_can_be_canceled_and_deleted_is_described_by_state() -> None:
 
 
 async def test_another_key_of_the_same_tenant_may_delete(settings: Settings, store: Store) -> None:
-    keys = ("one:first-key", "two:second-key")
+    keys = ("first-key", "second-key")  # without names they are of one tenant
     two = msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, keys=keys))
     with api_server.in_thread(two) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": "first-key"}) as client:

@@ -27,7 +27,7 @@ from tests.support.published import publish
 from tests.support.stores import open_upload
 
 LEASE_S = 1.0
-CALLER = Caller("tester", "default")
+CALLER = Caller("default", "default")
 HERE = "http://here/"
 PHOTO = photo()
 INLINE = {"image_url": data_uri(PHOTO)}
@@ -81,7 +81,9 @@ async def started(services: Services, *inputs: dict[str, str]) -> str:
     await services.store.batches.open(batch_id, CALLER.tenant, CALLER.id, rate_limit=0, most=9, client_request_id=None)
     received = await Receiver(batch_id, defaults_of({}), CALLER, HERE, services).receive(sliced(lines))
     plan = BatchPlan(defaults={}, starts=received.starts, base_url=HERE, traceparent="")
-    await services.store.batches.start(batch_id, CALLER.id, plan, total=received.total, ttl_s=60, fingerprint="f")
+    await services.store.batches.start(
+        batch_id, CALLER.tenant, CALLER.id, plan, total=received.total, ttl_s=60, fingerprint="f"
+    )
     return batch_id
 
 

@@ -39,7 +39,13 @@ async def test_a_submit_answers_where_to_look(client: httpx.AsyncClient) -> None
         "status": "PENDING",
         "queue_position": 0,
         "eta_s": None,
-        "links": {"self": self_, "cancel": f"{self_}/cancel", "events": f"{self_}/events", "result": f"{self_}/result"},
+        "links": {
+            "self": self_,
+            "cancel": f"{self_}/cancel",
+            "events": f"{self_}/events",
+            "result": f"{self_}/result",
+            "token": None,
+        },
     }
     assert answer.headers["Location"] == self_
     assert answer.headers["Retry-After"] == "1"
@@ -65,7 +71,7 @@ async def test_everything_asked_for_reaches_the_worker(client: httpx.AsyncClient
 
     lease = await claim(store)
     assert (lease.priority, lease.timeout_s, lease.max_retries) == ("high", 30, 1)
-    assert lease.caller == "tester"
+    assert lease.caller == "default"
     request = lease.request
     assert (request.model, request.inputs["image"].url, request.params) == (MODEL, URL, {"variant": "clean"})
     assert request.output == OutputOptions(format="webp", quality=70, lossless=True)
@@ -168,7 +174,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
 def refusing_server(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One for all refusals: they leave nothing behind."""
     settings = Settings(
-        api=ApiSettings(keys=(f"tester:{api_key}",)),
+        api=ApiSettings(keys=(f"default:{api_key}",)),
         redis=RedisSettings(url=redis_url, namespace="test-refusals"),
         storage=StorageSettings(directory=str(tmp_path_factory.mktemp("objects"))),
         limits=SMALL,

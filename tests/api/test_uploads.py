@@ -137,13 +137,13 @@ async def test_the_server_reads_an_upload_as_a_stream_once_it_is_there(
 
     async with open_services(settings) as services:
         with pytest.raises(UploadNotReady):
-            await ready_upload(where["upload_id"], Caller("tester"), services)
+            await ready_upload(where["upload_id"], Caller("default"), services)
         async with asyncio.timeout(60):
             while not (await send(stranger, where, PHOTO)).is_success:  # a bucket under load answers 500 now and then
                 await asyncio.sleep(0.1)
         with pytest.raises(UploadNotFound):
             await ready_upload(where["upload_id"], Caller("other"), services)
-        upload = await ready_upload(where["upload_id"], Caller("tester"), services)
+        upload = await ready_upload(where["upload_id"], Caller("default"), services)
         pieces = [piece async for piece in await services.storage.stream(upload.key)]
 
     assert len(pieces) > 1

@@ -175,7 +175,7 @@ class World:
         link = self.links[name] = Proxy(f"127.0.0.1:{self.redis.port}", self.rng)
         await link.start()
         settings = {
-            "API_KEYS": f"chaos:{API_KEY}",
+            "API_KEYS": f"default:{API_KEY}",
             "API_RATE_LIMIT_PER_MINUTE": "0",
             "REDIS_URL": link.url(self.redis.url),
             "MODELS_MODULES": "tests.chaos.models",

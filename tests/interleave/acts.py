@@ -408,7 +408,7 @@ def _batch_of(images: Sequence[bytes], ttl_s: int = LONG_S) -> Callable[[World],
         await world.batches.grow(batch("b"), 1)
         await world.storage.put(part_key(TENANT, batch("b"), 0), lines_of(images), "application/jsonl")
         plan = BatchPlan(defaults={"model": MODEL, "result_ttl_s": ttl_s}, starts=(0,), base_url="", traceparent="")
-        await world.batches.start(batch("b"), ALICE.id, plan, total=len(images), ttl_s=SHORT_S, fingerprint="f")
+        await world.batches.start(batch("b"), TENANT, ALICE.id, plan, total=len(images), ttl_s=SHORT_S, fingerprint="f")
 
     return prepare
 

@@ -28,6 +28,8 @@ SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
 DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_model.py::test_"
 PACKED = "tests/unit/test_packing.py::test_what_"
+TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
+UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -655,7 +657,7 @@ MUTATIONS = (
         f"{LUA}/key_put.lua",
         "if (redis.call('HGET', keys, id) or '') ~= before then return 0 end\n",
         "",
-        "tests/store/test_access_keys.py::test_of_two_who_rotate_a_key_at_once_one_is_told_of_the_other",
+        "tests/store/test_access_keys.py::test_a_record_is_written_only_over_the_one_that_was_read",
     ),
     Mutation(
         "a key works until it expires",
@@ -677,6 +679,34 @@ MUTATIONS = (
         " + subject + claims",
         " + claims",
         "tests/unit/test_access_keys.py::test_a_token_opens_its_task_until_it_expires_and_no_other",
+    ),
+    Mutation(
+        "a task token opens no other routes",
+        "src/penstock/api/http/auth.py",
+        ' or not BY_TOKEN.items() <= scope["route_handler"].opt.items()',
+        "",
+        "tests/api/test_task_tokens.py::test_a_token_opens_nothing_else",
+    ),
+    Mutation(
+        "a webhook is not shown to who comes with a token",
+        "src/penstock/api/schemas/render.py",
+        " and not token else None",
+        " else None",
+        "tests/api/test_task_tokens.py::test_who_comes_with_a_token_does_not_see_the_webhook",
+    ),
+    Mutation(
+        "the stream of a revoked key ends",
+        "src/penstock/api/routes/events.py",
+        " or not is_let_in(request.scope)",
+        "",
+        "tests/api/test_keys.py::test_the_stream_of_a_revoked_key_ends",
+    ),
+    Mutation(
+        "a purge is in the audit",
+        "src/penstock/api/routes/operations.py",
+        '    await write_down("queue.purge", model, request, services, priority=priority, canceled=canceled)\n',
+        "",
+        "tests/api/test_keys.py::test_every_act_on_keys_and_queues_is_in_the_audit",
     ),
     Mutation(
         "the digest of the version among what makes tasks equal",
@@ -818,5 +848,131 @@ MUTATIONS = (
         "{_name_of(error)} in",
         "{error!r} in",
         "tests/unit/test_model_code.py::test_an_exception_of_a_model_is_a_model_error_that_names_its_class_alone",
+    ),
+    Mutation(
+        "a task is read by its tenant alone",
+        f"{LUA}/read.lua",
+        "if task.tenant ~= tenant then return {} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a task is canceled by its tenant alone",
+        f"{LUA}/cancel.lua",
+        "if task.tenant ~= tenant then return {'absent'} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a task is queued again by its tenant alone",
+        f"{LUA}/resubmit.lua",
+        "if task.tenant ~= tenant then return {'absent'} end",
+        "",
+        TENANCY + "te1_no_act_of_another_tenant_touches_anything",
+    ),
+    Mutation(
+        "a task is deleted by its tenant alone",
+        f"{LUA}/delete.lua",
+        "if task.tenant ~= tenant then return 'absent' end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a task is explained to its tenant alone",
+        f"{LUA}/explain.lua",
+        "if f[1] ~= tenant then return {} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "the log of a task is shown to its tenant alone",
+        f"{LUA}/log.lua",
+        "if owner ~= tenant then return {} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a batch is read by its tenant alone",
+        f"{LUA}/batch_read.lua",
+        "if f[1] ~= tenant or not f[2] then return {} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a batch is canceled by its tenant alone",
+        f"{LUA}/batch_cancel.lua",
+        "if f[1] ~= tenant or not f[2] then return {'absent'} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a batch is deleted by its tenant alone",
+        f"{LUA}/batch_delete.lua",
+        "if f[1] ~= tenant then return {'absent'} end",
+        "",
+        UNKNOWN,
+    ),
+    Mutation(
+        "an upload is shown to its owner alone",
+        "src/penstock/store/uploads.py",
+        "if found is None or (found.tenant, found.caller) != (tenant, caller):",
+        "if found is None:",
+        UNKNOWN,
+    ),
+    Mutation(
+        "an upload is deleted by its owner alone",
+        f"{LUA}/upload_retire.lua",
+        "if f[1] ~= tenant or f[2] ~= caller then return 'absent' end",
+        "if not f[1] then return 'absent' end",
+        UNKNOWN,
+    ),
+    Mutation(
+        "a key does what its scopes allow alone",
+        "src/penstock/api/http/auth.py",
+        "    if needed is not None and needed not in caller.scopes:",
+        "    if False:",
+        TENANCY + "au1_no_operation_answers_a_key_of_any_other_scope",
+    ),
+    Mutation(
+        "the rate of a key is that of its tenant",
+        f"{LUA}/submit.lua",
+        "ROOT .. 'rate:' .. tenant .. '/' .. caller",
+        "ROOT .. 'rate:' .. caller",
+        IN_STORE + "the_rates_of_two_tenants_are_counted_apart",
+    ),
+    Mutation(
+        "the rate of uploads is that of the tenant",
+        f"{LUA}/upload_open.lua",
+        "ROOT .. 'uploadrate:' .. tenant .. '/' .. caller",
+        "ROOT .. 'uploadrate:' .. caller",
+        IN_STORE + "uploads_of_two_tenants_are_counted_and_owned_apart",
+    ),
+    Mutation(
+        "unfinished batches are those of the tenant",
+        f"{LUA}/parts/batch.lua",
+        "ROOT .. 'unfinished:' .. tenant .. '/' .. caller",
+        "ROOT .. 'unfinished:' .. caller",
+        IN_STORE + "the_unfinished_batches_of_two_tenants_are_counted_apart",
+    ),
+    Mutation(
+        "a request id is one of its tenant",
+        "src/penstock/store/keys.py",
+        'f"{tenant}/{caller}\\0{client_request_id}"',
+        'f"{caller}\\0{client_request_id}"',
+        IN_STORE + "one_request_id_means_another_task_in_each_tenant",
+    ),
+    Mutation(
+        "a tenant is known with its first task",
+        f"{LUA}/submit.lua",
+        "redis.call('SADD', ROOT .. 'tenants', tenant)\n",
+        "",
+        IN_STORE + "tasks_of_all_tenants_are_counted",
+    ),
+    Mutation(
+        "a tenant with tasks or batches is not forgotten",
+        f"{LUA}/tenants_tidy.lua",
+        "if redis.call('EXISTS', unpack(lists)) == 0 then",
+        "if true then",
+        IN_STORE + "a_tenant_is_known_as_long_as_it_has_a_task_or_a_batch",
     ),
 )

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from typing import Any
 
+import msgspec
 import pytest
 import redis.asyncio
 
@@ -116,6 +117,19 @@ async def test_of_two_who_rotate_a_key_at_once_one_is_told_of_the_other(store: S
 
     assert sum(isinstance(end, InvalidRequest) for end in ends) == 7
     assert len(await store.access_keys.listed()) == 2
+
+
+async def test_a_record_is_written_only_over_the_one_that_was_read(store: Store) -> None:
+    _, key = await made(store)
+    read_before = msgspec.json.encode(key)
+    await store.access_keys.revoke(key.id, at=NOW)
+
+    written = await store.engine.run(
+        "key_put", id=key.id, before=read_before, record=read_before, other="", other_record="", version="v"
+    )
+
+    assert written == 0
+    assert (await store.access_keys.get(key.id)).revoked == NOW
 
 
 async def test_a_revocation_is_not_lost_to_a_rotation_at_the_same_time(store: Store) -> None:

@@ -138,7 +138,7 @@ for _, name in ipairs({'condemned', 'awaited'}) do
   local found = redis.call('ZRANGE', KEYS[1] .. name, 0, -1, 'WITHSCORES')
   for i = 1, #found, 2 do redis.call('ZADD', KEYS[1] .. name, exactly(found[i + 1]), found[i]) end
 end
-for _, name in ipairs({'rate:alice', 'rate:bob'}) do
+for _, name in ipairs({'rate:default/alice', 'rate:default/bob'}) do
   shift(name, by * 1000)
   local found = redis.call('ZRANGE', KEYS[1] .. name, 0, -1, 'WITHSCORES')
   for i = 1, #found, 2 do redis.call('ZADD', KEYS[1] .. name, exactly(found[i + 1] / 1000) * 1000, found[i]) end
@@ -389,7 +389,7 @@ class QueueMachine(RuleBasedStateMachine):
         )
         self.model.start_batch(batch_id, lines)
         plan = BatchPlan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
-        start = self.batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+        start = self.batches.start(batch_id, TENANT, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
         assert self.do(start) == Started(id=batch_id, replayed=False)
         return batch_id
 

@@ -197,7 +197,9 @@ class Batcher(Actor):
         plan = BatchPlan(defaults={"model": MODEL}, starts=(0,), base_url="", traceparent="", webhook=hook)
         ttl_s = self.chance.choice((2, 4))
         self.seen.batches[batch_id] = total
-        await self.world.batches.start(batch_id, caller.id, plan, total=total, ttl_s=ttl_s, fingerprint="f")
+        await self.world.batches.start(
+            batch_id, caller.tenant, caller.id, plan, total=total, ttl_s=ttl_s, fingerprint="f"
+        )
         self.seen.happened["batches"] += 1
         if self.chance.random() < 0.3:
             await asyncio.sleep(self.chance.uniform(0, 0.5))

@@ -364,7 +364,7 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
     for task_id, task in tasks.items():
         digest = snapshot.records[task_id].get("idem")
         name = task.submission.request.client_request_id
-        assert digest == (idempotency_digest(task.submission.caller, name) if name else None)
+        assert digest == (idempotency_digest(task.submission.tenant, task.submission.caller, name) if name else None)
         assert uploads_in(snapshot.records[task_id]) == (() if task.reuse == "hit" else task.submission.uploads)
     check_shares(model, snapshot)
     assert snapshot.keys.get("reuse", {}) == model.leaders

@@ -127,7 +127,7 @@ async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True
     await batches.open(batch_id, "default", "alice", rate_limit=0, most=10**6, client_request_id=None)
     if is_started:
         plan = BatchPlan(defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook("completed", "canceled"))
-        await batches.start(batch_id, "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
+        await batches.start(batch_id, "default", "alice", plan, total=lines, ttl_s=3600, fingerprint="f")
     return batch_id
 
 

@@ -65,7 +65,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, s3_server: StorageSettings
         "GPU_IDS": "cpu",
         "PENSTOCK_MODELS_MODULES": "tests.support.member_models",
         "PENSTOCK_MODELS_SERVE": f"{SPEECH},{MASKED}",
-        "PENSTOCK_API_KEYS": ",".join(f"{name}:{key}" for name, key in KEYS.items()),
+        "PENSTOCK_API_KEYS": ",".join(f"{name}:{key}:read+submit+operate" for name, key in KEYS.items()),
         "PENSTOCK_LIMITS_ALLOW_NETWORKS": "127.0.0.1/32",
         "PENSTOCK_LIMITS_PORTS": source.rpartition(":")[2],
         "PENSTOCK_LIMITS_S3_INPUTS": RECORDINGS,

@@ -40,7 +40,7 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with up(tmp_path_factory.mktemp("up"), API_KEYS=f"alice:{KEYS[0]},bob:{KEYS[1]}") as running:
+    with up(tmp_path_factory.mktemp("up"), API_KEYS=f"alice:{KEYS[0]}:read+submit+operate,bob:{KEYS[1]}") as running:
         yield running
 
 

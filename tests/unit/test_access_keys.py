@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.api.app import create_app
 from penstock.api.http.key_table import KeyTable
 from penstock.core.access import Caller
 from penstock.core.access_keys import ALPHABET, PATTERN, AccessKey, checksum, new_access_key, presented_key
 from penstock.core.task_tokens import TaskTokens
-from penstock.errors import NotReady
+from penstock.errors import ConfigurationError, NotReady
+from penstock.settings import Settings, load
 from penstock.store import KnownKeys
 
 TOKENS = TaskTokens(b"s" * 32, {})
@@ -104,6 +106,14 @@ def test_a_key_that_comes_before_the_first_read_is_asked_to_come_again() -> None
         KeyTable().find(new_access_key()[0].encode())
 
     assert KeyTable().find(b"pen_a-key-of-the-settings") is None
+
+
+def test_au6_nothing_starts_without_a_key_or_with_that_of_an_example() -> None:
+    with pytest.raises(ConfigurationError, match="set at least one key"):
+        create_app(Settings())
+    with pytest.raises(ConfigurationError, match="example key"):
+        load(None, {"API_KEYS": "root:change-me-to-a-key-of-yours"})
+    assert Settings().api.host == "127.0.0.1"
 
 
 def steps(call: Callable[[], object]) -> list[tuple[str, int]]:

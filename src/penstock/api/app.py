@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from litestar import Litestar, Router
 from litestar.datastructures import MutableScopeHeaders, State
@@ -19,15 +19,19 @@ from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
 from penstock.api.http.headers import allow_of
+from penstock.api.http.key_table import KeyTable
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
+from penstock.api.http.scopes import check_declared
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
+    audit,
     batches,
     events,
     explain,
     health,
+    keys,
     listing,
     manifest,
     models,
@@ -42,7 +46,7 @@ from penstock.api.routes import (
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
 from penstock.core.model import Model
-from penstock.errors import StorageUnavailable
+from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
@@ -92,6 +96,13 @@ V1 = (
     operations.resume,
     operations.purge,
     operations.stats,
+    keys.create_key,
+    keys.list_keys,
+    keys.read_key,
+    keys.rotate_key,
+    keys.revoke_key,
+    keys.revoke_tokens,
+    audit.read_audit,
 )
 REPLICATE = (
     *routes.ROUTES,
@@ -108,12 +119,15 @@ def create_app(settings: Settings) -> Litestar:
 
     Raises ConfigurationError when no API key is set.
     """
-    key_ring, watch = KeyRing(settings.api.keys), StorageWatch()
+    check_declared((*V1, *REPLICATE))
+    key_table, watch = KeyTable(), StorageWatch()
+    key_ring = KeyRing(settings.api.keys, key_table)
     output_links = predictions.OutputLinks(key_ring.digest())
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with open_services(settings) as services, _running(services, watch, output_links):
+        key_ring.log()
+        async with open_services(settings) as services, _running(services, watch, output_links, key_table):
             app.state.services = services
             yield
 
@@ -132,6 +146,7 @@ def create_app(settings: Settings) -> Litestar:
         state=State(
             {
                 "key_ring": key_ring,
+                "key_table": key_table,
                 "cursors": Cursors(key_ring.digest()),
                 "output_links": output_links,
                 "storage_watch": watch,
@@ -174,9 +189,11 @@ def openapi_document(models: Sequence[Model]) -> str:
 
 @asynccontextmanager
 async def _running(
-    services: Services, watch: StorageWatch, output_links: predictions.OutputLinks
+    services: Services, watch: StorageWatch, output_links: predictions.OutputLinks, key_table: KeyTable
 ) -> AsyncIterator[None]:
     """Run what goes on beside the requests."""
+    with suppress(StoreUnavailable):  # its loop tries again; until then managed keys are asked to come later
+        await key_table.read(services.store.access_keys)
     work = run_maintenance(
         services.store,
         services.storage,
@@ -187,6 +204,7 @@ async def _running(
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.models.run(), name="catalogue"),
+        asyncio.create_task(key_table.run(services.store.access_keys, services.watching.end_all), name="keys"),
         asyncio.create_task(services.waiting.run(), name="waiting"),
         asyncio.create_task(services.watching.run(), name="watching"),
         asyncio.create_task(Feeder(services).run(), name="feeder"),

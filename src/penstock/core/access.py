@@ -29,11 +29,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class Caller(Struct, frozen=True):
-    """Who sends a request: the name of an API key, or the first 12 hex digits of its digest; its tenant; its scopes."""
+    """Who sends a request: the name of an API key, or the first 12 hex digits of its digest; its tenant; its scopes.
+
+    An operator may act in another tenant: `tenant` is that one then, and `home` its own.
+    """
 
     id: str
     tenant: str = TENANT
     scopes: frozenset[Scope] = USUAL_SCOPES
+    home: str | None = None
 
 
 class KeyEntry(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Every error that clients see: one class for each code, with its HTTP status and whether a retry helps.
 
 PenstockError
-├── at the API:  MalformedRequest InvalidRequest Unauthorized NotFound TaskNotFound ModelNotFound
+├── at the API:  MalformedRequest InvalidRequest Unauthorized Forbidden NotFound TaskNotFound ModelNotFound
 │                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
 │                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
 │                WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse BatchNotFound
@@ -21,6 +21,7 @@ from penstock.errors.at_api import (
     BatchAlreadyFinal,
     BatchNotFinal,
     BatchNotFound,
+    Forbidden,
     IdempotencyMismatch,
     InvalidRequest,
     MalformedRequest,
@@ -87,6 +88,7 @@ __all__ = [
     "DeadlineExceeded",
     "DeviceOutOfMemory",
     "ExecutionTimeout",
+    "Forbidden",
     "IdempotencyMismatch",
     "ImageDecodeFailed",
     "ImageTooLarge",

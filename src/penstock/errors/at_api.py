@@ -21,6 +21,12 @@ class Unauthorized(PenstockError):
     code, status, title = "unauthorized", 401, "API key missing or unknown"
 
 
+class Forbidden(PenstockError):
+    """The API key has not the scope that this needs."""
+
+    code, status, title = "forbidden", 403, "Not allowed with this API key"
+
+
 class NotFound(PenstockError):
     """The path does not exist."""
 

@@ -55,6 +55,7 @@ async def start_batch(batch_id: str, call: BatchCall, slices: Slices, deps: Deps
     )
     return await deps.store.batches.start(
         batch_id,
+        call.caller.tenant,
         call.caller.id,
         plan,
         total=received.total,

@@ -124,7 +124,7 @@ class BatchStore:
             rate_limit=rate_limit,
             most_unfinished=most,
             wait_ms=RECEIVED_WITHIN_MS,
-            digest=_digest(caller, client_request_id),
+            digest=_digest(tenant, caller, client_request_id),
         )
         rate_left, rate_reset_s = verdict(BATCH_OPEN, batch_id, answer)
         return Allowance(rate_left=rate_left, rate_reset_s=rate_reset_s)
@@ -136,7 +136,7 @@ class BatchStore:
             raise too_slow(batch_id)
 
     async def start(
-        self, batch_id: str, caller: str, plan: BatchPlan, *, total: int, ttl_s: int, fingerprint: str
+        self, batch_id: str, tenant: str, caller: str, plan: BatchPlan, *, total: int, ttl_s: int, fingerprint: str
     ) -> Started:
         """Start a batch, unless the caller has started one under the same client_request_id before.
 
@@ -150,7 +150,7 @@ class BatchStore:
             ttl_s=ttl_s,
             state=BatchState.RUNNING,
             next_state=ENDS[BatchState.RUNNING],
-            digest=_digest(caller, plan.client_request_id),
+            digest=_digest(tenant, caller, plan.client_request_id),
             fingerprint=fingerprint,
             hook=hook_of(plan.webhook),
         )
@@ -252,5 +252,5 @@ def _are_numbers(*values: bytes | None) -> bool:
     return all(value is not None and value.isdigit() for value in values)
 
 
-def _digest(caller: str, client_request_id: str | None) -> str:
-    return idempotency_digest(f"{caller}\0batch", client_request_id) if client_request_id else ""
+def _digest(tenant: str, caller: str, client_request_id: str | None) -> str:
+    return idempotency_digest(tenant, f"{caller}\0batch", client_request_id) if client_request_id else ""

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Awaitable
+from itertools import chain, product
 from typing import Any, cast
 
 from msgspec import Struct
 from redis.asyncio.connection import SSLConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
-from penstock.core.access import TENANT
 from penstock.core.task import RECORD_VERSION, State
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings
@@ -16,7 +16,7 @@ from penstock.store import exposure
 from penstock.store.connection import Redis, translated
 from penstock.store.engine import Engine
 from penstock.store.failures import WrongSetting
-from penstock.store.keys import Keys
+from penstock.store.keys import Keys, tenants_of
 
 HERE = (None, "localhost", "127.0.0.1", "::1")
 """Hosts that are this machine; None stands for a Unix socket."""
@@ -90,15 +90,20 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
 
 
 async def _check_version(client: Redis, keys: Keys) -> None:
-    """Look at the oldest record of each state."""
-    for state in State:
-        for task_id in await client.zrange(keys.state(TENANT, state), 0, 0):
-            found = await cast("Awaitable[bytes | None]", client.hget(keys.task(task_id.decode()), "version"))
-            if found is not None and int(found) != RECORD_VERSION:
-                raise ConfigurationError(
-                    f"Redis holds tasks of version {int(found)}, and this Penstock reads version {RECORD_VERSION}; let "
-                    "the Penstock that made them delete them, or take another redis.namespace or an empty up.data_dir"
-                )
+    """Look at the oldest record of each state and tenant."""
+    tenants = tenants_of(await cast("Awaitable[set[bytes]]", client.smembers(keys.tenants)))
+    oldest = client.pipeline(transaction=False)
+    for tenant, state in product(tenants, State):
+        oldest.zrange(keys.state(tenant, state), 0, 0)
+    versions = client.pipeline(transaction=False)
+    for task_id in chain.from_iterable(await oldest.execute()):
+        versions.hget(keys.task(task_id.decode()), "version")
+    for found in await versions.execute():
+        if found is not None and int(found) != RECORD_VERSION:
+            raise ConfigurationError(
+                f"Redis holds tasks of version {int(found)}, and this Penstock reads version {RECORD_VERSION}; let the "
+                "Penstock that made them delete them, or take another redis.namespace or an empty up.data_dir"
+            )
 
 
 _PATTERNS = ("maxmemory-policy", "append*", "min-*-to-write")

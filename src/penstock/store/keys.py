@@ -50,16 +50,18 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `grace`                    | string | ms until which nothing is deleted by time            | 10 minutes              |
 | `finals`                   | zset   | ended ids by the ms when they are pruned             | pruned                  |
 | `state:<tenant>:<STATE>`   | zset   | all ids of a state by their created µs: the list     | pruned                  |
+| `tenants`                  | set    | tenants with tasks or batches                        | nothing left of it      |
 | `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id, of a    | pruned with its task    |
 |                            |        | task or a batch                                      | or batch                |
-| `rate:<caller>`            | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
+| `rate:<tenant>/<caller>`   | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
 | `upload:<id>`              | hash   | an upload: its owner, size and digest, and how many  | deleted, and no byte    |
 |                            |        | `tasks` use it                                       | can arrive any more     |
 | `files:<tenant>:<caller>`  | zset   | uploads that are listed as files, by their created   | given up, unlisted      |
 |                            |        | µs                                                   |                         |
 | `uploads`                  | zset   | uploads that no task uses, by the ms when they are   | used, forgotten         |
 |                            |        | given up, or their objects deleted                   |                         |
-| `uploadrate:<caller>`      | zset   | uploads opened in the last 60 s by their µs          | 60 s                    |
+| `uploadrate:<tenant>/      | zset   | uploads opened in the last 60 s by their µs          | 60 s                    |
+| <caller>`                  |        |                                                      |                         |
 | `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
 |                            |        | device ms and the kilopixels of a finished task; no  |                         |
 |                            |        | `cost` while no size was known                       |                         |
@@ -84,7 +86,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `ends:<id>`                | list   | `<place> <STATE> <error code>` of each line, as they | pruned                  |
 |                            |        | end; `-<STATE>` of one that never became a task      |                         |
 | `batches:<tenant>`         | zset   | ids of batches by their created µs: the list         | pruned                  |
-| `unfinished:<caller>`      | set    | ids of batches that have not ended                   | ended                   |
+| `unfinished:<tenant>/      | set    | ids of batches that have not ended                   | ended                   |
+| <caller>`                  |        |                                                      |                         |
 | `feeding`                  | zset   | ids of batches by the ms when they are looked at, or | all fed                 |
 |                            |        | when the lease of their feeder ends; at once when    |                         |
 |                            |        | no more than `refill` of their tasks are unfinished  |                         |
@@ -141,7 +144,10 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 
 import hashlib
 from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from urllib.parse import urlsplit
+
+from penstock.core.access import TENANT
 
 
 class Keys:
@@ -171,6 +177,7 @@ class Keys:
         self.closed = f"{self.root}closed"
         self.room = f"{self.root}room"
         self.reuse = f"{self.root}reuse"
+        self.tenants = f"{self.root}tenants"
         self.unreadable = f"{self.root}unreadable"
         self.models = f"{self.root}models"
         self.models_first = f"{self.root}models:first"
@@ -249,9 +256,14 @@ class Keys:
         return f"{self.root}batches:{tenant}"
 
 
-def idempotency_digest(caller: str, client_request_id: str) -> str:
+def tenants_of(members: Iterable[bytes]) -> list[str]:
+    """The names in the set `tenants`, and the default one, sorted."""
+    return sorted({TENANT, *(name.decode() for name in members)})
+
+
+def idempotency_digest(tenant: str, caller: str, client_request_id: str) -> str:
     """The name of an idempotency key: scoped to the API key, and short whatever the client has sent."""
-    return hashlib.sha256(f"{caller}\0{client_request_id}".encode()).hexdigest()[:40]
+    return hashlib.sha256(f"{tenant}/{caller}\0{client_request_id}".encode()).hexdigest()[:40]
 
 
 def endpoint_digest(url: str) -> str:

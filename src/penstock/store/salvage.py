@@ -4,15 +4,16 @@ else goes on."""
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from typing import Any
 
 from loguru import logger
 from redis.exceptions import ResponseError
 
-from penstock.core.access import TENANT
+from penstock.core.access import NAME
 from penstock.core.task import State
 from penstock.store.connection import Redis, ask
-from penstock.store.keys import Keys
+from penstock.store.keys import Keys, tenants_of
 from penstock.store.scripts import TAKES, Argument
 from penstock.store.soundness import FAILURE, Held, flaw_of_batch, flaw_of_task, flaw_of_upload, mended
 
@@ -21,6 +22,9 @@ TOGETHER = 100
 
 ALL = 1000
 """Members of one set that are examined when it is not known which record is in the way."""
+
+FEWEST = 10
+"""The same of each tenant, however many there are."""
 
 VAIN_S = 5.0
 """Shortest time between two looks at all records, when the first has found nothing."""
@@ -95,6 +99,7 @@ class Salvage:
 
     async def _tasks(self, ids: Sequence[str]) -> list[str]:
         k = self._keys
+        tenants = dict(zip(ids, await self._tenants_of(map(k.task, ids)), strict=True))
         answers = await self._asked(
             ids,
             lambda one: [
@@ -103,13 +108,13 @@ class Salvage:
                 ("GET", k.outcome(one)),
                 ("LRANGE", k.attempts(one), 0, -1),
                 ("HGETALL", k.events(one)),
-                *(("ZSCORE", k.state(TENANT, state), one) for state in State),
+                *(("ZSCORE", k.state(*place), one) for place in product(tenants[one], State)),
             ],
         )
         found: list[str] = []
         for one, (fields, body, outcome, attempts, events, *scores) in zip(ids, answers, strict=True):
-            listed = {state: score for state, score in zip(State, scores, strict=True) if isinstance(score, float)}
-            held = Held(one, fields, body, outcome, attempts, events, listed)
+            tenant, listed = _places(tenants[one], scores)
+            held = Held(one, tenant, fields, body, outcome, attempts, events, listed)
             if (why := flaw_of_task(held)) and await self._set_aside(held, why):
                 found.append(one)
         return found
@@ -120,7 +125,7 @@ class Salvage:
         done = await self._runner.run(
             "set_aside",
             id=held.id,
-            tenant=TENANT,
+            tenant=held.tenant,
             reason=why,
             parts=" ".join(instead.aside),
             states=" ".join(State),
@@ -157,34 +162,51 @@ class Salvage:
 
     async def _batches(self, ids: Sequence[str]) -> list[str]:
         k = self._keys
+        tenants = await self._tenants_of(map(k.batch, ids))
         answers = await self._asked(
             ids, lambda one: [("HGETALL", k.batch(one)), ("GET", k.plan(one)), ("HGETALL", k.events(one))]
         )
         found: list[str] = []
-        for one, (fields, plan, events) in zip(ids, answers, strict=True):
+        for one, owners, (fields, plan, events) in zip(ids, tenants, answers, strict=True):
             if why := flaw_of_batch(one, fields, plan, events):
-                caller = fields.get(b"caller", b"") if isinstance(fields, dict) else b""
-                sets = ("feeding", "closed", f"batches:{TENANT}", b"unfinished:" + caller)
-                await self._put_away(one, why, "batch plan open ends events", *sets)
+                caller = _caller_of(fields)
+                lists = [f"batches:{tenant}".encode() for tenant in owners]
+                lists += [f"unfinished:{tenant}/".encode() + caller for tenant in owners]
+                await self._put_away(one, why, owners, "batch plan open ends events", "feeding", "closed", *lists)
                 found.append(one)
         return found
 
     async def _uploads(self, ids: Sequence[str]) -> list[str]:
+        tenants = await self._tenants_of(map(self._keys.upload, ids))
         answers = await self._asked(ids, lambda one: [("HGETALL", self._keys.upload(one))])
         found: list[str] = []
-        for one, (fields,) in zip(ids, answers, strict=True):
+        for one, owners, (fields,) in zip(ids, tenants, answers, strict=True):
             if why := flaw_of_upload(one, fields):
-                caller = fields.get(b"caller", b"") if isinstance(fields, dict) else b""
-                await self._put_away(one, why, "upload", "uploads", f"files:{TENANT}:".encode() + caller)
+                lists = [f"files:{tenant}:".encode() + _caller_of(fields) for tenant in owners]
+                await self._put_away(one, why, owners, "upload", "uploads", *lists)
                 found.append(one)
         return found
 
-    async def _put_away(self, one: str, why: str, parts: str, *sets: str | bytes) -> None:
-        await self._runner.run("put_away", id=one, tenant=TENANT, reason=why, parts=parts, sets=sets)
+    async def _put_away(self, one: str, why: str, owners: Sequence[str], parts: str, *sets: str | bytes) -> None:
+        tenant = owners[0] if len(owners) == 1 else ""
+        await self._runner.run("put_away", id=one, tenant=tenant, reason=why, parts=parts, sets=sets)
         _say(one, why)
+
+    async def _tenants_of(self, keys: Iterable[str]) -> list[list[str]]:
+        """For each record the tenant that it names, or all that are known where it names none that could be."""
+        known, *named = await self._runner.at_once(
+            [("SMEMBERS", self._keys.tenants), *(("HGET", key, "tenant") for key in keys)]
+        )
+        everybody = tenants_of(() if isinstance(known, ResponseError) else known)
+        return [
+            [name] if isinstance(one, bytes) and NAME.fullmatch(name := one.decode(errors="replace")) else everybody
+            for one in named
+        ]
 
     async def _in_use(self) -> list[str]:
         k, first = self._keys, ("0", str(ALL - 1))
+        (tenants,) = await self._tenants_of([k.of_root("of-nobody")])
+        some = ("0", str(max(FEWEST, ALL // len(tenants)) - 1))
         sets = (
             k.running,
             k.delayed,
@@ -197,8 +219,8 @@ class Salvage:
         rows = await self._runner.at_once(
             [
                 *(("ZRANGE", key, *first) for key in sets),
-                *(("ZRANGE", k.state(TENANT, state), *first) for state in (State.RUNNING, State.PENDING)),
-                ("ZREVRANGE", k.batches(TENANT), *first),
+                *(("ZRANGE", k.state(*place), *some) for place in product(tenants, (State.RUNNING, State.PENDING))),
+                *(("ZREVRANGE", k.batches(tenant), *some) for tenant in tenants),
                 ("SMEMBERS", k.of_root("answering")),
                 ("HVALS", k.reuse),
             ]
@@ -209,6 +231,20 @@ class Salvage:
         asked = [commands(one) for one in ids]
         answers = iter(await self._runner.at_once([command for each in asked for command in each]))
         return [[next(answers) for _ in each] for each in asked]
+
+
+def _places(tenants: Sequence[str], scores: Sequence[Any]) -> tuple[str, dict[State, float]]:
+    """Of these tenants the one that lists a task, and under which states; the first where none does. `scores` has those
+    of each state, tenant by tenant."""
+    found: dict[str, dict[State, float]] = {}
+    for (tenant, state), at in zip(product(tenants, State), scores, strict=True):
+        if isinstance(at, float):
+            found.setdefault(tenant, {})[state] = at
+    return next(iter(found.items()), (tenants[0], {}))
+
+
+def _caller_of(fields: Any) -> bytes:
+    return bytes(fields.get(b"caller", b"")) if isinstance(fields, dict) else b""
 
 
 def ids_in(arguments: Iterable[Any]) -> list[str]:

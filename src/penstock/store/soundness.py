@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 from redis.exceptions import ResponseError
 
-from penstock.core.access import TENANT
+from penstock.core.access import NAME
 from penstock.core.batch import BatchState
 from penstock.core.request import Request
 from penstock.core.task import PRIORITIES, RECORD_VERSION, ErrorRecord, Outcome, Reuse, Stage, State
@@ -28,7 +28,8 @@ PATTERNS = {
     **dict.fromkeys(("version", "epoch", "failures", "crashes", "max_retries", "timeout_s", "ttl_s"), NUMBER),
     **dict.fromkeys(("created", "started", "finished", "claimed", "cut_off", "start_by", "deadline"), NUMBER),
     **dict.fromkeys(("cost", "charged", "done", "total", "eta"), NUMBER),
-    **dict.fromkeys(("tenant", "caller", "model"), WORD),
+    **dict.fromkeys(("tenant", "caller"), NAME.pattern),
+    "model": WORD,
     "state": one_of(State),
     "stage": one_of(get_args(Stage)),
     "priority": one_of(PRIORITIES),
@@ -41,7 +42,6 @@ PATTERNS = {
 
 DEFAULTS = {
     "version": str(RECORD_VERSION),
-    "tenant": TENANT,
     "caller": "unknown",
     "model": "unknown",
     "priority": "normal",
@@ -56,14 +56,14 @@ DEFAULTS = {
 }
 """Values that take the place of fields that cannot be read."""
 
-REQUIRED = DEFAULTS.keys() | {"state", "created"}
+REQUIRED = DEFAULTS.keys() | {"tenant", "state", "created"}
 
 PLACE = {"tenant", "caller", "model", "priority", "created"}
 """Fields that say where a task waits."""
 
 OF_BATCHES = {
     **dict.fromkeys(("total", "fed", "epoch", "created", "finished", "ttl_s", "refill", *State), NUMBER),
-    **dict.fromkeys(("tenant", "caller"), WORD),
+    **dict.fromkeys(("tenant", "caller"), NAME.pattern),
     **dict.fromkeys(("state", "next", "was"), one_of(BatchState)),
 }
 REQUIRED_OF_BATCHES = {"tenant", "caller", "state", "next", "total", "fed", "epoch", "created", "ttl_s"}
@@ -71,7 +71,8 @@ REQUIRED_OF_BATCHES = {"tenant", "caller", "state", "next", "total", "fed", "epo
 
 OF_UPLOADS = {
     **dict.fromkeys(("size", "created", "url_until", "tasks", "arrived", "unused_ms", "deleted"), NUMBER),
-    **dict.fromkeys(("tenant", "caller", "type"), TEXT),
+    **dict.fromkeys(("tenant", "caller"), NAME.pattern),
+    "type": TEXT,
     "file": r"\{.*\}",
 }
 
@@ -82,9 +83,11 @@ FAILURE = msgspec.json.encode(
 
 class Held(NamedTuple):
     """All that Redis holds of one task at one moment. A ResponseError stands in the place of a value of the wrong type;
-    `listed` has the states under which the task is listed, each with the µs when it was created."""
+    `tenant` is whose it seems to be; `listed` has the states under which the task is listed there, each with the µs
+    when it was created."""
 
     id: str
+    tenant: str
     fields: dict[bytes, bytes] | ResponseError
     body: bytes | ResponseError | None
     outcome: bytes | ResponseError | None
@@ -126,7 +129,7 @@ def mended(held: Held) -> Mended:
     sound = {name.decode(): value for name, value in found.items() if _is_name(name) and _is_sound(name, value)}
     state = next(iter(held.listed), State.PENDING)
     created = next((f"{score:.0f}" for score in held.listed.values()), _created_of(held.id))
-    fields: dict[str, str | bytes] = DEFAULTS | {"state": state, "created": created} | sound
+    fields: dict[str, str | bytes] = DEFAULTS | {"tenant": held.tenant, "state": state, "created": created} | sound
     if held.listed:
         fields["state"] = state
     fields.pop("fence", None)

@@ -15,6 +15,7 @@ from penstock.store.overdue import Overdue
 from penstock.store.queues import QueueStore
 from penstock.store.records import set_aside_of
 from penstock.store.tasks import TaskStore
+from penstock.store.tenants import TenantStore
 from penstock.store.uploads import UploadStore
 from penstock.store.workers import WorkerStore
 
@@ -36,6 +37,7 @@ class Store:
         self.batches = BatchStore(engine)
         self.uploads = UploadStore(engine)
         self.outbox = Outbox(engine)
+        self.tenants = TenantStore(engine)
         self.condemned = Condemned(engine)
         self.access_keys = AccessKeyStore(engine)
         self.audit = AuditStore(engine)

@@ -35,7 +35,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "cost": s.cost,
         "body": msgspec.json.encode(s.request),
         "fingerprint": s.fingerprint,
-        "request_digest": idempotency_digest(s.caller, client_request_id) if client_request_id else "",
+        "request_digest": idempotency_digest(s.tenant, s.caller, client_request_id) if client_request_id else "",
         "rate_limit": rate_limit,
         "max_depth": max_depth,
         "max_retries": s.max_retries,

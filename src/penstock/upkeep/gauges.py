@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from loguru import logger
 
-from penstock.core.access import TENANT
 from penstock.intake.residence import differing
 from penstock.store import BatchStore, Store
 from penstock.telemetry import metrics
@@ -52,7 +51,7 @@ async def _measure_queues(store: Store, models: Sequence[str]) -> None:
 
 async def _measure_records(store: Store) -> None:
     meters = metrics.meters()
-    stored = await store.listing.count(TENANT)
+    stored = await store.tenants.count_tasks()
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
     meters.report("uploads.unused", await store.uploads.unused())
     meters.report("storage.condemned", await store.condemned.waiting())

@@ -21,6 +21,7 @@ async def prune(store: Store, storage: Storage) -> int:
     tasks = await store.overdue.prune()
     metrics.report("tasks.pruned", tasks)
     total = tasks + await store.batches.prune()
+    await store.tenants.tidy()
     await delete_condemned(store.condemned, storage)
     return total
 

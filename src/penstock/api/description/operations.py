@@ -1,6 +1,6 @@
 """The operations of the OpenAPI document: contents, refusals, parameters, examples and links."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from litestar import Litestar
@@ -11,11 +11,23 @@ from penstock.api.description.examples import answers, parameters, requests
 from penstock.api.http.contents import Content, Contents, Schema, component, described
 from penstock.api.http.problems import MEDIA_TYPE
 from penstock.api.http.query import METADATA
+from penstock.api.http.scopes import BY_TOKEN, TENANT_PARAMETER, scope_of, takes_tenant
+from penstock.core.access import NAME
 from penstock.core.model import Model
-from penstock.errors import Internal, InvalidRequest, MalformedRequest, PenstockError, StoreUnavailable, Unauthorized
+from penstock.errors import (
+    Forbidden,
+    Internal,
+    InvalidRequest,
+    MalformedRequest,
+    PenstockError,
+    StoreUnavailable,
+    Unauthorized,
+)
 
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
-_GUARDED: tuple[type[PenstockError], ...] = (MalformedRequest, Unauthorized, InvalidRequest, Internal, StoreUnavailable)
+_GUARDED: tuple[type[PenstockError], ...] = (
+    MalformedRequest, Unauthorized, Forbidden, InvalidRequest, Internal, StoreUnavailable,
+)  # fmt: skip
 _OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, InvalidRequest, Internal)
 """Every route refuses a request without a valid Host, and a query parameter that it does not know."""
 
@@ -24,6 +36,15 @@ _IDS = {"task_id": ("task_id", ("SubmittedView", "TaskView")), "prediction_id": 
 
 _NOT_NULL = "^(?![Nn][Uu][Ll][Ll]$)"
 """`query.check_query` refuses the word null as a value."""
+
+_TENANT = {
+    "name": TENANT_PARAMETER,
+    "in": "query",
+    "required": False,
+    "description": "another tenant than that of the key; takes the scope `operate` as well",
+    "schema": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+    "example": "acme",
+}
 
 _ANY_METADATA = {
     "name": "metadata",
@@ -39,17 +60,17 @@ _ANY_METADATA = {
 """How OpenAPI says "any parameter whose name begins so": an exploded object becomes one parameter for each member."""
 
 
-def declared_by(app: Litestar) -> dict[str, Contents]:
-    """Return the contents that the handlers of `app` declare, by operation id."""
+def declared_by(app: Litestar) -> dict[str, tuple[Contents, Mapping[str, Any]]]:
+    """Return the contents that the handlers of `app` declare, and their `opt`, by operation id."""
     handlers = [handler for route in app.routes if isinstance(route, HTTPRoute) for handler in route.route_handlers]
-    return {_id_of(handler): described(handler.opt) for handler in handlers}
+    return {_id_of(handler): (described(handler.opt), handler.opt) for handler in handlers}
 
 
 def _id_of(handler: HTTPRouteHandler) -> str:
     return str(handler.operation_id)
 
 
-def complete(operation: Schema, path: str, contents: Contents, models: Sequence[Model]) -> None:
+def complete(operation: Schema, path: str, contents: Contents, opt: Mapping[str, Any], models: Sequence[Model]) -> None:
     """Complete an operation of Litestar's document in place."""
     is_guarded = "/v1/" in path and "security" not in operation
     operation["responses"] = _responses(operation["responses"], _GUARDED if is_guarded else _OPEN)
@@ -57,12 +78,26 @@ def complete(operation: Schema, path: str, contents: Contents, models: Sequence[
         _complete_parameter(parameter)
     # An empty list says that no key is needed; a missing one would say nothing.
     operation.setdefault("security", _SECURITY if is_guarded else [])
+    if takes_tenant(opt):
+        operation.setdefault("parameters", []).append(dict(_TENANT))
+    if (scope := scope_of(opt)) is not None:
+        operation["description"] = f"{operation['description']} Needs the scope `{scope}`."
+        operation["x-scope"] = scope
     name = operation["operationId"]
     if contents.body is not None:
         bodies = requests.by_type(models)
         operation["requestBody"] = {"required": True, "content": _content(name, contents.body, bodies)}
     for status, content in contents.answers.items():
         operation["responses"][str(status)]["content"] = _content(name, content, {})
+
+
+def open_to_tokens(app: Litestar, operations: Sequence[Schema]) -> None:
+    """Complete the operations that a task token opens, which their handlers say by an option, in place."""
+    handlers = [handler for route in app.routes if isinstance(route, HTTPRoute) for handler in route.route_handlers]
+    by_token = {_id_of(handler) for handler in handlers if BY_TOKEN.items() <= handler.opt.items()}
+    for operation in operations:
+        if operation["operationId"] in by_token:
+            operation["security"] = [*operation["security"], {"taskToken": []}]
 
 
 def problem_examples(operations: Sequence[Schema]) -> Schema:

@@ -44,6 +44,7 @@ class KeyTable:
         self._used: dict[str, int] = {}
         self._written: dict[str, int] = {}
         self._reading = asyncio.Lock()
+        self._on_change: Callable[[], None] = _nobody
 
     def find(self, secret: bytes) -> Caller | None:
         """Return whom this key lets in; None for a key that is unknown, expired or revoked, and for any other text.
@@ -88,16 +89,19 @@ class KeyTable:
         self._written = {key_id: at for key_id, at in self._written.items() if key_id in self._keys}
 
     async def read(self, store: AccessKeyStore) -> bool:
-        """Read what has changed in Redis; return whether anything has. Raises StoreUnavailable."""
+        """Read what has changed in Redis, tell whom `run` names, and return whether anything has changed. Raises
+        StoreUnavailable."""
         async with self._reading:  # an earlier read that ends later would bring back what was revoked meanwhile
             if self._tokens is not None and await store.version() == self._version:
                 return False
             self.take(await store.known())
+            self._on_change()
             return True
 
     async def run(self, store: AccessKeyStore, on_change: Callable[[], None]) -> None:
         """Keep the keys up to date until canceled, and call `on_change` after each change."""
-        await asyncio.gather(self._listen(store, on_change), self._look_again(store, on_change))
+        self._on_change = on_change
+        await asyncio.gather(self._listen(store), self._look_again(store))
 
     async def note_used(self, store: AccessKeyStore) -> None:
         """Tell Redis of keys that were used a minute or more after it was told of them last. Raises
@@ -106,18 +110,18 @@ class KeyTable:
         await store.used(due)
         self._written |= due
 
-    async def _listen(self, store: AccessKeyStore, on_change: Callable[[], None]) -> None:
+    async def _listen(self, store: AccessKeyStore) -> None:
         async for _ in store.changes():
-            await self._refresh(store, on_change)
-
-    async def _look_again(self, store: AccessKeyStore, on_change: Callable[[], None]) -> None:
-        while True:
-            await self._refresh(store, on_change)
             with suppress(StoreUnavailable):
+                await self.read(store)
+
+    async def _look_again(self, store: AccessKeyStore) -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                await self.read(store)
                 await self.note_used(store)
             await asyncio.sleep(LOOK_S)
 
-    async def _refresh(self, store: AccessKeyStore, on_change: Callable[[], None]) -> None:
-        with suppress(StoreUnavailable):
-            if await self.read(store):
-                on_change()
+
+def _nobody() -> None:
+    """Tell nobody of a change: who wants to know says so with `KeyTable.run`."""

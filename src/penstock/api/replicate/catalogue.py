@@ -12,6 +12,7 @@ from litestar.params import FromPath
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import READ
 from penstock.api.replicate.predictions import OWNER, PREFIX
 from penstock.api.replicate.versions import LIST, model_of, openapi_of, version_id
 from penstock.api.schemas.render import moment
@@ -108,7 +109,14 @@ class DeploymentPage(ResponseBody, frozen=True):
     results: tuple[DeploymentView, ...]
 
 
-@get("/models", operation_id="listReplicateModels", tags=["replicate"], summary="List models", sync_to_thread=False)
+@get(
+    "/models",
+    operation_id="listReplicateModels",
+    opt=READ,
+    tags=["replicate"],
+    summary="List models",
+    sync_to_thread=False,
+)
 def list_models(request: ApiRequest, services: ServicesDep) -> ReplicateModelPage:
     """Lists the models by name."""
     base_url = str(request.base_url)
@@ -120,6 +128,7 @@ def list_models(request: ApiRequest, services: ServicesDep) -> ReplicateModelPag
     "/models/{owner:str}/{name:str}",
     operation_id="getReplicateModel",
     tags=["replicate"],
+    opt=READ,
     summary="Read a model",
     responses=documented(ModelNotFound),
     sync_to_thread=False,
@@ -138,6 +147,7 @@ def read_model(
     "/models/{owner:str}/{name:str}/versions",
     operation_id="listModelVersions",
     tags=["replicate"],
+    opt=READ,
     summary="List the versions of a model",
     responses=documented(ModelNotFound),
     sync_to_thread=False,
@@ -152,6 +162,7 @@ def list_versions(services: ServicesDep, owner: FromPath[str], name: FromPath[st
     "/models/{owner:str}/{name:str}/versions/{version:str}",
     operation_id="getModelVersion",
     tags=["replicate"],
+    opt=READ,
     summary="Read a version of a model",
     description="Any version will do: for one that the model does not have, the answer describes its default version, "
     "under the id of the request. If no model has the name, it describes the model that a prediction with this version "
@@ -171,7 +182,7 @@ def read_version(
     return msgspec.structs.replace(_version(models.published(served)), id=version)
 
 
-@get("/deployments", operation_id="listDeployments", tags=["replicate"], summary="List deployments")
+@get("/deployments", operation_id="listDeployments", opt=READ, tags=["replicate"], summary="List deployments")
 async def list_deployments(services: ServicesDep) -> DeploymentPage:
     """Lists one deployment for each model."""
     workers = await services.store.workers.listed()
@@ -183,6 +194,7 @@ async def list_deployments(services: ServicesDep) -> DeploymentPage:
     "/deployments/{owner:str}/{name:str}",
     operation_id="getDeployment",
     tags=["replicate"],
+    opt=READ,
     summary="Read a deployment",
     responses=documented(ModelNotFound),
 )

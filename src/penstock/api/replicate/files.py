@@ -20,6 +20,7 @@ from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import BINARY, Schema, describe
 from penstock.api.http.headers import rate_headers
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import READ, SUBMIT
 from penstock.api.replicate.predictions import PREFIX, file_url
 from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
@@ -106,7 +107,7 @@ class ReceivedFile(Struct, frozen=True, kw_only=True):
     summary="Store a file for predictions",
     description="`urls.get` of the answer names the file in the input of a prediction.",
     status_code=201,
-    opt=describe(body={MEDIA_TYPE: FORM}),
+    opt=SUBMIT | describe(body={MEDIA_TYPE: FORM}),
     responses=documented(
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
     ),
@@ -125,6 +126,7 @@ async def create_file(request: ApiRequest, services: ServicesDep) -> FileView:
     "/files",
     operation_id="listFiles",
     tags=["replicate"],
+    opt=READ,
     summary="List files, newest first",
     responses=documented(InvalidRequest),
 )
@@ -150,6 +152,7 @@ async def list_files(
     "/files/{file_id:str}",
     operation_id="getFile",
     tags=["replicate"],
+    opt=READ,
     summary="Read what is known of a file",
     responses=documented(UploadNotFound),
 )
@@ -164,6 +167,7 @@ async def read_file(request: ApiRequest, services: ServicesDep, file_id: FromPat
     "/files/{file_id:str}",
     operation_id="deleteFile",
     tags=["replicate"],
+    opt=SUBMIT,
     summary="Delete a file",
     description="The file is no longer listed. It is deleted at once or, while predictions use it, after the last of "
     "them is deleted.",

@@ -13,13 +13,12 @@ from litestar.datastructures import State as AppState
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
-from penstock.api.http.auth import BY_URL
 from penstock.api.http.contents import IMAGES, describe
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import BY_URL
 from penstock.api.result_files import result_of, send_file
 from penstock.api.schemas.render import filename
 from penstock.api.services import ServicesDep
-from penstock.core.access import TENANT
 from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
 
 
@@ -49,9 +48,10 @@ async def read_output(
     if_range: Annotated[str | None, HeaderParameter(name="If-Range", description="the ETag of the first part")] = None,
 ) -> Response[Any]:
     """Answers 404 for a wrong token, so that nobody can find out which predictions exist."""
-    if not state.output_links.opens(output_id, token):
+    tenant = state.output_links.tenant_of(output_id, token)
+    if tenant is None:
         raise TaskNotFound("this is not the URL of an output")
-    task = await services.store.tasks.get(output_id, TENANT)
+    task = await services.store.tasks.get(output_id, tenant)
     files = result_of(task).artifacts
     if not files:
         raise ResultNotReady("the output of the prediction is data, not a file")

@@ -85,15 +85,19 @@ class OutputLinks:
 
     def url(self, task: Task, file: Artifact, base_url: str) -> str:
         """Return the absolute URL for clients that reach the server at `base_url`; its path ends with the file name."""
-        return f"{predictions_url(base_url)}/{task.id}/output/{filename(task, file)}?token={self._token(task.id)}"
+        token = self._token(task.id, task.tenant)
+        return f"{predictions_url(base_url)}/{task.id}/output/{filename(task, file)}?token={token}"
 
-    def opens(self, task_id: str, token: str) -> bool:
-        """Return whether the token belongs to the task. A wrong token takes as long to check as the right one."""
-        return hmac.compare_digest(self._token(task_id).encode(), token.encode())  # of str it takes only ASCII
+    def tenant_of(self, task_id: str, token: str) -> str | None:
+        """Return the tenant whose task of this id the token opens; None for any other token. A wrong one takes as long
+        to check as the right one."""
+        tenant = token.partition(".")[2]
+        # Of str it takes only ASCII.
+        return tenant if hmac.compare_digest(self._token(task_id, tenant).encode(), token.encode()) else None
 
-    def _token(self, task_id: str) -> str:
-        digest = hmac.digest(self._secret, task_id.encode(), "sha256")
-        return base64.urlsafe_b64encode(digest[:TOKEN_BYTES]).decode()
+    def _token(self, task_id: str, tenant: str) -> str:
+        digest = hmac.digest(self._secret, f"{tenant}/{task_id}".encode(), "sha256")
+        return f"{base64.urlsafe_b64encode(digest[:TOKEN_BYTES]).decode()}.{tenant}"
 
 
 def predictions_url(base_url: str) -> str:
@@ -130,12 +134,18 @@ def prediction_view(task: Task, base_url: str, links: OutputLinks) -> Prediction
 
 
 def _urls(inputs: Mapping[str, Source], base_url: str) -> dict[str, Any]:
-    """The members that have a URL or are JSON; what came inside the request as a file has no URL."""
+    """The members that have a URL or are JSON; what came inside the request as a file has no URL. A URL is without its
+    query, which may have a signature: whoever gets the prediction, such as the receiver of a webhook, must not read the
+    source with it."""
     shown = {
-        name: file_url(source.upload, base_url) if source.upload else source.url or source.value
+        name: file_url(source.upload, base_url) if source.upload else _unsigned(source.url) or source.value
         for name, source in inputs.items()
     }
     return {name: value for name, value in shown.items() if value is not UNSET}
+
+
+def _unsigned(url: str | None) -> str | None:
+    return url and url.partition("?")[0]
 
 
 def _logs(progress: Progress | None) -> str:

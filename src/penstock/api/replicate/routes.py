@@ -15,6 +15,7 @@ from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import wait_of
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OPERATE, READ, SUBMIT
 from penstock.api.replicate.predictions import (
     STATUS,
     PredictionPage,
@@ -66,7 +67,7 @@ CancelAfter = Annotated[
     tags=["replicate"],
     summary="Create a prediction",
     middleware=[require_json],
-    opt=describe(body={JSON: PredictionRequest}),
+    opt=SUBMIT | describe(body={JSON: PredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -88,7 +89,7 @@ async def create(
     tags=["replicate"],
     summary="Create a prediction with the model of the path",
     middleware=[require_json],
-    opt=describe(body={JSON: ModelPredictionRequest}),
+    opt=SUBMIT | describe(body={JSON: ModelPredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -111,7 +112,7 @@ async def create_of_model(
     tags=["replicate"],
     summary="Create a prediction with the deployment of the path",
     middleware=[require_json],
-    opt=describe(body={JSON: ModelPredictionRequest}),
+    opt=SUBMIT | describe(body={JSON: ModelPredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
 )
@@ -132,6 +133,7 @@ async def create_of_deployment(
     "/predictions/{prediction_id:str}",
     operation_id="getPrediction",
     tags=["replicate"],
+    opt=READ,
     summary="Read a prediction",
     responses=documented(TaskNotFound, ResultExpired),
 )
@@ -144,6 +146,7 @@ async def read(request: ApiRequest, services: ServicesDep, prediction_id: FromPa
     "/predictions",
     operation_id="listPredictions",
     tags=["replicate"],
+    opt=READ,
     summary="List predictions, newest first",
     responses=documented(InvalidRequest),
 )
@@ -169,6 +172,7 @@ async def list_predictions(
     "/predictions/{prediction_id:str}/cancel",
     operation_id="cancelPrediction",
     tags=["replicate"],
+    opt=SUBMIT,
     summary="Cancel a prediction",
     status_code=200,
     responses=documented(TaskNotFound, ResultExpired),
@@ -186,8 +190,10 @@ async def cancel(request: ApiRequest, services: ServicesDep, prediction_id: From
     "/webhooks/default/secret",
     operation_id="getWebhookSecret",
     tags=["replicate"],
+    opt=OPERATE,
     summary="Read the secret that webhooks are signed with",
-    description="Every delivery is signed with it: it is the first of webhooks.secrets. Any API key may read it.",
+    description="Every delivery is signed with it: it is the first of webhooks.secrets. It is one for all tenants: "
+    "whoever has it can write what every receiver takes for a delivery.",
     responses=documented(WebhooksDisabled),
     sync_to_thread=False,
 )

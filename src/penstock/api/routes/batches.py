@@ -17,6 +17,7 @@ from penstock.api.http.bodies import pieces_of
 from penstock.api.http.contents import BINARY, JSON, describe
 from penstock.api.http.headers import is_current, rate_headers
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OF_ANY_TENANT, READ, SUBMIT
 from penstock.api.schemas.batches import JSONL, BatchList, BatchView, batch_links, batch_version, batch_view
 from penstock.api.services import Services, ServicesDep
 from penstock.api.submits import POLL_S, CountingRefusals
@@ -65,7 +66,7 @@ MAX_INLINE_BYTES = 4 * 1024 * 1024
     "become tasks bit by bit, at low priority unless they say otherwise. Repeating a submit with its "
     "`client_request_id` (or `Idempotency-Key`) is safe.",
     status_code=202,
-    opt=describe(body={JSON: BatchRequest} | dict.fromkeys(JSONL, BINARY)),
+    opt=SUBMIT | describe(body={JSON: BatchRequest} | dict.fromkeys(JSONL, BINARY)),
     request_max_body_size=None,
     responses={200: ResponseSpec(BatchView, description="The batch submitted before", generate_examples=False)}
     | documented(
@@ -121,6 +122,7 @@ async def submit_batch(
     "/batches/{batch_id:str}",
     operation_id="getBatch",
     tags=["batches"],
+    opt=READ | OF_ANY_TENANT,
     summary="Read a batch",
     description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`.",
     responses={304: ResponseSpec(None, description="Unchanged")} | documented(BatchNotFound, ResultExpired),
@@ -143,6 +145,7 @@ async def read_batch(
     "/batches",
     operation_id="listBatches",
     tags=["batches"],
+    opt=READ | OF_ANY_TENANT,
     summary="List batches, newest first",
     responses=documented(InvalidRequest),
 )
@@ -167,6 +170,7 @@ async def list_batches(
     "/batches/{batch_id:str}/cancel",
     operation_id="cancelBatch",
     tags=["batches"],
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Cancel a batch",
     description="From then on none of its lines becomes a task. Its tasks that wait or run are canceled soon; until "
     "all have ended the batch is CANCELING. What has ended stays as it is. It can be "
@@ -184,6 +188,7 @@ async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
     "/batches/{batch_id:str}",
     operation_id="deleteBatch",
     tags=["batches"],
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Delete a batch",
     description="Deletes the batch, its lines and its manifest. Its tasks are kept as long as any others; `POST "
     "/v1/tasks/delete?batch_id=` deletes them. A batch with lines that have not ended has to be canceled first. "
@@ -201,6 +206,7 @@ async def delete_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
     "/batches/{batch_id:str}/webhook/redeliver",
     operation_id="redeliverBatchWebhook",
     tags=["batches"],
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Redeliver the last event of a batch",
     description="Delivers the last event again, under its `webhook-id`, with as many tries as a new event has.",
     status_code=202,

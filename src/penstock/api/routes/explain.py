@@ -8,6 +8,7 @@ from litestar.params import FromPath
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OF_ANY_TENANT, READ
 from penstock.api.schemas.operators import BlockerView, ExplainView
 from penstock.api.schemas.render import moment, worker_view
 from penstock.api.schemas.tasks import AheadView
@@ -22,6 +23,7 @@ from penstock.store import Explanation, WorkerInfo
     "/tasks/{task_id:str}/explain",
     operation_id="explainTask",
     tags=["tasks"],
+    opt=READ | OF_ANY_TENANT,
     summary="Why a task is not done yet",
     description="The tasks ahead of it, the workers that could run it, what blocks it, and when it should be done. "
     "Times are estimated from the device time of the model's last tasks (a moving average over about ten).",

@@ -9,6 +9,7 @@ from litestar.params import FromQuery, QueryParameter
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.filters import Filter
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OF_ANY_TENANT, READ
 from penstock.api.schemas.render import task_view
 from penstock.api.schemas.tasks import TaskList
 from penstock.api.services import ServicesDep
@@ -20,6 +21,7 @@ from penstock.errors import InvalidRequest
     "/tasks",
     operation_id="listTasks",
     tags=["tasks"],
+    opt=READ | OF_ANY_TENANT,
     summary="List tasks, newest first",
     description="`created_after` and `created_before` are moments such as 2026-11-22T10:00:00Z; "
     "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter by model, priority, batch or metadata a "

@@ -13,6 +13,7 @@ from litestar.response import Stream
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.contents import BINARY, component, describe
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OF_ANY_TENANT, READ
 from penstock.api.schemas.batches import JSONL, LineResultView, LineView
 from penstock.api.schemas.render import error_view, files_view, links
 from penstock.api.schemas.tasks import ErrorView
@@ -37,7 +38,9 @@ PARTS_KEPT = 4
     "can be read while the batch runs: go on with `start`, the number of lines that are known. A line whose task was "
     "retried comes once more when it has ended again. Clients whose `Accept` prefers application/x-ndjson get the same "
     "bytes under that media type.",
-    opt=describe(answers={200: dict.fromkeys(JSONL, BINARY | {"contentSchema": component("LineView")})}),
+    opt=READ
+    | OF_ANY_TENANT
+    | describe(answers={200: dict.fromkeys(JSONL, BINARY | {"contentSchema": component("LineView")})}),
     responses=documented(BatchNotFound, ResultExpired, InvalidRequest, StorageUnavailable),
 )
 async def read_results(

@@ -2,12 +2,13 @@
 
 from litestar import get, post, put
 from litestar.params import FromPath
-from loguru import logger
 
+from penstock.api.auditing import AuditedAct, write_down
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OPERATE, READ
 from penstock.api.schemas.models import DefaultVersionRequest, ModelList, ModelView
 from penstock.api.schemas.render_models import model_list, model_view
 from penstock.api.services import Services, ServicesDep
@@ -19,9 +20,10 @@ from penstock.store.models import Act
 
 OF_WORKERS = "A model in code is loaded as long as its workers run: for such a one the answer is 422. "
 REPEATED = "It can be repeated safely."
+WRITTEN_AS: dict[Act, AuditedAct] = {"load": "model.load", "unload": "model.unload"}
 
 
-@get("/models", operation_id="listModels", tags=["models"], summary="The models that are served")
+@get("/models", operation_id="listModels", opt=READ, tags=["models"], summary="The models that are served")
 async def list_models(services: ServicesDep) -> ModelList:
     """Lists the models by name, each with its versions and where they are loaded."""
     return model_list(services.models, await services.store.workers.listed(), services.settings)
@@ -31,6 +33,7 @@ async def list_models(services: ServicesDep) -> ModelList:
     "/models/{name:str}",
     operation_id="getModel",
     tags=["models"],
+    opt=READ,
     summary="One model, with the JSON Schema of its params",
     responses=documented(ModelNotFound, NotReady),
 )
@@ -49,7 +52,7 @@ async def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
     "run on the version that they were submitted for. A version that no worker could load is refused until one has "
     "loaded it. " + REPEATED,
     middleware=[require_json],
-    opt=describe(body={JSON: DefaultVersionRequest}),
+    opt=OPERATE | describe(body={JSON: DefaultVersionRequest}),
     status_code=200,
     responses=documented(MalformedRequest, ModelNotFound, UnsupportedMediaType, InvalidRequest, NotReady),
 )
@@ -59,7 +62,7 @@ async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath
     await _refuse_failed(await _found(f"{name}@{version}", services), services)
     await services.store.models.set_default(name, version)
     await services.models.read()
-    logger.bind(model=name, version=version, by=request.auth.id).info("default version changed")
+    await write_down("model.default", name, request, services, version=version)
     return await _view(name, services)
 
 
@@ -67,6 +70,7 @@ async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath
     "/models/{name:str}/load",
     operation_id="loadModel",
     tags=["models"],
+    opt=OPERATE,
     summary="Load a version of a model on every worker",
     description="`name@version` is that version, the bare name the default one. The answer does not wait: `versions` "
     "says how far each worker is. Where it does not fit, the version that was used longest ago makes room. "
@@ -84,6 +88,7 @@ async def load(request: ApiRequest, services: ServicesDep, name: FromPath[str]) 
     "/models/{name:str}/unload",
     operation_id="unloadModel",
     tags=["models"],
+    opt=OPERATE,
     summary="Unload a version of a model on every worker",
     description="`name@version` is that version, the bare name the default one. Tasks that run on it end first; a task "
     "that comes later loads it again. " + OF_WORKERS + REPEATED,
@@ -102,7 +107,7 @@ async def _tell(act: Act, reference: str, request: ApiRequest, services: Service
     if not residents(model.id, await services.store.workers.listed()):
         raise NotReady(f"no worker that is READY has {model.id}", retry_after_s=1)
     await services.store.models.tell(act, model.id)
-    logger.bind(model=model.id, act=act, by=request.auth.id).info("workers told")
+    await write_down(WRITTEN_AS[act], model.id, request, services)
     return await _view(reference, services)
 
 

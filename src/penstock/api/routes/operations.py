@@ -6,11 +6,12 @@ from typing import Annotated
 
 from litestar import get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
-from loguru import logger
 
+from penstock.api.auditing import write_down
 from penstock.api.bulk import ROUNDS, SHOWN, DryRun
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OF_ANY_TENANT, OPERATE, READ
 from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.schemas.render import queue_view, worker_status
 from penstock.api.services import Services, ServicesDep
@@ -21,7 +22,13 @@ from penstock.telemetry import endings
 PRIORITY = "Without a priority, it acts on all of them. It can be repeated safely."
 
 
-@get("/workers", operation_id="listWorkers", tags=["operation"], summary="List the workers with a current lease")
+@get(
+    "/workers",
+    operation_id="listWorkers",
+    opt=READ | OF_ANY_TENANT,
+    tags=["operation"],
+    summary="List the workers with a current lease",
+)
 async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList:
     """Lists the workers by id, each with the tasks that it runs."""
     return WorkerList(data=await _workers(request.auth.tenant, services))
@@ -31,6 +38,7 @@ async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList
     "/workers/{worker_id:str}/drain",
     operation_id="drainWorker",
     tags=["operation"],
+    opt=OPERATE,
     summary="Drain a worker: let it claim no more tasks",
     description="The worker claims nothing after the answer, and finishes what it runs. It stays drained until it is "
     "resumed or its process ends, even if it loses its connection meanwhile. It can be repeated safely.",
@@ -40,7 +48,7 @@ async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList
 async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """Answers the worker as it is now."""
     await services.store.workers.drain(worker_id)
-    logger.bind(worker=worker_id, by=request.auth.id).info("worker drained")
+    await write_down("worker.drain", worker_id, request, services)
     return await _worker(worker_id, request, services)
 
 
@@ -48,6 +56,7 @@ async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[
     "/workers/{worker_id:str}/resume",
     operation_id="resumeWorker",
     tags=["operation"],
+    opt=OPERATE,
     summary="Let a drained worker claim again",
     description="The worker looks for a task at once. It can be repeated safely.",
     status_code=200,
@@ -56,7 +65,7 @@ async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[
 async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """Answers the worker as it is now."""
     await services.store.workers.resume(worker_id)
-    logger.bind(worker=worker_id, by=request.auth.id).info("worker resumed")
+    await write_down("worker.resume", worker_id, request, services)
     return await _worker(worker_id, request, services)
 
 
@@ -64,6 +73,7 @@ async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: F
     "/queues",
     operation_id="listQueues",
     tags=["operation"],
+    opt=READ,
     summary="List the queues by model and priority, with their depth and whether they are paused",
 )
 async def list_queues(services: ServicesDep) -> QueueList:
@@ -77,6 +87,7 @@ async def list_queues(services: ServicesDep) -> QueueList:
     "/queues/{model:str}/pause",
     operation_id="pauseQueue",
     tags=["operation"],
+    opt=OPERATE,
     summary="Pause the queues of a model",
     description="No waiting task starts. Running tasks finish, submits are accepted, and time limits go on. "
     + PRIORITY,
@@ -89,7 +100,7 @@ async def pause(
     """Answers the queues of the model as they are now."""
     queues, ids = services.store.queues, await _ids(model, services)
     paused = sum([await queues.pause(one, _wanted(priority), by=request.auth.id) for one in ids])
-    logger.bind(model=model, priority=priority, paused=paused, by=request.auth.id).info("queues paused")
+    await write_down("queue.pause", model, request, services, priority=priority, paused=paused)
     return await _queues_of(ids, services)
 
 
@@ -97,6 +108,7 @@ async def pause(
     "/queues/{model:str}/resume",
     operation_id="resumeQueue",
     tags=["operation"],
+    opt=OPERATE,
     summary="Resume the queues of a model",
     description="Waiting tasks may start again. " + PRIORITY,
     status_code=200,
@@ -108,7 +120,7 @@ async def resume(
     """Answers the queues of the model as they are now."""
     ids = await _ids(model, services)
     resumed = sum([await services.store.queues.resume(one, _wanted(priority)) for one in ids])
-    logger.bind(model=model, priority=priority, resumed=resumed, by=request.auth.id).info("queues resumed")
+    await write_down("queue.resume", model, request, services, priority=priority, resumed=resumed)
     return await _queues_of(ids, services)
 
 
@@ -116,6 +128,7 @@ async def resume(
     "/queues/{model:str}/purge",
     operation_id="purgeQueue",
     tags=["operation"],
+    opt=OPERATE | OF_ANY_TENANT,
     summary="Cancel the waiting tasks of a model",
     description="Cancels tasks that are PENDING, newest first, but none that runs, and none that is submitted "
     "meanwhile. Repeat it while `has_more`. With `dry_run=true` the answer says what would be canceled. " + PRIORITY,
@@ -144,7 +157,7 @@ async def purge(
         canceled, has_more = canceled + purged.canceled, has_more or purged.has_more
         if purged.canceled:
             endings.count_end(one, State.CANCELED, tasks=purged.canceled)
-    logger.bind(model=model, priority=priority, canceled=canceled, by=request.auth.id).info("queues purged")
+    await write_down("queue.purge", model, request, services, priority=priority, canceled=canceled)
     return PurgedView(matched=canceled, task_ids=(), dry_run=False, canceled=canceled, has_more=has_more)
 
 
@@ -152,6 +165,7 @@ async def purge(
     "/stats",
     operation_id="getStats",
     tags=["operation"],
+    opt=READ | OF_ANY_TENANT,
     summary="Tasks by status, queues by model and priority, workers by state",
 )
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:

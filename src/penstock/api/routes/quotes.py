@@ -6,6 +6,7 @@ from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import SUBMIT
 from penstock.api.schemas.tasks import AheadView, QuoteView, SizeView
 from penstock.api.services import ServicesDep
 from penstock.api.submits import (
@@ -29,7 +30,7 @@ from penstock.intake.requests import TaskRequest
     description="Takes what a submit takes, refuses what a submit would refuse, and queues nothing. The answer says "
     "how many tasks are ahead, and how long the task should take.",
     middleware=[require_json],
-    opt=describe(body={JSON: TaskRequest}),
+    opt=SUBMIT | describe(body={JSON: TaskRequest}),
     status_code=200,
     responses=documented(*SUBMIT_ERRORS),
 )

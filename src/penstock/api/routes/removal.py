@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from penstock.api.bulk import CONTINUE, BulkDep, count_each
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OF_ANY_TENANT, SUBMIT
 from penstock.api.schemas.tasks import CanceledView, DeletedView
 from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State, Task
@@ -30,6 +31,7 @@ Ended = Literal["SUCCESS", "FAILED", "CANCELED", "EXPIRED"]
     "/tasks/{task_id:str}",
     operation_id="deleteTask",
     tags=["tasks"],
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Delete a task",
     description="Deletes the record, the input and the result. A result file that other tasks share is kept for them. "
     "A waiting or running task must be canceled first. It can be repeated safely.",
@@ -50,6 +52,7 @@ async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromP
     "/tasks/delete",
     operation_id="deleteTasks",
     tags=["tasks"],
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Delete all matching tasks",
     description="Deletes the newest `limit` tasks that have ended as `status` says and pass the filter, which is that "
     "of the list. " + CONTINUE,
@@ -67,6 +70,7 @@ async def delete_matching(
     "/tasks/cancel",
     operation_id="cancelTasks",
     tags=["tasks"],
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Cancel all matching tasks",
     description="Cancels the newest `limit` tasks that wait or run, as `status` says, and pass the filter, which is "
     "that of the list. " + CONTINUE,

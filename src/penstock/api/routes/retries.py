@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from penstock.api.bulk import CONTINUE, BulkDep, count_each
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import OF_ANY_TENANT, SUBMIT
 from penstock.api.schemas.render import task_view
 from penstock.api.schemas.tasks import RetriedView, TaskView
 from penstock.api.services import Services, ServicesDep
@@ -23,6 +24,7 @@ Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
     "/tasks/{task_id:str}/retry",
     operation_id="retryTask",
     tags=["tasks"],
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Run a task again",
     description="The task keeps its id and its attempts; its retries are counted anew. A waiting or running task does "
     "not change.",
@@ -41,6 +43,7 @@ async def retry(request: ApiRequest, services: ServicesDep, task_id: FromPath[st
     "/tasks/retry",
     operation_id="retryTasks",
     tags=["tasks"],
+    opt=SUBMIT | OF_ANY_TENANT,
     summary="Run all matching tasks again",
     description="Queues the newest `limit` tasks again that are FAILED, CANCELED or EXPIRED, as `status` says, and "
     "pass the filter, which is that of the list. " + CONTINUE,

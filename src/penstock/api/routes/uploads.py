@@ -10,11 +10,12 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
 from msgspec.structs import force_setattr
 
-from penstock.api.http.auth import BY_URL, ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of, encoding_of, pieces_of
 from penstock.api.http.contents import BINARY, JSON, describe
 from penstock.api.http.headers import rate_headers
 from penstock.api.http.problems import documented
+from penstock.api.http.scopes import BY_URL, READ, SUBMIT
 from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.api.services import Services, ServicesDep
@@ -101,7 +102,7 @@ class UploadView(ResponseBody, frozen=True):
     description="Answers where to send the bytes of a file: to the bucket, if there is one, or to this server. Then "
     "name the upload in tasks by `input.upload_id`. An upload that no task uses is deleted after a while.",
     middleware=[require_json],
-    opt=describe(body={JSON: UploadRequest}),
+    opt=SUBMIT | describe(body={JSON: UploadRequest}),
     status_code=201,
     responses=documented(
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited, StorageUnavailable
@@ -179,6 +180,7 @@ async def send_upload(
     "/uploads/{upload_id:str}",
     operation_id="getUpload",
     tags=["uploads"],
+    opt=READ,
     summary="Read an upload",
     responses=documented(UploadNotFound, StorageUnavailable),
 )
@@ -196,6 +198,7 @@ async def read_upload(request: ApiRequest, services: ServicesDep, upload_id: Fro
     "/uploads/{upload_id:str}",
     operation_id="deleteUpload",
     tags=["uploads"],
+    opt=SUBMIT,
     summary="Delete an upload",
     description="Deletes an upload that no task uses. One that is in use is deleted after the last of its tasks.",
     status_code=204,

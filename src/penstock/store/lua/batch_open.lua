@@ -3,9 +3,9 @@
 -- client_request_id, or ''.
 -- Answers {'ok', rate left, rate reset ms}   {'rate', retry after ms}   {'many', unfinished batches}
 -- takes: id tenant caller rate_limit most_unfinished wait_ms digest
--- needs: base.ROOT base.now_ms base.now_us batch.batch_key rate.count_in rate.rate_state
+-- needs: base.ROOT base.now_ms base.now_us batch.batch_key batch.unfinished_key rate.count_in rate.rate_state
 local limit = tonumber(rate_limit)
-local unfinished, rate_key, now = ROOT .. 'unfinished:' .. caller, ROOT .. 'rate:' .. caller, now_us()
+local unfinished, rate_key, now = unfinished_key(tenant, caller), ROOT .. 'rate:' .. tenant .. '/' .. caller, now_us()
 local left, reset = 0, 0
 if limit > 0 then left, reset = rate_state(rate_key, limit, now) end
 if redis.call('EXISTS', batch_key(id)) == 1 then return {'ok', left, reset} end -- the same call again

@@ -21,6 +21,7 @@ redis.call('HSET', batch_key(id), 'state', state, 'next', next_state, 'total', l
   'ttl_s', ttl_s, 'created', now)
 redis.call('SET', ROOT .. 'plan:' .. id, plan)
 redis.call('ZADD', ROOT .. 'batches:' .. f[1], now, id)
+redis.call('SADD', ROOT .. 'tenants', f[1])
 redis.call('ZREM', ROOT .. 'closed', id)
 call_feeder(id)
 return {'ok', id}

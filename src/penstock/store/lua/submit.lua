@@ -35,7 +35,7 @@
 --        upload.use_upload
 rate_limit = tonumber(rate_limit)
 local now, paused = now_us(), paused_queues()
-local rate_key = ROOT .. 'rate:' .. caller
+local rate_key = ROOT .. 'rate:' .. tenant .. '/' .. caller
 
 local function accepted(kind, task, position, queue, reused, left, reset)
   return {kind, task, position, left, reset, reused, paused[queue] and 1 or 0}
@@ -207,6 +207,7 @@ end
 
 redis.call('SET', ROOT .. 'body:' .. id, body)
 redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. state, now, id)
+redis.call('SADD', ROOT .. 'tenants', tenant)
 redis.call('HSET', task_key(id), 'version', version, 'tenant', tenant, 'caller', caller, 'model', model,
   'priority', priority, 'state', state, 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
   'cost', cost, 'created', now, 'max_retries', max_retries, 'timeout_s', timeout_s, 'ttl_s', ttl_s,

@@ -6,7 +6,7 @@
 -- takes: id tenant caller size content_type sha256 token open_ms late_ms unused_ms rate_limit name file
 -- needs: base.ROOT base.now_ms base.now_us rate.count_in rate.rate_state upload.files_key upload.upload_key
 local limit, now = tonumber(rate_limit), now_us()
-local key, rate_key = upload_key(id), ROOT .. 'uploadrate:' .. caller
+local key, rate_key = upload_key(id), ROOT .. 'uploadrate:' .. tenant .. '/' .. caller
 local left, reset = rate_state(rate_key, limit, now)
 local known = redis.call('HGET', key, 'url_until') -- the same call again: its answer was lost
 if known then return {'ok', tonumber(known), left, reset} end

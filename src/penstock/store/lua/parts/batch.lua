@@ -10,6 +10,11 @@ local function open_key(batch)
   return ROOT .. 'open:' .. batch
 end
 
+-- The batches of a caller that have not ended.
+local function unfinished_key(tenant, caller)
+  return ROOT .. 'unfinished:' .. tenant .. '/' .. caller
+end
+
 -- Counts the line of a task that moves. Answers its batch and its place there, or nothing for a task of no batch, or of
 -- a batch that was deleted.
 local function count_line(task, to)
@@ -29,13 +34,14 @@ end
 
 -- A line has ended: ends the batch with its last line, or calls a feeder when there is room for further lines.
 local function close_or_feed(batch)
-  local f = redis.call('HMGET', batch_key(batch), 'total', 'fed', 'refill', 'next', 'state', 'caller', 'ttl_s', 'hook')
+  local f = redis.call('HMGET', batch_key(batch), 'total', 'fed', 'refill', 'next', 'state', 'caller', 'ttl_s', 'hook',
+    'tenant')
   local left = redis.call('SCARD', open_key(batch))
   if left == 0 and f[1] == f[2] then
     redis.call('HSET', batch_key(batch), 'state', f[4], 'was', f[5], 'finished', now_ms())
     redis.call('HDEL', batch_key(batch), 'refill')
     redis.call('ZREM', ROOT .. 'feeding', batch)
-    redis.call('SREM', ROOT .. 'unfinished:' .. f[6], batch)
+    redis.call('SREM', unfinished_key(f[9], f[6]), batch)
     redis.call('ZADD', ROOT .. 'closed', now_ms() + tonumber(f[7]) * 1000, batch)
     if f[8] then post_end(batch, f[4], f[8]) end
   elseif f[3] and left <= tonumber(f[3]) then
@@ -72,7 +78,7 @@ local function forget_batch(batch)
   local f = redis.call('HMGET', batch_key(batch), 'tenant', 'caller', 'idem', 'state', 'hook')
   redis.call('ZREM', ROOT .. 'closed', batch)
   redis.call('ZREM', ROOT .. 'batches:' .. f[1], batch)
-  redis.call('SREM', ROOT .. 'unfinished:' .. f[2], batch)
+  redis.call('SREM', unfinished_key(f[1], f[2]), batch)
   if f[3] then redis.call('DEL', ROOT .. 'idem:' .. f[3]) end
   if f[5] then forget_events(batch, f[5]) end
   redis.call('DEL', batch_key(batch), open_key(batch), ROOT .. 'plan:' .. batch, ROOT .. 'ends:' .. batch)
@@ -83,11 +89,11 @@ end
 -- Opens a line again that is to end once more, and its batch if that had ended.
 local function reopen_line(batch, place)
   redis.call('SADD', open_key(batch), place)
-  local f = redis.call('HMGET', batch_key(batch), 'was', 'caller')
+  local f = redis.call('HMGET', batch_key(batch), 'was', 'tenant', 'caller')
   if f[1] then
     redis.call('HSET', batch_key(batch), 'state', f[1])
     redis.call('HDEL', batch_key(batch), 'was', 'finished')
     redis.call('ZREM', ROOT .. 'closed', batch)
-    redis.call('SADD', ROOT .. 'unfinished:' .. f[2], batch)
+    redis.call('SADD', unfinished_key(f[2], f[3]), batch)
   end
 end
