@@ -23,7 +23,8 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from penstock.core.access import TENANT
+from penstock.core.access import SCOPES, TENANT
+from penstock.core.access_keys import AccessKey, new_access_key
 from penstock.core.batch import BatchPlan, FeedLease, new_batch_id, task_id_of
 from penstock.core.events import Delivery, EventType, Webhook
 from penstock.core.lease import Lease
@@ -491,6 +492,16 @@ async def retract(p: Place) -> Call:
     return lambda: p.store.models.retract([version.id])
 
 
+async def key_put(p: Place) -> Call:
+    """The key is replaced by another one."""
+    (_, old), (_, new) = new_access_key(), new_access_key()
+    key = AccessKey(
+        id=old.id, digest=old.digest.hex(), tenant=TENANT, name=CALLER, scopes=SCOPES, created=0, created_by=CALLER
+    )
+    await p.store.access_keys.create(key)
+    return lambda: p.store.access_keys.rotate(old.id, new, by=CALLER, at=1, overlap_ms=1)
+
+
 async def set_aside(p: Place) -> Call:
     """The task leads a full group and runs: another task of the group has to lead."""
     await p.groups(1)
@@ -651,6 +662,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "drain": [drain],
     "expire": [expire],
     "explain": [explain],
+    "key_put": [key_put],
     "log": [log],
     "overrun": [overrun],
     "pause": [pause],

@@ -39,7 +39,13 @@ async def test_a_submit_answers_where_to_look(client: httpx.AsyncClient) -> None
         "status": "PENDING",
         "queue_position": 0,
         "eta_s": None,
-        "links": {"self": self_, "cancel": f"{self_}/cancel", "events": f"{self_}/events", "result": f"{self_}/result"},
+        "links": {
+            "self": self_,
+            "cancel": f"{self_}/cancel",
+            "events": f"{self_}/events",
+            "result": f"{self_}/result",
+            "token": None,
+        },
     }
     assert answer.headers["Location"] == self_
     assert answer.headers["Retry-After"] == "1"

@@ -60,7 +60,13 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
         "webhook": None,
         "batch_id": None,
         "custom_id": None,
-        "links": {"self": path, "cancel": f"{path}/cancel", "events": f"{path}/events", "result": f"{path}/result"},
+        "links": {
+            "self": path,
+            "cancel": f"{path}/cancel",
+            "events": f"{path}/events",
+            "result": f"{path}/result",
+            "token": None,
+        },
     }
     assert [name for name, value in times.items() if value] == ["created_at", "start_by"]
     assert times["created_at"].endswith("Z")

@@ -18,7 +18,7 @@ def members(kind: type[Any], *leave_out: str) -> dict[str, inspect.Type]:
 
 
 def test_the_defaults_of_a_batch_have_the_members_of_a_task_but_its_name() -> None:
-    assert members(BatchDefaults) == members(TaskRequest, "client_request_id")
+    assert members(BatchDefaults) == members(TaskRequest, "client_request_id", "links")
 
 
 def test_no_member_of_the_defaults_is_needed() -> None:

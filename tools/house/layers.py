@@ -36,6 +36,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.schemas"},
         {"api.waiting", "api.watching"},
         {"api.services"},
+        {"api.auditing"},
         {"api.bulk", "api.result_files", "api.submits"},
         {"api.routes"},
         {"api.replicate"},
@@ -51,6 +52,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.salvage"},
         {"store.engine"},
         {
+            "store.access_keys",
+            "store.audit",
             "store.batches",
             "store.condemned",
             "store.inspection",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from litestar import Litestar, Router
 from litestar.datastructures import MutableScopeHeaders, State
@@ -20,6 +20,7 @@ from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
 from penstock.api.http.headers import allow_of
+from penstock.api.http.key_table import KeyTable
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
@@ -27,10 +28,12 @@ from penstock.api.http.scopes import check_declared
 from penstock.api.http.wrong_keys import WrongKeys
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
+    audit,
     batches,
     events,
     explain,
     health,
+    keys,
     listing,
     manifest,
     models,
@@ -45,7 +48,7 @@ from penstock.api.routes import (
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
 from penstock.core.model import Model
-from penstock.errors import StorageUnavailable
+from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
@@ -95,6 +98,13 @@ V1 = (
     operations.resume,
     operations.purge,
     operations.stats,
+    keys.create_key,
+    keys.list_keys,
+    keys.read_key,
+    keys.rotate_key,
+    keys.revoke_key,
+    keys.revoke_tokens,
+    audit.read_audit,
 )
 REPLICATE = (
     *routes.ROUTES,
@@ -112,14 +122,15 @@ def create_app(settings: Settings) -> Litestar:
     Raises ConfigurationError when no API key is set.
     """
     check_declared((*V1, *REPLICATE))
-    key_ring, watch = KeyRing(settings.api.keys), StorageWatch()
+    key_table, watch = KeyTable(), StorageWatch()
+    key_ring = KeyRing(settings.api.keys, key_table)
     has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
     output_links = predictions.OutputLinks(key_ring.digest())
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         key_ring.log()
-        async with open_services(settings) as services, _running(services, watch, output_links):
+        async with open_services(settings) as services, _running(services, watch, output_links, key_table):
             app.state.services = services
             yield
 
@@ -139,6 +150,7 @@ def create_app(settings: Settings) -> Litestar:
         state=State(
             {
                 "key_ring": key_ring,
+                "key_table": key_table,
                 "cursors": Cursors(key_ring.digest()),
                 "output_links": output_links,
                 "storage_watch": watch,
@@ -184,9 +196,11 @@ def openapi_document(models: Sequence[Model]) -> str:
 
 @asynccontextmanager
 async def _running(
-    services: Services, watch: StorageWatch, output_links: predictions.OutputLinks
+    services: Services, watch: StorageWatch, output_links: predictions.OutputLinks, key_table: KeyTable
 ) -> AsyncIterator[None]:
     """Run what goes on beside the requests."""
+    with suppress(StoreUnavailable):  # its loop tries again; until then managed keys are asked to come later
+        await key_table.read(services.store.access_keys)
     work = run_maintenance(
         services.store,
         services.storage,
@@ -197,6 +211,7 @@ async def _running(
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.models.run(), name="catalogue"),
+        asyncio.create_task(key_table.run(services.store.access_keys, services.watching.end_all), name="keys"),
         asyncio.create_task(services.waiting.run(), name="waiting"),
         asyncio.create_task(services.watching.run(), name="watching"),
         asyncio.create_task(Feeder(services).run(), name="feeder"),

@@ -19,7 +19,7 @@ class Watching:
         await self._changes.run(self._wake)
 
     def end_all(self) -> None:
-        """Wake all streams, as a stop of the server needs it."""
+        """Wake all streams, so that each looks whether it is to end: the server stops, or a key has ended."""
         for task_id in tuple(self._watchers):
             self._wake(task_id)
 

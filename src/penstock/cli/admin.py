@@ -1,4 +1,4 @@
-"""Commands for operators: `penstock keys` and `penstock doctor`."""
+"""`penstock doctor`, and the commands that it starts."""
 
 import asyncio
 import sys
@@ -8,26 +8,6 @@ import click
 from penstock.cli.client import AS_JSON
 from penstock.cli.context import settings_of_call
 from penstock.errors import ConfigurationError
-from penstock.settings import new_key
-
-
-@click.group()
-def keys() -> None:
-    """Make API keys."""
-
-
-@keys.command()
-@click.option(
-    "--name", default="default", show_default=True, help="Name of its user. Logs show the name, never the key."
-)
-def new(name: str) -> None:
-    """Make an API key and explain where to put it. Penstock does not store it."""
-    if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-        raise click.BadParameter("letters, digits, - and _ only", param_hint="--name")
-    key = new_key()
-    click.echo(key)
-    click.echo(f'\n# in the file of --config, below [api]:\nkeys = ["{name}:{key}"]', err=True)
-    click.echo(f"\n# or in the environment, beside other keys, with commas:\nAPI_KEYS={name}:{key}", err=True)
 
 
 @click.command()
@@ -92,4 +72,4 @@ def try_device(device: str) -> None:
         raise ConfigurationError(str(error)) from error
 
 
-COMMANDS = (keys, doctor, try_device, gpu_check)
+COMMANDS = (doctor, try_device, gpu_check)

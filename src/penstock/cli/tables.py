@@ -91,17 +91,18 @@ def print_log(log: str) -> None:
 
 async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:
     """Calls `act` for each task, also after one has failed, and returns the exit status."""
-    return await _each(act, task_ids, "task_id", lambda task: task.status, as_json=as_json)
+    return await each(act, task_ids, "task_id", lambda task: task.status, as_json=as_json)
 
 
 async def each_worker(act: Callable[[str], Awaitable[Worker]], worker_ids: Iterable[str], *, as_json: bool) -> int:
     """Calls `act` for each worker, also after one has failed, and returns the exit status."""
-    return await _each(act, worker_ids, "id", lambda worker: f"{worker.state}, runs {worker.running}", as_json=as_json)
+    return await each(act, worker_ids, "id", lambda worker: f"{worker.state}, runs {worker.running}", as_json=as_json)
 
 
-async def _each(
+async def each(
     act: Callable[[str], Awaitable[T]], ids: Iterable[str], key: str, line: Callable[[T], str], *, as_json: bool
 ) -> int:
+    """Calls `act` for each id, also after one has failed, prints a line for each, and returns the exit status."""
     failed = 0
     for one in ids:
         try:

@@ -28,6 +28,9 @@ COLOURS = {
     "ready": "green",
     "loading": "yellow",
     "failed": "red",
+    "active": "green",
+    "expired": "magenta",
+    "revoked": "red",
 }
 
 FILE_COLUMNS = 200

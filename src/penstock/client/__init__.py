@@ -4,6 +4,7 @@ from penstock.client.asynchronous import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
+from penstock.client.key_views import AuditEntry, Key, NewKey
 from penstock.client.model_views import Example, FaultyModel, Member, Model, ModelOnWorker, Version
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared
@@ -24,6 +25,7 @@ from penstock.client.views import (
 
 __all__ = [
     "AsyncClient",
+    "AuditEntry",
     "Batch",
     "Client",
     "Counts",
@@ -32,11 +34,13 @@ __all__ = [
     "Filter",
     "Hit",
     "Inputs",
+    "Key",
     "Line",
     "Mapped",
     "Member",
     "Model",
     "ModelOnWorker",
+    "NewKey",
     "Options",
     "Output",
     "PenstockApiError",

@@ -17,6 +17,7 @@ from penstock.client.bounded import as_they_end
 from penstock.client.files import Contents, File, new_file, place_in
 from penstock.client.filters import Filter, query_of
 from penstock.client.inputs import Inputs, Source, large_files, source_of, with_uploads
+from penstock.client.keys import KeyAdministration
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import (
     Options,
@@ -42,7 +43,7 @@ PAGE = 100
 JSONL = {"content-type": "application/jsonl"}
 
 
-class AsyncClient(Administration):
+class AsyncClient(Administration, KeyAdministration):
     """A client of one server with one API key; without arguments those of PENSTOCK_URL and PENSTOCK_API_KEY, else those
     of the `penstock up` in this directory.
 

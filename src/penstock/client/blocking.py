@@ -13,6 +13,8 @@ from penstock.client.bounded import as_they_end_here
 from penstock.client.files import Contents
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
+from penstock.client.key_views import AuditEntry, Key, NewKey
+from penstock.client.keys import DAY_S, LIFE_S
 from penstock.client.model_views import FaultyModel, Model, ModelList
 from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
@@ -232,6 +234,39 @@ class Client:
         """Cancels the waiting tasks of a model, of one priority or of all, and returns their number; running tasks go
         on."""
         return self._wait_for(self._client.purge_queue(model, priority=priority))
+
+    def create_key(
+        self,
+        tenant: str,
+        *,
+        scopes: Sequence[str] = ("read", "submit"),
+        name: str | None = None,
+        expires_in_s: int | None = LIFE_S,
+    ) -> NewKey:
+        """Makes a key of a tenant, which works for 90 days, or until it is revoked with `expires_in_s=None`. It is sent
+        once, whatever happens, since each call makes a key."""
+        return self._wait_for(self._client.create_key(tenant, scopes=scopes, name=name, expires_in_s=expires_in_s))
+
+    def keys(self, *, tenant: str | None = None) -> Sequence[Key]:
+        """Returns the managed keys of all tenants, or of one, the newest first."""
+        return self._wait_for(self._client.keys(tenant=tenant))
+
+    def rotate_key(self, key_id: str, *, overlap_s: int = DAY_S) -> NewKey:
+        """Makes a key that takes the place of another, which works for `overlap_s` more. It is sent once, whatever
+        happens."""
+        return self._wait_for(self._client.rotate_key(key_id, overlap_s=overlap_s))
+
+    def revoke_key(self, key_id: str) -> Key:
+        """Lets a key work no longer. It may be called again."""
+        return self._wait_for(self._client.revoke_key(key_id))
+
+    def revoke_tokens(self, tenant: str) -> None:
+        """Ends all task tokens that the tenant was given so far. It may be called again."""
+        return self._wait_for(self._client.revoke_tokens(tenant))
+
+    def audit(self) -> Iterator[AuditEntry]:
+        """Yields who did what to the work or the keys of others, newest first, reading page by page."""
+        return self._each(self._client.audit())
 
     def stats(self) -> Stats:
         """Returns the number of tasks by status, the queues, and the number of workers by state."""

@@ -18,6 +18,13 @@ class Output(TypedDict, total=False):
     lossless: bool
 
 
+class LinkOptions(TypedDict, total=False):
+    """What the links of the answer can do: with `token`, which works for `ttl_s`, whoever has it may read the task."""
+
+    token: bool
+    ttl_s: int
+
+
 class Shared(TypedDict, total=False):
     """Options that any number of tasks can share; the server has defaults for what is left out."""
 
@@ -37,6 +44,7 @@ class Options(Shared, total=False):
     """Options of one task."""
 
     client_request_id: str
+    links: LinkOptions
 
 
 def new_request_id() -> str:

@@ -96,8 +96,10 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
+        repeat: bool = True,
     ) -> httpx.Response:
-        """Returns the answer to a request that is safe to repeat. Raises PenstockApiError if it is refused."""
+        """Returns the answer to a request that is safe to repeat, or that is sent once, without `repeat`. Raises
+        PenstockApiError if it is refused."""
         said = {name: value for name, value in (query or {}).items() if value is not None}
         head = {"content-type": "application/json", **(headers or {})} if body is not None else headers
         tries = Tries(self._patience_s)
@@ -111,6 +113,8 @@ class Transport:
                 error = refusal(answer)
             except httpx.TransportError as broken:
                 error = unreachable(self.url, broken)
+            if not repeat:
+                raise error
             await self._pause(tries, error)
 
     async def deliver(self, opened: Opened, file: File) -> None:

@@ -87,6 +87,12 @@ class Opened(View, frozen=True):
     headers: dict[str, str]
 
 
+class Links(View, frozen=True):
+    """What the links of a task can do: the `token` reads it without a key."""
+
+    token: str | None = None
+
+
 class Submitted(View, frozen=True):
     """Answer to a submit; `replayed` says that an earlier submit with this `client_request_id` had made the task."""
 
@@ -94,6 +100,12 @@ class Submitted(View, frozen=True):
     status: str
     queue_position: int | None = None
     replayed: bool = False
+    links: Links = Links()
+
+    @property
+    def token(self) -> str | None:
+        """The token that reads the task without a key, as `?token=`; None unless the submit asked for one."""
+        return self.links.token
 
 
 class Task(View, frozen=True):

@@ -5,7 +5,7 @@ PenstockError
 │                MethodNotAllowed RequestTimeout TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired
 │                PayloadTooLarge UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
 │                WebhooksDisabled WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse
-│                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound QueueFull RateLimited
+│                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound QueueFull RateLimited
 │                NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
@@ -17,6 +17,7 @@ ConfigurationError (of the set-up; a client never sees it)
 """
 
 from penstock.errors.at_api import (
+    AccessKeyNotFound,
     BatchAlreadyFinal,
     BatchNotFinal,
     BatchNotFound,
@@ -80,6 +81,7 @@ from penstock.errors.of_run import (
 )
 
 __all__ = [
+    "AccessKeyNotFound",
     "BatchAlreadyFinal",
     "BatchNotFinal",
     "BatchNotFound",

@@ -166,6 +166,12 @@ class WorkerNotFound(PenstockError):
     code, status, title = "worker_not_found", 404, "Worker not found"
 
 
+class AccessKeyNotFound(PenstockError):
+    """No managed key has this id, or it has ended and cannot be rotated."""
+
+    code, status, title = "key_not_found", 404, "No such key"
+
+
 class QueueFull(PenstockError):
     """`queue.max_depth` tasks wait for this model, or `queue.max_batches` batches of this key are unfinished."""
 

@@ -16,7 +16,7 @@ from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
 from penstock.intake.found import Blaming, Found, find, of_data
 from penstock.intake.inline import MAX_ON_LOOP, is_long
-from penstock.intake.requests import TaskRequest
+from penstock.intake.requests import LinksRequest, TaskRequest
 from penstock.intake.reuse_digest import reuse_digest
 from penstock.intake.uploads import check_digest
 from penstock.intake.webhook import webhook_of
@@ -157,12 +157,12 @@ def _check_result_fits(call: SubmitCall, found: Found) -> None:
 
 
 def _fingerprint(task: TaskRequest, found: Sequence[Found]) -> str:
-    """Digest everything but `reuse`, which says nothing about the task and which a proxy may add as a header.
+    """Digest everything but what says nothing about the task: `links`, and `reuse`, which a proxy may add as a header.
 
     The bytes of an upload, if they are known, stand for its id, so that a client which sends them anew gets the
     same task.
     """
-    same = replace(task, reuse=True)
+    same = replace(task, reuse=True, links=LinksRequest())
     for one in found:
         if one.upload is not None and one.upload.sha256 is not None:
             same = replace(same, input=same.input | one.given.at(f"sha256:{one.upload.sha256}"))

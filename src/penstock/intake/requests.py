@@ -98,6 +98,13 @@ class WebhookRequest(RequestBody, frozen=True):
     )
 
 
+class LinksRequest(RequestBody, frozen=True):
+    """What the links of the answer can do: with `token`, whoever has it may read the task, without a key."""
+
+    token: Annotated[bool, Meta(description="answer a token that opens status, events and result of this task")] = False
+    ttl_s: Annotated[int, Meta(ge=60, le=604_800, description="how long the token works")] = 86_400
+
+
 class TaskRequest(RequestBody, frozen=True):
     """A task to run. The same `client_request_id` with the same body names the same task."""
 
@@ -115,6 +122,7 @@ class TaskRequest(RequestBody, frozen=True):
     retry: RetryRequest | None = None
     webhook: WebhookRequest | None = None
     reuse: MayReuse = True
+    links: LinksRequest = LinksRequest()
 
 
 class LineMembers(RequestBody, frozen=True):

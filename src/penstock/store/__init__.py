@@ -1,5 +1,6 @@
 """The store of tasks, batches and uploads: the one place that talks to Redis."""
 
+from penstock.store.access_keys import AccessKeyStore, KnownKeys
 from penstock.store.answers import (
     Claim,
     Explanation,
@@ -19,6 +20,7 @@ from penstock.store.answers import (
     WorkerInfo,
     WorkerMemory,
 )
+from penstock.store.audit import AuditEntry, AuditRecord, AuditStore
 from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, connect
@@ -35,6 +37,10 @@ from penstock.store.uploads import Opened, UploadStore
 from penstock.store.workers import WorkerStore
 
 __all__ = [
+    "AccessKeyStore",
+    "AuditEntry",
+    "AuditRecord",
+    "AuditStore",
     "BatchStore",
     "Claim",
     "Condemned",
@@ -43,6 +49,7 @@ __all__ = [
     "Explanation",
     "Identity",
     "Installation",
+    "KnownKeys",
     "LeaseStore",
     "LeasedEvent",
     "ModelStore",

@@ -111,6 +111,16 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `unreadable`               | zset   | `<id> <reason>` of records that could not be read,   | a week                  |
 |                            |        | by the ms when they were set aside                   |                         |
 | `aside:<id>:<part>`        | any    | what was there in their place                        | a week                  |
+| `keys`                     | hash   | id of a managed key -> its record as JSON, with the  | 90 days after its end   |
+|                            |        | SHA-256 of the key and never the key                 |                         |
+| `keys:used`                | zset   | the same ids by the ms when each was last used       | as the key              |
+| `keys:version`             | string | a random word, another one after every change of     | kept                    |
+|                            |        | keys or tokens                                       |                         |
+| `tokens`                   | hash   | `secret`: what task tokens are signed with           | kept                    |
+| `tokens:generation`        | hash   | tenant -> the number of those of its task tokens     | kept                    |
+|                            |        | that work                                            |                         |
+| `audit`                    | stream | `record`: who did what to the work or the keys of    | 50,000 others came      |
+|                            |        | others, as JSON                                      |                         |
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
 |                            |        | are in the marker of the storage too, which has      |                         |
 |                            |        | `next` already while the beat is replaced            |                         |
@@ -126,6 +136,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
 | `catalogue` (channel)      | –      | nothing, whenever what is published of models        | –                       |
 |                            |        | changes: for the API                                 |                         |
+| `keys:changed` (channel)   | –      | nothing, whenever keys or tokens have changed: for   | –                       |
+|                            |        | the API                                              |                         |
 
 "Owed" events are to be delivered; they are of tasks or of batches.
 """
@@ -171,6 +183,13 @@ class Keys:
         self.models_first = f"{self.root}models:first"
         self.models_default = f"{self.root}models:default"
         self.catalogue = f"{self.root}catalogue"
+        self.access_keys = f"{self.root}keys"
+        self.access_keys_used = f"{self.root}keys:used"
+        self.access_keys_version = f"{self.root}keys:version"
+        self.access_keys_changed = f"{self.root}keys:changed"
+        self.tokens = f"{self.root}tokens"
+        self.token_generations = f"{self.root}tokens:generation"
+        self.audit = f"{self.root}audit"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting tasks of one model and priority."""

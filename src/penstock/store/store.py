@@ -1,6 +1,8 @@
 """Store: all that Redis holds for one namespace, each kind of thing under its name."""
 
+from penstock.store.access_keys import AccessKeyStore
 from penstock.store.answers import SetAside
+from penstock.store.audit import AuditStore
 from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned
 from penstock.store.engine import Engine
@@ -37,6 +39,8 @@ class Store:
         self.outbox = Outbox(engine)
         self.tenants = TenantStore(engine)
         self.condemned = Condemned(engine)
+        self.access_keys = AccessKeyStore(engine)
+        self.audit = AuditStore(engine)
         self.installation = Installation(engine)
 
     async def ping(self) -> None:

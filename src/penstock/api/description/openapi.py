@@ -26,6 +26,7 @@ TAGS = {
     "batches": "Many tasks from one request.",
     "models": "The models that are served, and their parameters.",
     "operation": "Workers and queues: inspect, pause, purge and drain them.",
+    "keys": "API keys that are made and ended while the server runs, task tokens, and the audit.",
     "replicate": "The same tasks in the words of Replicate's API, for its clients.",
     "health": "For orchestrators and Prometheus; no API key needed.",
 }
@@ -34,6 +35,7 @@ SECURITY_SCHEMES: dict[str, SecurityScheme | Reference] = {
     "apiKey": SecurityScheme(type="apiKey", name="x-api-key", security_scheme_in="header"),
     "bearer": SecurityScheme(type="http", scheme="bearer"),
     "uploadToken": SecurityScheme(type="apiKey", name="token", security_scheme_in="query"),
+    "taskToken": SecurityScheme(type="apiKey", name="token", security_scheme_in="query"),
     "outputToken": SecurityScheme(type="apiKey", name="token", security_scheme_in="query"),
 }
 
@@ -86,6 +88,7 @@ def complete(app: Litestar, litestars: Schema, models: Sequence[Model]) -> bytes
     found = [(path, operation) for path, item in document["paths"].items() for operation in item.values()]
     for path, operation in found:
         operations.complete(operation, path, *declared[operation["operationId"]], models)
+    operations.open_to_tokens(app, [operation for _, operation in found])
     all_ = [operation for _, operation in found]
     document["components"]["examples"] = operations.problem_examples(all_)
     document["components"]["links"] = operations.link(all_)

@@ -11,7 +11,7 @@ from penstock.api.description.examples import answers, parameters, requests
 from penstock.api.http.contents import Content, Contents, Schema, component, described
 from penstock.api.http.problems import MEDIA_TYPE
 from penstock.api.http.query import METADATA
-from penstock.api.http.scopes import TENANT_PARAMETER, scope_of, takes_tenant
+from penstock.api.http.scopes import BY_TOKEN, TENANT_PARAMETER, scope_of, takes_tenant
 from penstock.core.access import NAME
 from penstock.core.model import Model
 from penstock.errors import (
@@ -90,6 +90,15 @@ def complete(operation: Schema, path: str, contents: Contents, opt: Mapping[str,
         operation["requestBody"] = {"required": True, "content": _content(name, contents.body, bodies)}
     for status, content in contents.answers.items():
         operation["responses"][str(status)]["content"] = _content(name, content, {})
+
+
+def open_to_tokens(app: Litestar, operations: Sequence[Schema]) -> None:
+    """Complete the operations that a task token opens, which their handlers say by an option, in place."""
+    handlers = [handler for route in app.routes if isinstance(route, HTTPRoute) for handler in route.route_handlers]
+    by_token = {_id_of(handler) for handler in handlers if BY_TOKEN.items() <= handler.opt.items()}
+    for operation in operations:
+        if operation["operationId"] in by_token:
+            operation["security"] = [*operation["security"], {"taskToken": []}]
 
 
 def problem_examples(operations: Sequence[Schema]) -> Schema:

@@ -3,18 +3,23 @@
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
+from urllib.parse import parse_qs
 
 from litestar import Request
 from litestar.datastructures import URL, State
 from litestar.types import ASGIApp, Receive, Scope, Send
 from loguru import logger
 
-from penstock.api.http.scopes import SCOPE, is_let_in_by_url, refusal_of
+from penstock.api.http.key_table import KeyTable
+from penstock.api.http.scopes import BY_TOKEN, SCOPE, is_let_in_by_url, refusal_of
 from penstock.core.access import Caller, callers_of, text_of
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
 
 SCHEMES = (b"bearer", b"token")
 """Schemes of `Authorization`; older clients of Replicate send the second."""
+
+HOLDER = "task-token"
+"""The name of every caller who comes with a token."""
 
 
 class ApiRequest(Request[None, Caller, State]):
@@ -29,8 +34,9 @@ class ApiRequest(Request[None, Caller, State]):
 class KeyRing:
     """The known keys, held as digests only. Two keys may have one name, so that a key can be replaced without a gap."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        """Raises ConfigurationError when `keys` is empty."""
+    def __init__(self, keys: Iterable[str], managed: KeyTable) -> None:
+        """`keys` are those of the settings. Raises ConfigurationError when there is none."""
+        self._managed = managed
         self._callers = callers_of(keys)
         if not self._callers:
             raise ConfigurationError("api.keys: set at least one key, for instance API_KEYS=me:$(openssl rand -hex 24)")
@@ -46,13 +52,16 @@ class KeyRing:
         return hashlib.sha256(b"".join(sorted(digest for digest, _ in self._callers))).digest()
 
     def find(self, secret: bytes) -> Caller | None:
-        """Return the caller with this secret, or None. The time it takes says nothing about the known secrets."""
+        """Return the caller with this secret, or None. The time it takes says nothing about the known secrets.
+
+        Raises NotReady for a managed key that comes before the keys could be read from Redis.
+        """
         given = hashlib.sha256(secret).digest()
         found = None
         for digest, caller in self._callers:  # to the end, whether or not one matches
             if hmac.compare_digest(digest, given):
                 found = caller
-        return found
+        return found or self._managed.find(secret)
 
 
 def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
@@ -75,15 +84,16 @@ def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
 @guard
 def require_key(scope: Scope) -> None:
     """Require a known key, in `X-API-Key` or as bearer token, with the scope of the route, unless that is let in by its
-    URL; sets `request.auth`.
+    URL; sets `request.auth`. A route that is `BY_TOKEN` is open to a token of its task too.
 
-    Raises Unauthorized, Forbidden.
+    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; Forbidden; NotReady.
     """
     opt = scope["route_handler"].opt
     needed = opt.get(SCOPE)
     if needed is None and is_let_in_by_url(opt):
         return
-    caller = scope["litestar_app"].state.key_ring.find(_secret(scope))
+    secret = _secret(scope)
+    caller = scope["litestar_app"].state.key_ring.find(secret) if secret else _holder(scope)
     if caller is None:
         raise Unauthorized(
             "send a known API key as X-API-Key, or as Authorization: Bearer",
@@ -94,12 +104,30 @@ def require_key(scope: Scope) -> None:
     scope["auth"] = caller
 
 
+def is_let_in(scope: Scope) -> bool:
+    """Return whether the key or the token of a request that was let in still works."""
+    secret = _secret(scope)
+    return (scope["litestar_app"].state.key_ring.find(secret) if secret else _holder(scope)) is not None
+
+
 @guard
 def require_json(scope: Scope) -> None:
     """Require a body that is declared as JSON. Raises UnsupportedMediaType."""
     declared = (_header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
     if declared != b"application/json":
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
+
+
+def _holder(scope: Scope) -> Caller | None:
+    """Whoever has the token in the query, if it opens the task of the path: they may read, as its tenant."""
+    token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+    if not token or not BY_TOKEN.items() <= scope["route_handler"].opt.items():
+        return None
+    tenant = scope["litestar_app"].state.key_table.tenant_of(token, scope["path_params"]["task_id"])
+    if tenant is None:
+        return None
+    scope["state"]["task_token"] = token
+    return Caller(HOLDER, tenant, frozenset({"read"}))
 
 
 def _secret(scope: Scope) -> bytes:

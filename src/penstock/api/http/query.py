@@ -17,12 +17,13 @@ from litestar.params import ParameterKwarg
 from litestar.typing import FieldDefinition
 from msgspec import Struct
 
-from penstock.api.http.scopes import TENANT_PARAMETER, in_tenant, takes_tenant
+from penstock.api.http.scopes import BY_TOKEN, TENANT_PARAMETER, in_tenant, takes_tenant
 from penstock.errors import InvalidRequest
 
 METADATA = "metadata."
 """A declared name that ends with a dot stands for every name that begins with it."""
 
+TOKEN = "token"  # noqa: S105  its name
 SHOWN = 100
 """Most characters of the client's own text that an answer repeats."""
 
@@ -59,7 +60,7 @@ async def check_query(request: Request[Any, Any, Any]) -> None:
             raise InvalidRequest(_unknown(name, known), param=name[:SHOWN])
         if value.lower() == "null" and declared != METADATA:  # Litestar would take it for a missing parameter
             raise InvalidRequest("leave the parameter out, or give it a value", param=name)
-    if (tenant := request.query_params.get(TENANT_PARAMETER)) is not None:
+    if (tenant := request.query_params.get(TENANT_PARAMETER)) is not None and takes_tenant(request.route_handler.opt):
         request.scope["auth"] = in_tenant(request.scope["auth"], tenant)
     for name, times in Counter(name for name, _ in pairs).items():
         if times > 1 and not known.repeatable[known.declared(name) or name]:
@@ -69,8 +70,9 @@ async def check_query(request: Request[Any, Any, Any]) -> None:
 def known_to(handler: BaseRouteHandler) -> KnownParameters:
     """Return the query parameters that a handler and its dependencies declare."""
     declared = dict(_declared(handler.parsed_fn_signature.parameters, handler.resolve_dependencies()))
-    # Not a parameter of the handlers, of which most would only hand it on: `request.auth` has the tenant.
-    return KnownParameters(declared | ({TENANT_PARAMETER: False} if takes_tenant(handler.opt) else {}))
+    # No parameters of the handlers: Litestar would look for them in every request, and `auth` has what they say.
+    opened = {TOKEN: False} if BY_TOKEN.items() <= handler.opt.items() else {}
+    return KnownParameters(declared | opened | ({TENANT_PARAMETER: False} if takes_tenant(handler.opt) else {}))
 
 
 def _declared(parameters: dict[str, FieldDefinition], providers: dict[str, Provide]) -> Iterator[tuple[str, bool]]:

@@ -50,8 +50,8 @@ Headers = list[tuple[bytes, bytes]]
 class RequestContext:
     """An ASGI middleware outside of Litestar, so that it sees the answers to unknown paths too.
 
-    It sets `request_id`, `traceparent` and `base_url` in the scope's state. It answers HEAD with the headers that GET
-    would have. Query strings and keys are never logged.
+    It sets `request_id`, `traceparent`, `base_url` and an empty `task_token` in the scope's state. It answers HEAD with
+    the headers that GET would have. Query strings and keys are never logged.
     """
 
     def __init__(self, app: ASGIApp, origins: Origins, wrong_keys: WrongKeys, is_draining: Callable[[], bool]) -> None:
@@ -68,7 +68,7 @@ class RequestContext:
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
         traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
-        scope["state"] |= {"request_id": request_id, "traceparent": traceparent}
+        scope["state"] |= {"request_id": request_id, "traceparent": traceparent, "task_token": ""}
         credential = credential_of(headers)
         is_head = scope["method"] == "HEAD"
         inner: Scope = {**scope, "method": "GET"} if is_head else scope
@@ -88,7 +88,7 @@ class RequestContext:
             finally:
                 if exchange.status == UNAUTHORIZED:
                     self._wrong_keys.count(scope, credential)
-                elif inner.get("auth") is not None:
+                elif credential and inner.get("auth") is not None:  # a task token is no key
                     self._wrong_keys.is_right(credential)
                 _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
 

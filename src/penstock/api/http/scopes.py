@@ -25,6 +25,9 @@ BY_URL = {"let_in_by": "url"}
 """Option of a handler that needs no key, because its URL has a token: whoever has the URL may use it."""
 
 
+BY_TOKEN = {"task_token": True}
+"""Option of a handler that a task token opens too, as `?token=` of a request without a key."""
+
 OF_ANY_TENANT = {"of_any_tenant": True}
 """Option of a handler that takes the query parameter `tenant`: an operator acts there as one of that tenant does."""
 

@@ -15,10 +15,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 from litestar.response import Stream
 
-from penstock.api.http.auth import ApiRequest
+from penstock.api.http.auth import ApiRequest, is_let_in
 from penstock.api.http.contents import component, describe
 from penstock.api.http.problems import documented
-from penstock.api.http.scopes import OF_ANY_TENANT, READ
+from penstock.api.http.scopes import BY_TOKEN, OF_ANY_TENANT, READ
 from penstock.api.schemas.render import progress_view, task_view, version_of
 from penstock.api.schemas.tasks import ResponseBody
 from penstock.api.services import Services, ServicesDep
@@ -48,6 +48,7 @@ KEEP_ALIVE = b": keep-alive\n\n"
     "and the task has ended. The position in the queue is updated every 15 s.",
     opt=READ
     | OF_ANY_TENANT
+    | BY_TOKEN
     | describe(answers={200: {MEDIA_TYPE: {"anyOf": [{"type": "string"}, component("TaskEvent")]}}}),
     responses={204: ResponseSpec(None, description="The task has ended, and the client has its end: do not reconnect")}
     | documented(TaskNotFound, ResultExpired),
@@ -75,7 +76,7 @@ async def _stream(task: Task, seen: str | None, request: ApiRequest, services: S
             if version != seen:
                 yield await _event(task, seen, request, services)
                 seen = version
-            if task.state.is_final or request.app.state.draining:
+            if task.state.is_final or request.app.state.draining or not is_let_in(request.scope):
                 return
             if not await _has_changed(changed, request):
                 yield KEEP_ALIVE
@@ -94,7 +95,7 @@ async def _event(task: Task, seen: str | None, request: ApiRequest, services: Se
     is_same_stage = seen is not None and seen.rpartition(".")[0] == version.rpartition(".")[0]
     if task.state is State.RUNNING and progress and is_same_stage:
         return _written("progress", version, progress)
-    view = await task_view(task, services.storage, str(request.base_url))
+    view = await task_view(task, services.storage, str(request.base_url), request.scope["state"]["task_token"])
     return _written("completed" if task.state.is_final else "status", version, view)
 
 

@@ -2,8 +2,8 @@
 
 from litestar import get, post, put
 from litestar.params import FromPath
-from loguru import logger
 
+from penstock.api.auditing import AuditedAct, write_down
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
@@ -19,6 +19,7 @@ from penstock.store.models import Act
 
 OF_WORKERS = "A model in code is loaded as long as its workers run: for such a one the answer is 422. "
 REPEATED = "It can be repeated safely."
+WRITTEN_AS: dict[Act, AuditedAct] = {"load": "model.load", "unload": "model.unload"}
 
 
 @get("/models", operation_id="listModels", opt=READ, tags=["models"], summary="The models that are served")
@@ -60,7 +61,7 @@ async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath
     await _refuse_failed(await _found(f"{name}@{version}", services), services)
     await services.store.models.set_default(name, version)
     await services.models.read()
-    logger.bind(model=name, version=version, by=request.auth.id).info("default version changed")
+    await write_down("model.default", name, request, services, version=version)
     return await _view(name, services)
 
 
@@ -105,7 +106,7 @@ async def _tell(act: Act, reference: str, request: ApiRequest, services: Service
     if not residents(model.id, await services.store.workers.listed()):
         raise NotReady(f"no worker that is READY has {model.id}", retry_after_s=1)
     await services.store.models.tell(act, model.id)
-    logger.bind(model=model.id, act=act, by=request.auth.id).info("workers told")
+    await write_down(WRITTEN_AS[act], model.id, request, services)
     return await _view(reference, services)
 
 

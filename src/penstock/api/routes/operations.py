@@ -6,8 +6,8 @@ from typing import Annotated
 
 from litestar import get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
-from loguru import logger
 
+from penstock.api.auditing import write_down
 from penstock.api.bulk import ROUNDS, SHOWN, DryRun
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
@@ -48,7 +48,7 @@ async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList
 async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """Answers the worker as it is now."""
     await services.store.workers.drain(worker_id)
-    logger.bind(worker=worker_id, by=request.auth.id).info("worker drained")
+    await write_down("worker.drain", worker_id, request, services)
     return await _worker(worker_id, request, services)
 
 
@@ -65,7 +65,7 @@ async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[
 async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """Answers the worker as it is now."""
     await services.store.workers.resume(worker_id)
-    logger.bind(worker=worker_id, by=request.auth.id).info("worker resumed")
+    await write_down("worker.resume", worker_id, request, services)
     return await _worker(worker_id, request, services)
 
 
@@ -100,7 +100,7 @@ async def pause(
     """Answers the queues of the model as they are now."""
     queues, ids = services.store.queues, await _ids(model, services)
     paused = sum([await queues.pause(one, _wanted(priority), by=request.auth.id) for one in ids])
-    logger.bind(model=model, priority=priority, paused=paused, by=request.auth.id).info("queues paused")
+    await write_down("queue.pause", model, request, services, priority=priority, paused=paused)
     return await _queues_of(ids, services)
 
 
@@ -120,7 +120,7 @@ async def resume(
     """Answers the queues of the model as they are now."""
     ids = await _ids(model, services)
     resumed = sum([await services.store.queues.resume(one, _wanted(priority)) for one in ids])
-    logger.bind(model=model, priority=priority, resumed=resumed, by=request.auth.id).info("queues resumed")
+    await write_down("queue.resume", model, request, services, priority=priority, resumed=resumed)
     return await _queues_of(ids, services)
 
 
@@ -157,7 +157,7 @@ async def purge(
         canceled, has_more = canceled + purged.canceled, has_more or purged.has_more
         if purged.canceled:
             endings.count_end(one, State.CANCELED, tasks=purged.canceled)
-    logger.bind(model=model, priority=priority, canceled=canceled, by=request.auth.id).info("queues purged")
+    await write_down("queue.purge", model, request, services, priority=priority, canceled=canceled)
     return PurgedView(matched=canceled, task_ids=(), dry_run=False, canceled=canceled, has_more=has_more)
 
 

@@ -12,7 +12,7 @@ from penstock.api.http.auth import ApiRequest
 from penstock.api.http.contents import BINARY, IMAGES, JSON, Content, describe
 from penstock.api.http.headers import is_current
 from penstock.api.http.problems import documented
-from penstock.api.http.scopes import OF_ANY_TENANT, READ
+from penstock.api.http.scopes import BY_TOKEN, OF_ANY_TENANT, READ
 from penstock.api.result_files import result_of, send_or_redirect
 from penstock.api.services import ServicesDep
 from penstock.errors import (
@@ -45,7 +45,7 @@ ANY_FILE: Content = {"*/*": BINARY}
         "sha256, "
         "wherever it is stored."
     ),
-    opt=READ | OF_ANY_TENANT | describe(answers={200: {**IMAGES, JSON: {"type": "object"}}, 206: IMAGES}),
+    opt=READ | BY_TOKEN | OF_ANY_TENANT | describe(answers={200: {**IMAGES, JSON: {"type": "object"}}, 206: IMAGES}),
     responses=OF_A_FILE
     | documented(TaskNotFound, ResultNotReady, ResultExpired, RangeNotSatisfiable, StorageUnavailable),
 )
@@ -94,7 +94,7 @@ async def read_log(request: ApiRequest, services: ServicesDep, task_id: FromPath
         "The file of this name out of `result.files` of the task, or a redirect to where it is stored, as for the "
         "whole result."
     ),
-    opt=READ | OF_ANY_TENANT | describe(answers={200: ANY_FILE, 206: ANY_FILE}),
+    opt=READ | BY_TOKEN | OF_ANY_TENANT | describe(answers={200: ANY_FILE, 206: ANY_FILE}),
     responses=OF_A_FILE
     | documented(TaskNotFound, NotFound, ResultNotReady, ResultExpired, RangeNotSatisfiable, StorageUnavailable),
 )

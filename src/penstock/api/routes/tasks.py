@@ -5,13 +5,14 @@ from typing import Annotated, Any
 from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
+from msgspec.structs import replace
 
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, rate_headers, wait_of
 from penstock.api.http.problems import documented
-from penstock.api.http.scopes import OF_ANY_TENANT, READ, SUBMIT
+from penstock.api.http.scopes import BY_TOKEN, OF_ANY_TENANT, READ, SUBMIT
 from penstock.api.schemas.render import links, submitted_view, task_view, version_of
 from penstock.api.schemas.tasks import SubmittedView, TaskView
 from penstock.api.services import Services, ServicesDep
@@ -72,13 +73,24 @@ async def submit(
             cache_control=cache_control,
             wait_s=wait_s,
         )
+    wants_token = call.task.links.token
+    if wants_token:
+        request.app.state.key_table.ensure_read()
     receipt, task = await submit_and_wait(call, request, services)
+    token = _token(receipt.submitted.id, call, request) if wants_token else None
     headers = _submit_headers(receipt.submitted, wait_s, services.settings.api.rate_limit_per_minute)
     if task is not None and (wait_s is None or task.state.is_final):
         whole = await _view(task, request, services)
+        if token is not None:
+            whole = replace(whole, links=links(task.id, token))
         return Response[Any](whole, status_code=200, headers=headers | _cache_headers(task))
-    view = submitted_view(receipt.submitted, task, await _eta_s(call, receipt, task, services))
+    view = submitted_view(receipt.submitted, task, await _eta_s(call, receipt, task, services), token)
     return Response(view, headers=headers | {"Retry-After": str(POLL_S)})
+
+
+def _token(task_id: str, call: SubmitCall, request: ApiRequest) -> str:
+    token: str = request.app.state.key_table.token(task_id, call.caller.tenant, ttl_s=call.task.links.ttl_s)
+    return token
 
 
 async def _eta_s(call: SubmitCall, receipt: Receipt, task: Task | None, services: Services) -> float | None:
@@ -93,7 +105,7 @@ async def _eta_s(call: SubmitCall, receipt: Receipt, task: Task | None, services
     "/tasks/{task_id:str}",
     operation_id="getTask",
     tags=["tasks"],
-    opt=READ | OF_ANY_TENANT,
+    opt=READ | BY_TOKEN | OF_ANY_TENANT,
     summary="Read a task",
     description="Answers 304 while nothing has changed since the `ETag` in `If-None-Match`. With `wait=n` it answers "
     "as soon as the task has ended, or after n seconds.",
@@ -148,7 +160,7 @@ async def redeliver(request: ApiRequest, services: ServicesDep, task_id: FromPat
 
 
 async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView:
-    return await task_view(task, services.storage, str(request.base_url))
+    return await task_view(task, services.storage, str(request.base_url), request.scope["state"]["task_token"])
 
 
 def _submit_headers(submitted: Submitted, wait_s: int | None, limit: int) -> dict[str, str]:

@@ -26,8 +26,11 @@ from penstock.storage import Storage
 from penstock.store import QueueDepth, Running, Submitted, WorkerInfo
 
 
-async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
-    """Return everything that a client may read of a task; a result in a bucket gets a newly signed link."""
+async def task_view(task: Task, storage: Storage, base_url: str, token: str = "") -> TaskView:
+    """Return everything that a client may read of a task; a result in a bucket gets a newly signed link.
+
+    Who comes with a task token does not see the webhook, whose URL may have a secret, and gets links with the token.
+    """
     result = task.outcome.result
     return TaskView(
         task_id=task.id,
@@ -44,35 +47,41 @@ async def task_view(task: Task, storage: Storage, base_url: str) -> TaskView:
         progress=progress_view(task.progress),
         queue_position=task.position,
         created_at=moment(task.created),
-        started_at=_moment(task.started),
-        finished_at=_moment(task.finished),
-        expires_at=_moment(task.expires),
-        start_by=_moment(task.start_by),
-        deadline=_moment(task.deadline),
+        started_at=moment_or_none(task.started),
+        finished_at=moment_or_none(task.finished),
+        expires_at=moment_or_none(task.expires),
+        start_by=moment_or_none(task.start_by),
+        deadline=moment_or_none(task.deadline),
         reuse=task.reuse,
         timing=task.outcome.timing,
         execution=({"worker": task.worker} if task.worker else {}) | task.outcome.execution,
         attempts=tuple(_attempt(attempt) for attempt in task.attempts),
-        result=await _result(task, result, storage, base_url) if result else None,
+        result=await _result(task, result, storage, base_url, token) if result else None,
         error=error_view(task.outcome.error),
         metadata=task.request.metadata,
-        webhook=webhook_view("task", task.request.webhook, task.events) if task.request.webhook else None,
-        links=links(task.id),
+        webhook=webhook_view("task", task.request.webhook, task.events) if task.request.webhook and not token else None,
+        links=links(task.id, token or None),
     )
 
 
-def submitted_view(submitted: Submitted, task: Task | None, eta_s: float | None) -> SubmittedView:
+def submitted_view(submitted: Submitted, task: Task | None, eta_s: float | None, token: str | None) -> SubmittedView:
     """Return the answer to a submit; the task is there where the client has waited for its end."""
     now = task or submitted
     return SubmittedView(
-        task_id=submitted.id, status=now.state, queue_position=now.position, eta_s=eta_s, links=links(submitted.id)
+        task_id=submitted.id,
+        status=now.state,
+        queue_position=now.position,
+        eta_s=eta_s,
+        links=links(submitted.id, token),
     )
 
 
-def links(task_id: str) -> LinksView:
-    """Return the links of a task, relative to the server."""
+def links(task_id: str, token: str | None = None) -> LinksView:
+    """Return the links of a task, relative to the server, and the token that opens some of them."""
     self_ = f"/v1/tasks/{task_id}"
-    return LinksView(self_=self_, cancel=f"{self_}/cancel", events=f"{self_}/events", result=f"{self_}/result")
+    return LinksView(
+        self_=self_, cancel=f"{self_}/cancel", events=f"{self_}/events", result=f"{self_}/result", token=token
+    )
 
 
 def version_of(task: Task) -> str:
@@ -156,7 +165,8 @@ def moment(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _moment(ms: int | None) -> str | None:
+def moment_or_none(ms: int | None) -> str | None:
+    """Return the moment, or None for None."""
     return None if ms is None else moment(ms)
 
 
@@ -203,17 +213,17 @@ def _event(subject: str, event: Event) -> EventView:
             DeliveryView(at=moment(entry.at), ms=entry.ms, outcome=entry.outcome, code=entry.code)
             for entry in event.log
         ),
-        next_delivery_at=_moment(event.due) if event.status == "waiting" else None,
+        next_delivery_at=moment_or_none(event.due) if event.status == "waiting" else None,
     )
 
 
-async def _result(task: Task, result: Result, storage: Storage, base_url: str) -> ResultView:
-    own_url = base_url.rstrip("/") + links(task.id).result
+async def _result(task: Task, result: Result, storage: Storage, base_url: str, token: str) -> ResultView:
+    own_url, query = base_url.rstrip("/") + links(task.id).result, f"?token={token}" if token else ""
     if not result.artifacts:
         return ResultView(
             s3_key=None,
             size=None,
-            url=own_url,
+            url=own_url + query,
             sha256=None,
             content_type="application/json",
             width=None,
@@ -226,23 +236,25 @@ async def _result(task: Task, result: Result, storage: Storage, base_url: str) -
     return ResultView(
         s3_key=storage.full_key(first.s3_key),
         size=first.size,
-        url=signed[0] or own_url,
+        url=signed[0] or own_url + query,
         sha256=first.sha256,
         content_type=first.content_type,
         width=first.width,
         height=first.height,
         data=result.data,
-        files=files_view(result, own_url, signed),
+        files=files_view(result, own_url, signed, query),
     )
 
 
-def files_view(result: Result, own_url: str, signed: Iterable[str | None] = repeat(None)) -> tuple[ResultFileView, ...]:
+def files_view(
+    result: Result, own_url: str, signed: Iterable[str | None] = repeat(None), query: str = ""
+) -> tuple[ResultFileView, ...]:
     """Return the files of a result, each with its signed link, or with one to us where there is none; `own_url` is our
-    link to the result."""
+    link to the result, and `query` follows each of ours."""
     return tuple(
         ResultFileView(
             name=file.name,
-            url=link or f"{own_url}/{file.name}",
+            url=link or f"{own_url}/{file.name}{query}",
             content_type=file.content_type,
             size=file.size,
             sha256=file.sha256,

@@ -15,12 +15,14 @@ class ResponseBody(Struct, frozen=True, kw_only=True):
 
 
 class LinksView(ResponseBody, frozen=True):
-    """Links to what can be done with a task, relative to the server."""
+    """Links to what can be done with a task, relative to the server. `token` is there where the submit asked for one,
+    and where it was sent: with `?token=` behind them, `self`, `events` and `result` need no key."""
 
     self_: str = field(name="self")
     cancel: str
     events: str
     result: str
+    token: str | None
 
 
 class ProgressView(ResponseBody, frozen=True):

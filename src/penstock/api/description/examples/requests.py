@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.api.description.examples import batches, replicate, uploads
+from penstock.api.description.examples import batches, keys, replicate, uploads
 from penstock.api.description.examples import models as of_models
 from penstock.api.description.examples.parameters import IMAGE_URL
 from penstock.core.model import Member, Model
@@ -26,6 +26,7 @@ def by_type(models: Sequence[Model]) -> dict[str, Any]:
         "BatchRequest": {"example": batches.REQUEST},
         "UploadRequest": {"example": msgspec.to_builtins(uploads.REQUEST)},
         "DefaultVersionRequest": {"example": msgspec.to_builtins(of_models.REQUEST)},
+        "KeyRequest": {"example": msgspec.to_builtins(keys.REQUEST)},
     } | {body.__name__: {"example": example} for body, example in replicate.REQUESTS.items()}
 
 

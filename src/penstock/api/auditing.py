@@ -1,0 +1,49 @@
+"""The audit: every act that changes the work or the keys of others is written down before it is answered as done."""
+
+from typing import Any, Literal
+
+from loguru import logger
+
+from penstock.api.http.auth import ApiRequest
+from penstock.api.services import Services
+from penstock.store import AuditRecord
+
+AuditedAct = Literal[
+    "queue.pause",
+    "queue.resume",
+    "queue.purge",
+    "worker.drain",
+    "worker.resume",
+    "model.default",
+    "model.load",
+    "model.unload",
+    "key.create",
+    "key.rotate",
+    "key.revoke",
+    "tokens.revoke",
+]
+
+
+async def write_down(act: AuditedAct, subject: str, request: ApiRequest, services: Services, **details: Any) -> None:
+    """Add an act that was done to the audit, and to the log.
+
+    Raises StoreUnavailable: the client does not hear then that the act was done, and repeats it.
+    """
+    caller = request.auth
+    record = AuditRecord(
+        by=caller.id,
+        tenant=caller.tenant,
+        act=act,
+        subject=subject,
+        address=address_of(request),
+        request_id=request.scope["state"]["request_id"],
+        details={name: value for name, value in details.items() if value is not None},
+    )
+    await services.store.audit.add(record)
+    logger.bind(by=caller.id, tenant=caller.tenant, subject=subject, **record.details).info(act)
+
+
+def address_of(request: ApiRequest) -> str:
+    """Return the address that the request came from; empty for a Unix socket."""
+    client = request.scope.get("client")
+    return client[0] if client else ""

@@ -1,0 +1,67 @@
+"""Prints keys and the audit as tables on a terminal, or as JSON lines."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+
+import click
+
+from penstock.cli.tables import each
+from penstock.cli.terminal import console, ids, plain, say, short, state, table
+from penstock.client import AuditEntry, Key, NewKey
+
+
+def new_key(made: NewKey, *, as_json: bool) -> None:
+    """Prints the text of a key on stdout, and what it may do on stderr."""
+    if as_json:
+        say(made)
+        return
+    click.echo(made.key)
+    key = made.record
+    until = f"until {short(key.expires_at)}" if key.expires_at else "until it is revoked"
+    click.echo(f"\n# {key.id} of tenant {key.tenant}: {', '.join(key.scopes)}; it works {until}", err=True)
+    click.echo("# Keep it now: the server has only a digest of it.", err=True)
+    if made.replaced and made.replaced.expires_at:
+        click.echo(f"# {made.replaced.id} works until {short(made.replaced.expires_at)}", err=True)
+
+
+def keys(known: Iterable[Key], *, as_json: bool) -> None:
+    """Prints the keys, the newest first."""
+    rows = table(ids("id"), "tenant", "name", "scopes", "status", "created", "expires", "last used")
+    for key in known:
+        if as_json:
+            say(key)
+        rows.add_row(
+            plain(key.id),
+            plain(key.tenant),
+            plain(key.name),
+            plain("+".join(key.scopes)),
+            state(key.status),
+            short(key.created_at),
+            short(key.expires_at) if key.expires_at else "never",
+            short(key.last_used_at) if key.last_used_at else "",
+        )
+    if not as_json:
+        console().print(rows if rows.row_count else "[dim]no managed keys[/dim]")
+
+
+async def each_key(act: Callable[[str], Awaitable[Key]], key_ids: Iterable[str], *, as_json: bool) -> int:
+    """Calls `act` for each key, also after one has failed, and returns the exit status."""
+    return await each(act, key_ids, "id", lambda key: f"{key.status}, of tenant {key.tenant}", as_json=as_json)
+
+
+async def audit(entries: AsyncGenerator[AuditEntry, None], *, limit: int | None, as_json: bool) -> None:
+    """Prints the acts, newest first, at most `limit`; JSON lines as they come."""
+    rows = table("at", "by", "tenant", "act", ids("on"), "from", ids("details"))
+    left = limit
+    async with aclosing(entries):
+        async for entry in entries:
+            if as_json:
+                say(entry)
+            details = " ".join(f"{name}={value}" for name, value in entry.details.items())
+            cells = (entry.by, entry.tenant, entry.act, entry.subject, entry.address, details)
+            rows.add_row(short(entry.at), *map(plain, cells))
+            left = None if left is None else left - 1
+            if left == 0:
+                break
+    if not as_json:
+        console().print(rows if rows.row_count else "[dim]nothing yet[/dim]")
