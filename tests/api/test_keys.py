@@ -286,6 +286,16 @@ async def test_every_act_on_keys_and_queues_is_in_the_audit(client: httpx.AsyncC
     assert page["data"][6]["details"]["of_tenant"] == "acme"
 
 
+async def test_the_filter_of_keys_does_not_change_who_asks(client: httpx.AsyncClient) -> None:
+    admin, _ = await created(client, scopes=["admin"], tenant="ops", name="root")
+
+    async with httpx.AsyncClient(base_url=client.base_url, headers=bearing(admin), timeout=30) as opened:
+        assert (await opened.get("/v1/keys?tenant=acme")).json()["data"] == []
+        assert (await opened.post("/v1/tokens/revoke?tenant=acme")).status_code == 200
+    (entry, *_) = (await client.get("/v1/audit")).json()["data"]
+    assert (entry["by"], entry["tenant"], entry["subject"], entry["details"]) == ("root", "ops", "acme", {})
+
+
 async def test_the_audit_is_paged(client: httpx.AsyncClient) -> None:
     for _ in range(5):
         await client.post(f"/v1/queues/{MODEL}/resume")

@@ -264,8 +264,8 @@ async def test_te1_no_list_shows_what_another_tenant_has(north: Client, south: C
 
 # --- operators ------------------------------------------------------------------------------------------------
 
-OF_ANY_TENANT = [one for one in BY_KEY if any(p["name"] == "tenant" for p in one.parameters) and one.scope != "admin"]
-"""Without those for keys, which take the tenant of a key."""
+OF_ANY_TENANT = [one for one in BY_KEY if one.scope != "admin" and any(p["name"] == "tenant" for p in one.parameters)]
+"""Where an operator may name another tenant; for an administrator it says whose keys are meant."""
 
 
 async def test_an_operator_acts_in_another_tenant_when_it_names_it(north: Client, south: Client) -> None:
