@@ -19,7 +19,7 @@ from penstock.core.batch import new_batch_id
 from penstock.core.task import new_task_id
 from penstock.core.upload import new_upload_id
 from penstock.settings import Settings
-from tests.support.drive import MODEL, body, data_uri, image
+from tests.support.drive import MODEL, URL, body, data_uri, image
 
 pytestmark = pytest.mark.shared_server
 
@@ -362,6 +362,16 @@ async def test_te2_a_body_assigns_nothing_that_is_ours(north: Client, member: st
     ]
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(422, "invalid_request")] * 3
+
+
+async def test_a_prediction_shows_the_url_of_its_source_without_the_signature(north: Client) -> None:
+    signed = f"{URL}?X-Amz-Expires=900&X-Amz-Signature=0123abcd"
+    sent = {"version": MODEL, "input": {"image": signed}}
+
+    made = (await north.post("/replicate/v1/predictions", json=sent)).raise_for_status().json()
+    listed = (await north.get("/replicate/v1/predictions")).json()["results"]
+
+    assert [one["input"]["image"] for one in (made, *listed)] == [URL, URL]
 
 
 # --- cursors --------------------------------------------------------------------------------------------------

@@ -996,4 +996,11 @@ MUTATIONS = (
         "if False:",
         TENANCY + "a_bulk_act_and_a_purge_hit_the_tenant_that_is_named",
     ),
+    Mutation(
+        "equal tasks are those of one tenant",
+        "src/penstock/intake/reuse_digest.py",
+        "        call.caller.tenant,",
+        "",
+        "tests/store/test_intake.py::test_equal_tasks_of_two_tenants_whose_keys_have_one_name_have_nothing_in_common",
+    ),
 )
