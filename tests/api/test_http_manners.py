@@ -378,6 +378,7 @@ UNREADABLE = {
     "a length and chunks": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     "a header without an end": b"GET / HTTP/1.1\r\nX: " + b"x" * 300_000,
     "too many headers": b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 50_000 + b"\r\n",
+    "a thousand headers": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: x\r\n" * 1_000 + b"\r\n",
     "a long path": b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     "a chunk without a size": (
         b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\n" + KEY + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"

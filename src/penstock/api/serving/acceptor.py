@@ -52,6 +52,8 @@ class Acceptor:
         self._beginning: set[asyncio.Task[Any]] = set()
         self._refused: deque[socket.socket] = deque()
         self._failures, self._refusals = _Rarely(), _Rarely()
+        if listener.family != socket.AF_UNIX:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
         listener.setblocking(False)
         listener.listen(backlog)
         self._listen()
@@ -101,8 +103,6 @@ class Acceptor:
         if place is None:
             self._refuse(connection)
             return
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._connect(connection, place))
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)

@@ -25,6 +25,8 @@ from penstock.telemetry import metrics
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; most proxies allow 8 to 32 KiB."""
+MAX_HEADERS = 128
+"""As many as most servers and proxies allow, or more."""
 HEAD_TOO_LONG = f"the request line and the headers have more than {MAX_HEAD_BYTES} bytes"
 STALL_TIMEOUT_S = 60.0
 """A client that reads less than about 48 KiB of an answer in this time is cut off."""
@@ -137,6 +139,8 @@ class BoundedHttp(HttpToolsProtocol):
         self.due = self._clock.first_look()
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
             raise MalformedRequest(HEAD_TOO_LONG)  # ends the parser, which calls `send_400_response`
+        if len(self.headers) > MAX_HEADERS:
+            raise MalformedRequest(f"the request has more than {MAX_HEADERS} headers")
         if self._place.address == BEHIND_PROXY:
             self._count_client()
         self._limits.admission.is_busy(self._place)
