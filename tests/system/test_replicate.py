@@ -116,11 +116,22 @@ def form(*parts: tuple[str, str]) -> bytes:
         ("multipart/form-data; boundary=x", form(("content", "1"), ("metadata", f'{{"a": "{"x" * 20_000}"}}')), 422),
         ("multipart/form-data; boundary=x", b"--x\r\n", 400),
         ("multipart/form-data; boundary=x", b"", 400),
+        ("multipart/form-data; boundary=x", form(*(("content", "1"),) * 1001), 400),
+        ("multipart/form-data; boundary=x", form(("content" * 150_000, "1")), 400),
+        ("multipart/form-data; boundary=x", form(("content", "1")).removesuffix(b"--x--"), 400),
+        (
+            "multipart/form-data; boundary=x",
+            form(("content", "--y\r\n")).replace(b"data;", b'data; a="' + b"\\" * 9_000),
+            400,
+        ),
+        ("multipart/mixed; boundary=x", form(("content", "1")), 415),
         ("multipart/form-data", b"--x--", 400),
         ("application/json", b"{}", 415),
     ],
 )
-def test_an_upload_without_a_file_is_refused(system: System, media_type: str, sent: bytes, status: int) -> None:
+def test_up9_a_form_without_a_file_or_without_bounds_is_refused(
+    system: System, media_type: str, sent: bytes, status: int
+) -> None:
     with system.client() as ours:
         answer = ours.post("/replicate/v1/files", content=sent, headers={"Content-Type": media_type})
 

@@ -150,3 +150,17 @@ def test_the_tests_that_are_named_exist(path: Path) -> None:
     assert named - names_of_tests() == set()
     for file in re.findall(r"`((?:tests|tools|src|deploy)/[\w/]+(?:\.\w+)?)`", text):
         assert (ROOT / file).exists(), file
+
+
+LAST_IDS = ["SS13", "UP10", "AU6", "TE4", "RL3", "PK2", "RE3", "MO3", "ST3", "LO2", "HT5", "WH2", "SC2", "CO3"]
+"""The last id of each group of what hostile clients try."""
+
+
+def test_the_table_of_security_has_each_id_once_with_its_tests_or_what_it_waits_for() -> None:
+    text = (DOCS / "explanation" / "security-tests.md").read_text()
+    found = re.findall(r"^\| ([A-Z]{2}\d+) \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE)
+
+    assert [id_ for id_, _ in found] == [f"{id_[:2]}{n + 1}" for id_ in LAST_IDS for n in range(int(id_[2:]))]
+    for id_, shown_by in found:
+        assert re.match(r"`test_|open\b|later: ", shown_by), id_
+        assert set(re.findall(r"`test_([a-z]{2}\d+)_", shown_by)) <= {id_.lower()}, id_

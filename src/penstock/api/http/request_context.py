@@ -38,11 +38,9 @@ _ALWAYS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
 ]
-_UNLESS_SAID = [
-    (b"cache-control", b"no-store"),
-    # No answer but /docs is a page. What a browser takes for one loads nothing, runs nothing, and is framed by nobody.
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
-]
+_NOT_STORED = (b"cache-control", b"no-store")
+# No answer but /docs is a page. What a browser takes for one loads nothing, runs nothing, and is framed by nobody.
+_NO_PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -140,7 +138,8 @@ def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
 def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     """Return the headers with those that every answer has added."""
     names = {name.lower() for name, _ in headers}
-    extra = [header for header in _UNLESS_SAID if header[0] not in names]
+    extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
+    extra += [] if _NO_PAGE[0] in names else [_NO_PAGE]
     extra += [(b"connection", b"close")] if closing else []
     return [*headers, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
 
