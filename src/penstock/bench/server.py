@@ -162,8 +162,8 @@ async def _check(server: Server, plan: Plan) -> None:
             f"bench: no Penstock answers at {server.url} ({error or type(error).__name__}); "
             "start one there, or leave --url out"
         ) from error
-    if status == 401:
-        raise ConfigurationError(f"bench: {server.url} refuses the key; give --api-key")
+    if status in (401, 403):
+        raise ConfigurationError(f"bench: {server.url} refuses the key; give --api-key, of one with read+submit")
     if status != 200:
         raise ConfigurationError(f"bench: {server.url} does not serve {plan.model}; it serves {', '.join(served)}")
 

@@ -248,7 +248,7 @@ def _fails_all(error: PenstockApiError, file: SourceFile) -> bool:
     first, _, member = (error.param or "").partition(".")
     is_shared = first == "input" and member in (file.inputs or {}) and (file.inputs or {})[member] != file.source
     of_all = error.code == "invalid_request" and (is_shared or first in ("model", *SAID_OF_ALL))
-    return of_all or error.code in ("unauthorized", "model_not_found")
+    return of_all or error.code in ("unauthorized", "forbidden", "model_not_found")
 
 
 def _ended(file: SourceFile, status: Literal["done", "skipped", "failed"], **more: Any) -> FileOutcome:
