@@ -167,6 +167,13 @@ async def test_keys_are_listed_by_tenant_with_how_they_ended(client: httpx.Async
     assert [key["id"] for key in (await client.get("/v1/keys?tenant=acme")).json()["data"]] == [first["id"]]
 
 
+@pytest.mark.parametrize("tenant", ["a/b", "null", "", "x" * 65, "-a"])
+async def test_a_tenant_in_a_query_is_a_name(client: httpx.AsyncClient, tenant: str) -> None:
+    for method, path in (("GET", "/v1/keys"), ("POST", "/v1/tokens/revoke")):
+        refused = await client.request(method, path, params={"tenant": tenant})
+        assert (refused.status_code, refused.json()["param"]) == (422, "tenant")
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/rotate"), ("DELETE", "")])
 async def test_acts_on_a_key_that_is_none_find_nothing(client: httpx.AsyncClient, method: str, path: str) -> None:
     refused = await client.request(method, f"/v1/keys/{'0' * 12}{path}")
@@ -308,6 +315,7 @@ async def test_the_audit_is_paged(client: httpx.AsyncClient) -> None:
         assert page["has_more"] == (cursor is not None)
 
     assert (len(ids), ids) == (5, sorted(ids, reverse=True))
+    assert (await client.get("/v1/audit", params={"cursor": "0-0"})).json()["data"] == []
     for wrong in ("1", "x-1", "(1-1", "1-1\n"):
         assert (await client.get("/v1/audit", params={"cursor": wrong})).status_code == 422
 

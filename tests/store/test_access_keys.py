@@ -283,6 +283,7 @@ async def test_the_audit_is_read_page_by_page_from_the_newest(store: Store) -> N
         before = page[-1].place
 
     assert pages == [["e", "d"], ["c", "b"], ["a"]]
+    assert await store.audit.newest(2, before="0-0") == ()
     (entry,) = await store.audit.newest(1)
     assert entry.record == act("e")
     assert abs(entry.at - await store.access_keys.now_ms()) < 60_000

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from litestar import Response, delete, get, post
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from penstock.api.auditing import write_down
 from penstock.api.http.auth import ApiRequest, require_json
@@ -11,7 +11,7 @@ from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import ADMIN
-from penstock.api.schemas.access_keys import KeyList, KeyName, KeyRequest, KeyView, NewKeyView, TokensRevokedView
+from penstock.api.schemas.access_keys import KeyList, KeyRequest, KeyView, NewKeyView, TokensRevokedView
 from penstock.api.schemas.render_keys import key_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.access_keys import AccessKey, PresentedKey, new_access_key
@@ -22,6 +22,9 @@ OVERLAP_S = 86_400
 LONGEST_OVERLAP_S = 90 * 86_400
 
 EVERYWHERE = "Every API process goes by it at once, and within 5 s where its message was lost. "
+OfTenant = QueryParameter(pattern=r"^(?![Nn][Uu][Ll][Ll]$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?!\n)$")
+"""The name of a tenant in a query, where the word null is refused."""
+
 NOT_STORED = {"Cache-Control": "no-store"}
 """Of the answers that have a key in them: no cache may keep them."""
 
@@ -59,7 +62,7 @@ async def create_key(request: ApiRequest, services: ServicesDep) -> Response[New
     "not among them: they are settings.",
     opt=ADMIN,
 )
-async def list_keys(services: ServicesDep, tenant: FromQuery[KeyName | None] = None) -> KeyList:
+async def list_keys(services: ServicesDep, tenant: Annotated[str | None, OfTenant] = None) -> KeyList:
     """Lists the keys of all tenants, or of one."""
     now = await services.store.access_keys.now_ms()
     rows = await services.store.access_keys.listed()
@@ -138,7 +141,9 @@ async def revoke_key(request: ApiRequest, services: ServicesDep, key_id: FromPat
     status_code=200,
     responses=documented(InvalidRequest),
 )
-async def revoke_tokens(request: ApiRequest, services: ServicesDep, tenant: FromQuery[KeyName]) -> TokensRevokedView:
+async def revoke_tokens(
+    request: ApiRequest, services: ServicesDep, tenant: Annotated[str, OfTenant]
+) -> TokensRevokedView:
     """Answers the tenant, also for one that has none."""
     await services.store.access_keys.revoke_tokens(tenant)
     await _read_again(request, services)
