@@ -19,7 +19,7 @@ from penstock.core.batch import new_batch_id
 from penstock.core.task import new_task_id
 from penstock.core.upload import new_upload_id
 from penstock.settings import Settings
-from tests.support.drive import MODEL, body, data_uri, image
+from tests.support.drive import MODEL, URL, body, data_uri, image
 
 pytestmark = pytest.mark.shared_server
 
@@ -286,10 +286,13 @@ async def test_a_bulk_act_and_a_purge_hit_the_tenant_that_is_named(north: Client
     theirs, own = await _task(north), await _task(south)
 
     bulk = await south.post("/v1/tasks/cancel?status=PENDING&all=true&tenant=north")
+    looked_at = (await south.get("/v1/audit")).json()["data"][0]
     again = await _task(north)
     purge = await south.post(f"/v1/queues/{MODEL}/purge?tenant=north")
 
     assert bulk.json()["task_ids"] == [theirs]
+    assert (looked_at["act"], looked_at["tenant"]) == ("tasks.cancel", "south")
+    assert looked_at["details"] == {"of_tenant": "north", "canceled": 1}
     assert purge.json()["canceled"] == 1
     assert (await north.get(f"/v1/tasks/{again}")).json()["status"] == "CANCELED"
     assert (await south.get(f"/v1/tasks/{own}")).json()["status"] == "PENDING"
@@ -359,6 +362,48 @@ async def test_te2_a_body_assigns_nothing_that_is_ours(north: Client, member: st
     ]
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(422, "invalid_request")] * 3
+
+
+async def test_a_prediction_shows_the_url_of_its_source_without_the_signature(north: Client) -> None:
+    signed = f"{URL}?X-Amz-Expires=900&X-Amz-Signature=0123abcd"
+    sent = {"version": MODEL, "input": {"image": signed}}
+
+    made = (await north.post("/replicate/v1/predictions", json=sent)).raise_for_status().json()
+    listed = (await north.get("/replicate/v1/predictions")).json()["results"]
+
+    assert [one["input"]["image"] for one in (made, *listed)] == [URL, URL]
+
+
+# --- cursors --------------------------------------------------------------------------------------------------
+
+LISTS = [one for one in BY_KEY if any(p["name"] == "cursor" for p in one.parameters) and one.method == "GET"]
+
+
+async def _cursor(client: Client) -> str:
+    for _ in range(2):
+        await _task(client)
+    return str((await client.get("/v1/tasks?limit=1")).raise_for_status().json()["next_cursor"])
+
+
+async def test_te4_a_cursor_of_another_tenant_is_none(north: Client, south: Client) -> None:
+    cursor = await _cursor(north)
+
+    for operation in (one for one in LISTS if one.scope == "read"):
+        assert (await north.get(operation.url(), params={"cursor": cursor})).status_code == 200, operation.id
+        foreign = await south.get(operation.url(), params={"cursor": cursor})
+        assert (foreign.status_code, foreign.json()["param"]) == (422, "cursor"), operation.id
+
+
+async def test_te4_a_cursor_that_was_changed_or_made_up_is_none(north: Client) -> None:
+    cursor = await _cursor(north)
+    changed = [
+        cursor[:place] + ("A" if cursor[place] != "A" else "B") + cursor[place + 1 :] for place in range(len(cursor))
+    ]
+    made_up = ["A" * 10_240, "A" * len(cursor), "%00", "é", cursor + "A"]
+
+    for one in (*changed, *made_up):
+        answer = await north.get("/v1/tasks", params={"cursor": one})
+        assert (answer.status_code, answer.json()["param"]) == (422, "cursor"), one
 
 
 # --- other ways of writing a path -----------------------------------------------------------------------------

@@ -295,7 +295,7 @@ async def test_an_end_that_was_taken_back_is_told_in_short(store: Store, storage
     task = await store.tasks.get(task_id, "default")
     webhook = task.request.webhook
     assert webhook is not None
-    said = json.loads(await body_of(storage, OutputLinks(b""))(task, task.events[0], webhook))
+    said = json.loads(await body_of(storage, OutputLinks(lambda: b""))(task, task.events[0], webhook))
 
     assert task.state == "PENDING"
     assert (said["type"], said["data"]["status"]) == ("task.failed", "FAILED")
@@ -680,7 +680,7 @@ async def test_a_name_that_leads_inside_is_never_connected_to(
     task_id = await submitted_past_the_api(store, f"http://rebinding.example.com:{port}/")
     await drive.fail(store)
     dispatcher = Dispatcher(
-        store, body_of(storage, OutputLinks(b"")), settings.webhooks, limits, resolver=LyingResolver()
+        store, body_of(storage, OutputLinks(lambda: b"")), settings.webhooks, limits, resolver=LyingResolver()
     )
 
     async with AsyncExitStack() as closing:

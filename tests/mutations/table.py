@@ -975,4 +975,32 @@ MUTATIONS = (
         "if true then",
         IN_STORE + "a_tenant_is_known_as_long_as_it_has_a_task_or_a_batch",
     ),
+    Mutation(
+        "another tenant takes the scope operate",
+        "src/penstock/api/http/scopes.py",
+        'if "operate" not in caller.scopes:',
+        "if False:",
+        TENANCY + "au1_without_operate_a_key_acts_in_no_other_tenant",
+    ),
+    Mutation(
+        "a cursor is one of its tenant",
+        "src/penstock/api/http/cursors.py",
+        'b"penstock cursor " + tenant.encode() + moment',
+        'b"penstock cursor " + moment',
+        TENANCY + "te4_a_cursor_of_another_tenant_is_none",
+    ),
+    Mutation(
+        "an act in another tenant is written down",
+        "src/penstock/api/auditing.py",
+        "if request.auth.home is not None:",
+        "if False:",
+        TENANCY + "a_bulk_act_and_a_purge_hit_the_tenant_that_is_named",
+    ),
+    Mutation(
+        "equal tasks are those of one tenant",
+        "src/penstock/intake/reuse_digest.py",
+        "        call.caller.tenant,",
+        "",
+        "tests/store/test_intake.py::test_equal_tasks_of_two_tenants_whose_keys_have_one_name_have_nothing_in_common",
+    ),
 )

@@ -20,6 +20,7 @@ from penstock.intake.call import SubmitCall, checked_call, read_task
 from penstock.intake.deps import Deps
 from penstock.intake.enqueue import submit
 from penstock.intake.estimates import Estimates
+from penstock.intake.examine import examine
 from penstock.intake.quote import quote
 from penstock.net.guard import Policy
 from penstock.settings import Settings
@@ -58,6 +59,16 @@ def call_of(deps: Deps, data: bytes | None = None, **members: Any) -> SubmitCall
         members["input"] = {"image_url": data_uri(data)}
     task = read_task(msgspec.json.encode(body(**members)))
     return checked_call(task, deps.models, caller=Caller("tester"), base_url="http://here/", traceparent="")
+
+
+async def test_equal_tasks_of_two_tenants_whose_keys_have_one_name_have_nothing_in_common(deps: Deps) -> None:
+    call = call_of(deps, image())
+    callers = (Caller("web", "north"), Caller("web", "south"))
+
+    digests = {(await examine(msgspec.structs.replace(call, caller=one), deps)).reuse_digest for one in callers}
+
+    assert None not in digests
+    assert len(digests) == len(callers)
 
 
 def test_the_intake_imports_nothing_of_http() -> None:

@@ -122,7 +122,7 @@ def create_app(settings: Settings) -> Litestar:
     check_declared((*V1, *REPLICATE))
     key_table, watch = KeyTable(), StorageWatch()
     key_ring = KeyRing(settings.api.keys, key_table)
-    output_links = predictions.OutputLinks(key_ring.digest())
+    output_links = predictions.OutputLinks(key_table.secret)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -147,7 +147,7 @@ def create_app(settings: Settings) -> Litestar:
             {
                 "key_ring": key_ring,
                 "key_table": key_table,
-                "cursors": Cursors(key_ring.digest()),
+                "cursors": Cursors(key_table.secret),
                 "output_links": output_links,
                 "storage_watch": watch,
                 "draining": False,
@@ -213,7 +213,7 @@ async def _running(
         asyncio.create_task(_try_links(services.storage, watch), name="links"),
     ]
     if services.settings.webhooks.secrets:
-        loops.append(asyncio.create_task(_dispatch_webhooks(services, output_links), name="webhooks"))
+        loops.append(asyncio.create_task(_dispatch_webhooks(services, output_links, key_table), name="webhooks"))
     for loop in loops:
         loop.add_done_callback(_log_death)
     try:
@@ -238,7 +238,8 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
         )
 
 
-async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks) -> None:
+async def _dispatch_webhooks(services: Services, output_links: predictions.OutputLinks, key_table: KeyTable) -> None:
+    await key_table.was_read.wait()  # the links in their bodies are signed
     settings = services.settings
     body = body_of(services.storage, output_links)
     await Dispatcher(services.patient_store, body, settings.webhooks, settings.limits).run()

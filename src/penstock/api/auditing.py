@@ -17,6 +17,16 @@ AuditedAct = Literal[
     "model.default",
     "model.load",
     "model.unload",
+    "task.cancel",
+    "task.delete",
+    "task.retry",
+    "task.redeliver",
+    "tasks.cancel",
+    "tasks.delete",
+    "tasks.retry",
+    "batch.cancel",
+    "batch.delete",
+    "batch.redeliver",
     "key.create",
     "key.rotate",
     "key.revoke",
@@ -30,9 +40,11 @@ async def write_down(act: AuditedAct, subject: str, request: ApiRequest, service
     Raises StoreUnavailable: the client does not hear then that the act was done, and repeats it.
     """
     caller = request.auth
+    if caller.home is not None:
+        details["of_tenant"] = caller.tenant
     record = AuditRecord(
         by=caller.id,
-        tenant=caller.tenant,
+        tenant=caller.home or caller.tenant,
         act=act,
         subject=subject,
         address=address_of(request),
@@ -40,7 +52,15 @@ async def write_down(act: AuditedAct, subject: str, request: ApiRequest, service
         details={name: value for name, value in details.items() if value is not None},
     )
     await services.store.audit.add(record)
-    logger.bind(by=caller.id, tenant=caller.tenant, subject=subject, **record.details).info(act)
+    logger.bind(by=caller.id, tenant=record.tenant, subject=subject, **record.details).info(act)
+
+
+async def write_down_elsewhere(
+    act: AuditedAct, subject: str, request: ApiRequest, services: Services, **details: Any
+) -> None:
+    """Write down an act in another tenant; what a caller does in its own is its own affair. Raises StoreUnavailable."""
+    if request.auth.home is not None:
+        await write_down(act, subject, request, services, **details)
 
 
 def address_of(request: ApiRequest) -> str:

@@ -9,6 +9,7 @@ from litestar.params import QueryParameter, SkipValidation
 from loguru import logger
 from msgspec import Struct
 
+from penstock.api.auditing import AuditedAct, write_down_elsewhere
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import Filter, TaskFilter
@@ -21,6 +22,12 @@ T = TypeVar("T")
 
 ROUNDS = 20
 """How often one request examines the next 1,000 tasks: about a second of work if hardly any of them matches."""
+
+WRITTEN_AS: dict[str, AuditedAct] = {
+    "canceled": "tasks.cancel",
+    "deleted": "tasks.delete",
+    "retried": "tasks.retry",
+}
 
 SHOWN = 100
 """Most ids that an answer shows."""
@@ -45,7 +52,7 @@ class BulkAct(Struct, frozen=True, kw_only=True):
     task_filter: TaskFilter
     dry_run: bool
     may_hit_all: bool
-    tenant: str
+    request: ApiRequest
     services: Services
     cursors: Cursors
 
@@ -57,7 +64,9 @@ class BulkAct(Struct, frozen=True, kw_only=True):
         """
         states = tuple(dict.fromkeys(map(State, status)))
         matching = await self._find(states, limit)
-        count = 0 if self.dry_run else await act(matching.ids, states, self.tenant, self.services)
+        count = 0 if self.dry_run else await act(matching.ids, states, self.request.auth.tenant, self.services)
+        if count:
+            await write_down_elsewhere(WRITTEN_AS[done], "", self.request, self.services, **{done: count})
         logger.bind(status=status, matched=len(matching.ids), **{done: count}).info(f"tasks {done} by filter")
         return {
             done: count,
@@ -65,8 +74,11 @@ class BulkAct(Struct, frozen=True, kw_only=True):
             "task_ids": tuple(matching.ids[:SHOWN]),
             "dry_run": self.dry_run,
             "has_more": matching.next_before is not None,
-            "next_cursor": None if matching.next_before is None else self.cursors.write(matching.next_before),
+            "next_cursor": None if matching.next_before is None else self._cursor(matching.next_before),
         }
+
+    def _cursor(self, before: int) -> str:
+        return self.cursors.write(before, self.request.auth.tenant)
 
     async def _find(self, states: tuple[State, ...], limit: int) -> Matching:
         if not self.task_filter.leaves_out and not self.may_hit_all:
@@ -74,7 +86,11 @@ class BulkAct(Struct, frozen=True, kw_only=True):
                 "`status` alone would hit every such task: send all=true, or another filter", param="all"
             )
         return await self.services.store.listing.matching(
-            self.tenant, states=states, limit=limit, rounds=ROUNDS, **self.task_filter.which(self.services.models)
+            self.request.auth.tenant,
+            states=states,
+            limit=limit,
+            rounds=ROUNDS,
+            **self.task_filter.which(self.services.models),
         )
 
 
@@ -94,7 +110,7 @@ async def bulk_of(
         task_filter=task_filter,
         dry_run=dry_run,
         may_hit_all=all_,
-        tenant=request.auth.tenant,
+        request=request,
         services=services,
         cursors=request.app.state.cursors,
     )

@@ -47,10 +47,6 @@ class KeyRing:
             scopes = text_of(caller.scopes)
             logger.bind(key=caller.id, tenant=caller.tenant, scopes=scopes).info("API key")
 
-    def digest(self) -> bytes:
-        """Return a secret that all servers with the same keys share, in whatever order they list them."""
-        return hashlib.sha256(b"".join(sorted(digest for digest, _ in self._callers))).digest()
-
     def find(self, secret: bytes) -> Caller | None:
         """Return the caller with this secret, or None. The time it takes says nothing about the known secrets.
 

@@ -1,9 +1,9 @@
-"""Cursors of lists: the moment where a page ended, signed, so that a server accepts only cursors of its own."""
+"""Cursors of lists: the moment where a page ended, signed for one tenant."""
 
 import base64
 import binascii
-import hashlib
 import hmac
+from collections.abc import Callable
 
 from penstock.errors import InvalidRequest
 
@@ -14,27 +14,29 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Cursors:
-    """Writes and reads cursors. Servers with the same API keys accept each other's; a change of the keys ends all."""
+    """Writes and reads cursors. All servers of one installation accept them; `secret` returns what they share, a random
+    one that says nothing about keys."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = hashlib.sha256(b"penstock cursor" + secret).digest()
+    def __init__(self, secret: Callable[[], bytes]) -> None:
+        self._secret = secret
 
-    def write(self, before_us: int) -> str:
-        """Return the cursor for what was created before this moment, in µs since 1970."""
+    def write(self, before_us: int, tenant: str) -> str:
+        """Return the cursor for what this tenant has created before this moment, in µs since 1970."""
         moment = before_us.to_bytes(8)
-        return base64.urlsafe_b64encode(moment + self._signature(moment)).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(moment + self._signature(moment, tenant)).rstrip(b"=").decode()
 
-    def read(self, cursor: str) -> int:
-        """Return the moment in µs since 1970. Raises InvalidRequest for a cursor that `write` has not made."""
+    def read(self, cursor: str, tenant: str) -> int:
+        """Return the moment in µs since 1970. Raises InvalidRequest for a cursor that `write` has not made for this
+        tenant."""
         try:
             # Not base64.urlsafe_b64decode, which skips characters that are not of its alphabet.
             raw = binascii.a2b_base64(cursor.translate(_URL_SAFE) + "==", strict_mode=True)
         except ValueError:
             raw = b""
         moment, signature = raw[:8], raw[8:]
-        if not hmac.compare_digest(signature, self._signature(moment)):
+        if not hmac.compare_digest(signature, self._signature(moment, tenant)):
             raise InvalidRequest("this is not a cursor of this server", param="cursor")
         return int.from_bytes(moment)
 
-    def _signature(self, moment: bytes) -> bytes:
-        return hmac.digest(self._secret, moment, "sha256")[:SIGNATURE_BYTES]
+    def _signature(self, moment: bytes, tenant: str) -> bytes:
+        return hmac.digest(self._secret(), b"penstock cursor " + tenant.encode() + moment, "sha256")[:SIGNATURE_BYTES]

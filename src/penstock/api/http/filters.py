@@ -75,7 +75,7 @@ async def filter_of(
         metadata={k.removeprefix(METADATA): v for k, v in request.query_params.items() if k.startswith(METADATA)},
         created_after=_micros(created_after, "created_after"),
         created_before=_micros(created_before, "created_before"),
-        cursor=None if cursor is None else request.app.state.cursors.read(cursor),
+        cursor=None if cursor is None else request.app.state.cursors.read(cursor, request.auth.tenant),
     )
 
 

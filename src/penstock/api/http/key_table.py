@@ -41,6 +41,7 @@ class KeyTable:
         self._version: object = None
         self._keys: dict[str, KnownKey] = {}
         self._tokens: TaskTokens | None = None
+        self.was_read = asyncio.Event()
         self._used: dict[str, int] = {}
         self._written: dict[str, int] = {}
         self._reading = asyncio.Lock()
@@ -76,10 +77,16 @@ class KeyTable:
             raise NotReady("the keys could not be read from Redis yet; try again", retry_after_s=1)
         return self._tokens
 
+    def secret(self) -> bytes:
+        """Return the random secret that all servers of an installation share. Raises NotReady before the first
+        read."""
+        return self.ensure_read().secret
+
     def take(self, known: KnownKeys) -> None:
         """Go by these keys from now on."""
         self._version = known.version
         self._tokens = known.tokens
+        self.was_read.set()
         self._keys = {
             key.id: KnownKey(bytes.fromhex(key.digest), key.until, Caller(key.name, key.tenant, frozenset(key.scopes)))
             for key in known.keys

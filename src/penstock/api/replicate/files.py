@@ -138,11 +138,12 @@ async def list_files(
 ) -> FilePageView:
     """Lists the files of the API key. A page may be short although another one follows."""
     caller, base_url = request.auth, str(request.base_url)
-    before = None if cursor is None else state.cursors.read(cursor)
+    before = None if cursor is None else state.cursors.read(cursor, caller.tenant)
     page = await services.store.uploads.files(tenant=caller.tenant, caller=caller.id, before=before, limit=PAGE)
     after = page.next_before
+    further = None if after is None else state.cursors.write(after, caller.tenant)
     return FilePageView(
-        next=None if after is None else f"{base_url.rstrip('/')}{PREFIX}/files?cursor={state.cursors.write(after)}",
+        next=further and f"{base_url.rstrip('/')}{PREFIX}/files?cursor={further}",
         previous=None,
         results=tuple(_view(file, base_url) for file in page.files),
     )

@@ -1,9 +1,8 @@
 """A task in the words of Replicate's API, as its clients and the receivers of its webhooks read it."""
 
 import base64
-import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -77,11 +76,12 @@ class PredictionPage(ResponseBody, frozen=True):
 class OutputLinks:
     """Makes and checks the URLs of result files. Whoever has a URL can fetch the file of its task while that exists.
 
-    All servers with the same API keys accept them; a change of the keys invalidates those that were handed out.
+    All servers of one installation accept them; `secret` returns what they share, a random one that says nothing about
+    keys.
     """
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = hashlib.sha256(b"penstock output" + secret).digest()
+    def __init__(self, secret: Callable[[], bytes]) -> None:
+        self._secret = secret
 
     def url(self, task: Task, file: Artifact, base_url: str) -> str:
         """Return the absolute URL for clients that reach the server at `base_url`; its path ends with the file name."""
@@ -96,7 +96,7 @@ class OutputLinks:
         return tenant if hmac.compare_digest(self._token(task_id, tenant).encode(), token.encode()) else None
 
     def _token(self, task_id: str, tenant: str) -> str:
-        digest = hmac.digest(self._secret, f"{tenant}/{task_id}".encode(), "sha256")
+        digest = hmac.digest(self._secret(), f"penstock output {tenant}/{task_id}".encode(), "sha256")
         return f"{base64.urlsafe_b64encode(digest[:TOKEN_BYTES]).decode()}.{tenant}"
 
 

@@ -157,12 +157,13 @@ async def list_predictions(
     cursor: Annotated[str | None, QueryParameter(format="cursor", description="from `next` of the page before")] = None,
 ) -> PredictionPage:
     """Lists all tasks, those of other dialects too. Here a file is always a URL, so that a page stays small."""
-    before = None if cursor is None else state.cursors.read(cursor)
-    page = await services.store.listing.page(request.auth.tenant, states=tuple(State), before=before, limit=PAGE)
+    before = None if cursor is None else state.cursors.read(cursor, request.auth.tenant)
+    tenant = request.auth.tenant
+    page = await services.store.listing.page(tenant, states=tuple(State), before=before, limit=PAGE)
     after = page.next_before
     base_url = str(request.base_url)
     return PredictionPage(
-        next=None if after is None else f"{predictions_url(base_url)}?cursor={state.cursors.write(after)}",
+        next=None if after is None else f"{predictions_url(base_url)}?cursor={state.cursors.write(after, tenant)}",
         previous=None,
         results=tuple(prediction_view(task, base_url, state.output_links) for task in page.tasks),
     )

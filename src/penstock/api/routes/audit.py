@@ -17,7 +17,8 @@ from penstock.store.audit import MAX_ENTRIES
     operation_id="readAudit",
     tags=["keys"],
     summary="Read who did what to the work or the keys of others",
-    description="The newest first: acts on queues, workers, models and keys. "
+    description="The newest first: acts on queues, workers, models and keys, and on tasks and batches of "
+    "other tenants. "
     f"The last {MAX_ENTRIES:,} are kept. `cursor` continues from `next_cursor` of the answer before.",
     opt=ADMIN,
 )

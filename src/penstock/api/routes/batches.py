@@ -12,6 +12,7 @@ from loguru import logger
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from penstock.api.auditing import write_down_elsewhere
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import pieces_of
 from penstock.api.http.contents import BINARY, JSON, describe
@@ -157,12 +158,12 @@ async def list_batches(
     cursor: Annotated[str | None, QueryParameter(format="cursor", description="`next_cursor` of a page")] = None,
 ) -> BatchList:
     """Lists batches. Pages stay stable while batches are added: the cursor is a moment, not an offset."""
-    before = None if cursor is None else state.cursors.read(cursor)
+    before = None if cursor is None else state.cursors.read(cursor, request.auth.tenant)
     page = await services.store.batches.batches(request.auth.tenant, before=before, limit=limit)
     return BatchList(
         data=tuple(_view(batch) for batch in page.batches),
         has_more=page.next_before is not None,
-        next_cursor=None if page.next_before is None else state.cursors.write(page.next_before),
+        next_cursor=None if page.next_before is None else state.cursors.write(page.next_before, request.auth.tenant),
     )
 
 
@@ -181,6 +182,7 @@ async def list_batches(
 async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> BatchView:
     """Answers 409 for a batch that has completed."""
     await services.store.batches.cancel(batch_id, request.auth.tenant)
+    await write_down_elsewhere("batch.cancel", batch_id, request, services)
     return _view(await services.store.batches.batch(batch_id, request.auth.tenant))
 
 
@@ -198,7 +200,9 @@ async def cancel_batch(request: ApiRequest, services: ServicesDep, batch_id: Fro
 )
 async def delete_batch(request: ApiRequest, services: ServicesDep, batch_id: FromPath[str]) -> None:
     """Makes the batch read as 410 for a week. With the storage away it answers 503; its lines go when that is back."""
-    if lines := await services.store.batches.delete(batch_id, request.auth.tenant):
+    lines = await services.store.batches.delete(batch_id, request.auth.tenant)
+    await write_down_elsewhere("batch.delete", batch_id, request, services)
+    if lines:
         await remove(services.store.condemned, services.storage, [lines])
 
 
@@ -216,6 +220,7 @@ async def redeliver_batch(request: ApiRequest, services: ServicesDep, batch_id: 
     """Answers 404 also when the batch has not ended yet."""
     batch = await services.store.batches.batch(batch_id, request.auth.tenant)
     await services.patient_store.outbox.redeliver(batch_id, request.auth.tenant)
+    await write_down_elsewhere("batch.redeliver", batch_id, request, services)
     return Response(_view(batch), status_code=202)
 
 

@@ -47,5 +47,5 @@ async def list_tasks(
     return TaskList(
         data=tuple([await task_view(task, services.storage, base_url) for task in page.tasks]),
         has_more=page.next_before is not None,
-        next_cursor=None if page.next_before is None else state.cursors.write(page.next_before),
+        next_cursor=None if page.next_before is None else state.cursors.write(page.next_before, request.auth.tenant),
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from litestar import delete, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from penstock.api.auditing import write_down_elsewhere
 from penstock.api.bulk import CONTINUE, BulkDep, count_each
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
@@ -43,6 +44,7 @@ async def delete_task(request: ApiRequest, services: ServicesDep, task_id: FromP
     deleted even so, and its files later."""
     tenant = request.auth.tenant
     entries = await services.store.tasks.delete(task_id, tenant)
+    await write_down_elsewhere("task.delete", task_id, request, services)
     if entries is None:  # deleted before: perhaps by this client, while the storage was away
         entries = await services.store.condemned.of_task(tenant, task_id)
     await remove(services.store.condemned, services.storage, entries)

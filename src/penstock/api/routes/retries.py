@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from litestar import Response, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from penstock.api.auditing import write_down_elsewhere
 from penstock.api.bulk import CONTINUE, BulkDep, count_each
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
@@ -35,6 +36,7 @@ async def retry(request: ApiRequest, services: ServicesDep, task_id: FromPath[st
     """Answers 409 for a task that has succeeded."""
     tenant = request.auth.tenant
     await services.store.tasks.resubmit(task_id, tenant)
+    await write_down_elsewhere("task.retry", task_id, request, services)
     view = await task_view(await services.store.tasks.get(task_id, tenant), services.storage, str(request.base_url))
     return Response(view, status_code=202, headers={"Retry-After": "1"})
 

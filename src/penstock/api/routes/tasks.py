@@ -7,6 +7,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
+from penstock.api.auditing import write_down_elsewhere
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import body_of
 from penstock.api.http.contents import JSON, describe
@@ -139,7 +140,9 @@ async def read(
 )
 async def cancel(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> TaskView:
     """Answers 409 for a task that has ended otherwise."""
-    return await _view(await cancel_task(task_id, request, services), request, services)
+    task = await cancel_task(task_id, request, services)
+    await write_down_elsewhere("task.cancel", task_id, request, services)
+    return await _view(task, request, services)
 
 
 @post(
@@ -155,6 +158,7 @@ async def cancel(request: ApiRequest, services: ServicesDep, task_id: FromPath[s
 async def redeliver(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
     """Answers 404 also if the task has no event for its webhook yet."""
     await services.patient_store.outbox.redeliver(task_id, request.auth.tenant)
+    await write_down_elsewhere("task.redeliver", task_id, request, services)
     task = await services.store.tasks.get(task_id, request.auth.tenant)
     return Response(await _view(task, request, services), status_code=202)
 

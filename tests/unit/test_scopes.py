@@ -1,0 +1,75 @@
+"""The scopes of routes are declared, and the log of a start says whose each key is."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from litestar import get
+from loguru import logger
+
+from penstock.api.http.auth import KeyRing
+from penstock.api.http.key_table import KeyTable
+from penstock.api.http.scopes import ADMIN, BY_URL, READ, check_declared, in_tenant
+from penstock.core.access import ALL_SCOPES, Caller
+from penstock.errors import Forbidden, InvalidRequest
+
+SECRETS = ("a-secret-of-north", "a-secret-of-south", "one-without-a-name")
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """What is logged meanwhile: the text, and what is bound to it."""
+    rows: list[dict[str, Any]] = []
+    sink = logger.add(lambda message: rows.append(message.record["extra"] | {"text": str(message)}), level="INFO")
+    yield rows
+    logger.remove(sink)
+
+
+def test_a_start_says_whose_each_key_is_and_what_it_may_do_and_no_secret(logged: list[dict[str, Any]]) -> None:
+    keys = (f"north:{SECRETS[0]}:read", f"south:{SECRETS[1]}", SECRETS[2])
+
+    KeyRing(keys, KeyTable()).log()
+
+    assert [(row["key"], row["tenant"], row["scopes"]) for row in logged] == [
+        ("north", "north", "read"),
+        ("south", "south", "read+submit"),
+        (logged[2]["key"], "default", "read+submit"),
+    ]
+    assert not [secret for secret in SECRETS if secret in str(logged)]
+
+
+@pytest.mark.parametrize("opt", [READ, ADMIN, BY_URL, READ | BY_URL])
+def test_a_route_may_declare_a_scope_or_be_let_in_by_its_url(opt: dict[str, Any]) -> None:
+    @get("/", operation_id="declared", opt=opt)
+    async def handler() -> None: ...
+
+    check_declared([handler])
+
+
+@pytest.mark.parametrize("opt", [{}, {"scope": None}, {"let_in_by": "chance"}])
+def test_a_route_that_declares_neither_stops_the_start(opt: dict[str, Any]) -> None:
+    @get("/", operation_id="forgotten", opt=opt)
+    async def handler() -> None: ...
+
+    with pytest.raises(TypeError, match="forgotten"):
+        check_declared([handler])
+
+
+def test_an_operator_in_another_tenant_still_has_its_home() -> None:
+    operator = Caller("ops", "ops", ALL_SCOPES)
+
+    there = in_tenant(operator, "north")
+
+    assert (there.id, there.tenant, there.home, there.scopes) == ("ops", "north", "ops", ALL_SCOPES)
+    assert in_tenant(operator, "ops") == operator
+
+
+def test_au1_a_caller_without_operate_stays_in_its_tenant() -> None:
+    with pytest.raises(Forbidden, match="`operate`"):
+        in_tenant(Caller("ann", "ann"), "north")
+
+
+@pytest.mark.parametrize("name", ["", "*", "a/b", "..", "a:b", "a\nb", "a" * 65])
+def test_what_is_no_name_of_a_tenant_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="name of a tenant"):
+        in_tenant(Caller("ops", "ops", ALL_SCOPES), name)
