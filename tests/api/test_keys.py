@@ -86,7 +86,7 @@ async def test_a_rotated_key_acts_as_the_same_caller_beside_the_old_one(
     tasks = [(await stranger.post("/v1/tasks", json=order, headers=bearing(key))) for key in (old, rotated["key"])]
     assert [answer.status_code for answer in tasks] == [202, 200]
     again = await client.post(f"/v1/keys/{record['id']}/rotate")
-    assert (again.status_code, again.json()["param"]) == (422, "key_id")
+    assert (again.status_code, again.json()["code"]) == (409, "key_already_replaced")
     now = (await client.post(f"/v1/keys/{rotated['record']['id']}/rotate?overlap_s=0")).json()
     assert [await status_with(stranger, key) for key in (rotated["key"], now["key"])] == [401, 200]
 

@@ -5,8 +5,8 @@ PenstockError
 │                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
 │                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
 │                WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse BatchNotFound
-│                BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound QueueFull RateLimited
-│                NotReady StoreUnavailable
+│                BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound AccessKeyReplaced QueueFull
+│                RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -18,6 +18,7 @@ ConfigurationError (of the set-up; a client never sees it)
 
 from penstock.errors.at_api import (
     AccessKeyNotFound,
+    AccessKeyReplaced,
     BatchAlreadyFinal,
     BatchNotFinal,
     BatchNotFound,
@@ -81,6 +82,7 @@ from penstock.errors.of_run import (
 
 __all__ = [
     "AccessKeyNotFound",
+    "AccessKeyReplaced",
     "BatchAlreadyFinal",
     "BatchNotFinal",
     "BatchNotFound",

@@ -15,7 +15,7 @@ from penstock.api.schemas.access_keys import KeyList, KeyRequest, KeyView, NewKe
 from penstock.api.schemas.render_keys import key_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.access_keys import AccessKey, PresentedKey, new_access_key
-from penstock.errors import AccessKeyNotFound, InvalidRequest, MalformedRequest, UnsupportedMediaType
+from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest, MalformedRequest, UnsupportedMediaType
 from penstock.intake.parse import decode
 
 OVERLAP_S = 86_400
@@ -91,7 +91,7 @@ async def read_key(services: ServicesDep, key_id: FromPath[str]) -> KeyView:
     "The old one works for `overlap_s` more, so that clients can change over without an error. " + EVERYWHERE,
     opt=ADMIN,
     status_code=200,
-    responses=documented(AccessKeyNotFound, InvalidRequest),
+    responses=documented(AccessKeyNotFound, AccessKeyReplaced, InvalidRequest),
 )
 async def rotate_key(
     request: ApiRequest,
@@ -99,7 +99,7 @@ async def rotate_key(
     key_id: FromPath[str],
     overlap_s: Annotated[int, QueryParameter(ge=0, le=LONGEST_OVERLAP_S)] = OVERLAP_S,
 ) -> Response[NewKeyView]:
-    """Answers 422 for a key that was replaced before."""
+    """Answers 409 for a key that was replaced before."""
     (text, new), now = new_access_key(), await services.store.access_keys.now_ms()
     old, key = await services.store.access_keys.rotate(
         key_id, new, by=request.auth.id, at=now, overlap_ms=1000 * overlap_s
