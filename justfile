@@ -146,6 +146,11 @@ mutations *args:
 model-churn *args:
     {{ python }} -m tools.model_churn {{ args }}
 
+# try what a hostile client may try against a real server, and say what it got: just attack --short
+[group('measure')]
+attack *args:
+    {{ python }} -m tools.attack {{ args }}
+
 # measure how long each script of the store blocks Redis in its worst case: just script-times --only settle,claim
 [group('measure')]
 script-times *args:

@@ -8,6 +8,7 @@ import httpx
 import msgspec
 import pytest
 import redis
+from msgspec.structs import replace
 
 from penstock.api.app import create_app
 from penstock.errors import ConfigurationError
@@ -78,6 +79,10 @@ async def test_every_answer_has_an_id_and_is_not_sniffed(client: httpx.AsyncClie
 
     assert re.fullmatch(r"req_[0-9a-f]{24}", answer.headers["X-Request-Id"])
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert "Server" not in answer.headers
 
@@ -339,6 +344,19 @@ async def test_metrics_count_what_happens(client: httpx.AsyncClient) -> None:
     )
     assert 'route="unmatched"' in text
     assert "nothing-of-this-name" not in text
+
+
+@pytest.mark.shared_server(False)
+def test_ht5_metrics_and_documentation_are_unknown_paths_unless_they_are_turned_on(settings: Settings) -> None:
+    unsaid = replace(settings, api=replace(settings.api, docs="auto", metrics="auto"))
+    paths = ("/metrics", "/docs", "/docs/start.js", "/docs/assets/swagger-ui.css", "/schema", "/schema/openapi.json")
+    with api_server.in_thread(unsaid) as url, httpx.Client(base_url=url, trust_env=False) as stranger:
+        unknown = stranger.get("/nothing", headers={"X-Request-Id": "same"})
+        found = [stranger.get(path, headers={"X-Request-Id": "same"}) for path in paths]
+        root = stranger.get("/").json()
+
+    assert [(a.status_code, a.content) for a in found] == [(404, unknown.content)] * len(paths)
+    assert (root["docs"], root["openapi"], "metrics" in root["links"]) == (None, None, False)
 
 
 async def test_the_root_says_where_everything_is(stranger: httpx.AsyncClient) -> None:

@@ -209,6 +209,13 @@ async def test_the_model_of_a_submit_decides_what_its_params_are(document: dict[
     assert schemas["ImageScoringV1Request"]["properties"]["params"]["anyOf"][0]["$ref"].endswith("/Params")
 
 
+async def test_ht5_the_documentation_leaves_no_key_in_the_browser(stranger: httpx.AsyncClient) -> None:
+    script = (await stranger.get("/docs/start.js")).text
+
+    assert "persistAuthorization: false" in script
+    assert 'localStorage.removeItem("authorized")' in script
+
+
 async def test_the_documentation_needs_nothing_from_elsewhere(stranger: httpx.AsyncClient, server: str) -> None:
     page = await stranger.get("/docs")
 

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.api.http.lingering import LINGER_BYTES, LINGER_S
+from penstock.api.serving.lingering import LINGER_BYTES, LINGER_S
 from penstock.core.task import Outcome, Result
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
@@ -27,14 +27,14 @@ from tests.support.api_server import ServerProcess
 from tests.support.drive import body, claim, complete
 
 NAMESPACE = "test-http-manners"
-PUBLIC = "https://images.example.com/penstock"
+PUBLIC = "https://api.example.com/penstock"
 
 
 @pytest.fixture(scope="module")
 def own(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """For a server of the whole module: what is asked of it leaves nothing behind that matters."""
     yield Settings(
-        api=ApiSettings(keys=(f"default:{api_key}",), rate_limit_per_minute=0, linger_s=0),
+        api=ApiSettings(keys=(f"default:{api_key}",), rate_limit_per_minute=0, linger_s=0, docs="on", metrics="on"),
         redis=RedisSettings(url=redis_url, namespace=NAMESPACE),
         storage=StorageSettings(directory=str(tmp_path_factory.mktemp("objects"))),
     )
@@ -309,10 +309,65 @@ async def test_every_link_is_made_from_the_public_url(
     assert '"/penstock/schema/openapi.json"' in script
 
 
+# --- methods and paths ----------------------------------------------------------------------------------------
+
+ODD_METHODS = (
+    "TRACE", "COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "BIND", "REBIND", "UNBIND",
+    "ACL", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PURGE",
+    "MKCALENDAR", "LINK", "UNLINK", "SOURCE",
+)  # fmt: skip
+
+
+def series(client: httpx.Client) -> set[str]:
+    lines = client.get("/metrics").text.splitlines()
+    return {line.rpartition(" ")[0] for line in lines if line.startswith("penstock_http_requests")}
+
+
+def test_methods_that_no_route_has_are_one_label_of_the_metrics(client: httpx.Client) -> None:
+    client.request("TRACE", "/livez")
+    client.get("/metrics")
+    before = series(client)
+
+    statuses = {client.request(method, "/livez").status_code for method in ODD_METHODS}
+
+    assert statuses == {405}
+    assert series(client) - before == set()
+    assert any('method="other"' in one for one in before)
+
+
+PATHS = ("/v1/tasks/", "//v1/tasks", "/v1//tasks", "/v1/%2e%2e/v1/tasks", "/v1/%2e/tasks", "/V1/tasks", "/v1/tasks%2f",
+         "/v1/tasks;a=b", "/./v1/tasks", "/v1/../v1/tasks", "/v1/tasks%00", "/%76%31/tasks")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_te3_no_form_of_a_path_gets_past_the_key(url: str, path: str) -> None:
+    status, _, _ = exchange(url, b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path.encode())
+
+    assert status in (401, 404)
+
+
+@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+def test_te3_a_header_does_not_change_the_method(client: httpx.Client, header: str) -> None:
+    path = client.post("/v1/tasks", json=body()).headers["Location"]
+
+    answer = client.get(path, headers={header: "DELETE"})
+
+    assert (answer.status_code, client.get(path).status_code) == (200, 200)
+
+
+@pytest.mark.parametrize("header", ["X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Path", "X-Forwarded-Prefix"])
+def test_te3_a_header_does_not_change_the_path(url: str, header: str) -> None:
+    assert httpx.get(f"{url}/v1/tasks", headers={header: "/livez"}).status_code == 401
+
+
 # --- what cannot be read --------------------------------------------------------------------------------------
 
 KEY = b"X-API-Key: %b\r\nContent-Type: application/json\r\n"
 UNREADABLE = {
+    "a folded header": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+    "a line that ends without a carriage return": b"GET / HTTP/1.1\nHost: a\r\n\r\n",
+    "chunks twice": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "chunks that are none": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
     "no HTTP": b"\x16\x03\x01 hello\r\n\r\n",
     "a method that there is not": b"FETCH / HTTP/1.1\r\nHost: a\r\n\r\n",
     "a version that there is not": b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
@@ -323,6 +378,7 @@ UNREADABLE = {
     "a length and chunks": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     "a header without an end": b"GET / HTTP/1.1\r\nX: " + b"x" * 300_000,
     "too many headers": b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 50_000 + b"\r\n",
+    "a thousand headers": b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: x\r\n" * 1_000 + b"\r\n",
     "a long path": b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     "a chunk without a size": (
         b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\n" + KEY + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
@@ -331,7 +387,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_a_refusal_is_a_problem_document_also_for(url: str, api_key: str, case: str) -> None:
+def test_ht2_a_refusal_is_a_problem_document_also_for(url: str, api_key: str, case: str) -> None:
     request = UNREADABLE[case]
     status, headers, answer = exchange(url, request.replace(b"%b", api_key.encode()))
 

@@ -315,7 +315,7 @@ async def test_a_result_is_downloaded_as_a_file(client: httpx.AsyncClient, store
         "Content-Disposition": f'attachment; filename="{path.rpartition("/")[2]}.png"',
     }
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Content-Security-Policy"] == "sandbox"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
     assert (await client.get(f"{path}/result", headers={"If-None-Match": tag})).status_code == 304
 
 

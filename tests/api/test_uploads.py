@@ -37,7 +37,9 @@ def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     storage = msgspec.structs.replace(settings.storage, url_ttl_s=LINK_S)
     settings = msgspec.structs.replace(settings, storage=storage)
     keys = (*settings.api.keys, f"other:{OTHER_KEY}")
-    return msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, keys=keys), limits=SMALL)
+    receive_s = 0.5 if request.param == "impatient" else settings.api.receive_s
+    api = msgspec.structs.replace(settings.api, keys=keys, receive_s=receive_s)
+    return msgspec.structs.replace(settings, api=api, limits=SMALL)
 
 
 def announced(data: bytes, **changes: Any) -> dict[str, Any]:
@@ -250,11 +252,8 @@ async def test_an_upload_that_is_broken_off_leaves_nothing_and_can_be_sent_again
     assert stored(settings, where) == PHOTO
 
 
-@pytest.mark.parametrize("settings", ["local"], indirect=True)
-async def test_a_client_that_stops_sending_is_left(
-    client: httpx.AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("penstock.api.http.bodies.IDLE_S", 0.2)
+@pytest.mark.parametrize("settings", ["impatient"], indirect=True)
+async def test_a_client_that_stops_sending_is_left(client: httpx.AsyncClient, settings: Settings) -> None:
     where = await opened(client, PHOTO)
     writer = await begun(where, PHOTO[:600_000])
     while not unfinished(settings):

@@ -19,6 +19,7 @@ import httpx
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from loguru import logger
 from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook as Verifier
 
@@ -36,7 +37,7 @@ from penstock.store import Engine, Outbox, Store, connect
 from penstock.store.keys import Keys, endpoint_digest
 from penstock.webhooks.dispatcher import Dispatcher
 from penstock.webhooks.endpoint_pools import OTHERS_AT_ONCE, PROMPT_AT_ONCE, PROMPT_EACH
-from penstock.webhooks.sender import MAX_RETRY_AFTER_S, Sender
+from penstock.webhooks.sender import MAX_RETRY_AFTER_S, PostOutcome, Sender
 from tests.support import api_server, drive
 from tests.support.stores import submission
 
@@ -496,14 +497,47 @@ async def test_receivers_that_begin_to_hang_make_room_as_soon_as_they_are_not_pr
         assert turning.most_at_once == PROMPT_AT_ONCE, "they hang still"
 
 
-async def test_a_receiver_that_is_not_there_is_unreachable(client: httpx.AsyncClient, store: Store) -> None:
-    async with receiving(hang) as closed:
-        pass
-    task_id = await submitted(client, closed)
-    await drive.fail(store)
-    event = await event_when(client, task_id, is_settled)
+async def drop(request: web.BaseRequest) -> web.Response:
+    assert request.transport is not None
+    request.transport.close()
+    return web.Response()
 
-    assert [(d["outcome"], d["code"]) for d in event["deliveries"]] == [("unreachable", None)] * 4
+
+@pytest.mark.parametrize("answering", [None, hang, drop], ids=["closed", "hanging", "dropped"])
+async def test_ss10_a_private_receiver_that_does_not_answer_gives_one_outcome_at_the_deadline(
+    settings: Settings, answering: Answering | None
+) -> None:
+    policy = Policy.from_limits(settings.limits, allow_http=True)
+    async with AsyncExitStack() as open_for, Sender(policy, timeout_s=0.3) as sender:
+        receiver = await open_for.enter_async_context(receiving(answering or hang))
+        if answering is None:
+            await open_for.aclose()
+        started = time.monotonic()
+        outcome = await sender.post(receiver.url, {}, "{}")
+
+    assert outcome == PostOutcome(verdict="timeout")
+    assert time.monotonic() - started >= 0.299
+
+
+async def test_lo1_neither_the_signature_of_a_source_nor_the_secret_of_a_receiver_is_in_an_answer_or_the_log(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    said: list[str] = []
+    sink = logger.add(said.append, level="TRACE", format="{message} {extra} {exception}")
+    async with receiving(saying(500)) as receiver:
+        asked = drive.body(image_url="https://source.example.com/a.png?X-Amz-Signature=swordfish")
+        answers = [await client.post("/v1/tasks", json=asked | {"webhook": {"url": f"{receiver.url}&key=swordfish"}})]
+        task_id = answers[0].json()["task_id"]
+        await drive.fail(store)
+        await event_when(client, task_id, is_settled)
+        for path in ("", f"/{task_id}", f"/{task_id}/events", f"/{task_id}/explain", f"/{task_id}/result"):
+            answers.append(await client.get(f"/v1/tasks{path}"))
+    logger.remove(sink)
+
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 200, 200, 409]
+    assert f'{receiver.url.partition("?")[0]}"' in answers[2].text
+    assert [text for text in [*said, *(answer.text for answer in answers)] if "swordfish" in text] == []
+    assert len(said) > 5
 
 
 async def test_redelivery_keeps_the_id(client: httpx.AsyncClient, store: Store) -> None:
@@ -641,7 +675,7 @@ async def test_progress_that_fails_is_not_repeated(client: httpx.AsyncClient, st
         "https://hooks.example.com\\@127.0.0.1/",
     ],
 )
-async def test_a_webhook_to_a_forbidden_place_is_refused(client: httpx.AsyncClient, url: str) -> None:
+async def test_ss1_a_webhook_to_a_forbidden_place_is_refused(client: httpx.AsyncClient, url: str) -> None:
     answer = await client.post("/v1/tasks", json=drive.body(webhook={"url": url}))
 
     assert (answer.status_code, answer.json()["code"]) == (422, "input_url_blocked")
@@ -672,7 +706,7 @@ def test_without_a_secret_no_webhook_is_taken(settings: Settings, api_key: str) 
     assert (answer.status_code, answer.json()["code"], answer.json()["param"]) == (422, "webhooks_disabled", "webhook")
 
 
-async def test_a_name_that_leads_inside_is_never_connected_to(
+async def test_ss4_a_webhook_to_a_name_that_leads_inside_is_never_connected_to(
     settings: Settings, store: Store, storage: Storage, receiver: Receiver
 ) -> None:
     port = int(receiver.url.rpartition(":")[2].partition("/")[0])
@@ -695,7 +729,7 @@ async def test_a_name_that_leads_inside_is_never_connected_to(
     assert receiver.got == []
 
 
-async def test_a_redirect_is_not_followed_wherever_it_leads(client: httpx.AsyncClient, store: Store) -> None:
+async def test_ss5_a_webhook_follows_no_redirect_wherever_it_leads(client: httpx.AsyncClient, store: Store) -> None:
     async with receiving(saying(200)) as inside:
         async with receiving(saying(301, 302, 307, 308, Location=inside.url)) as receiver:
             task_id = await submitted(client, receiver)

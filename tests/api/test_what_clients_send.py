@@ -42,7 +42,7 @@ def lines(*rows: dict[str, Any]) -> bytes:
 @pytest.fixture(scope="module")
 def server(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     settings = Settings(
-        api=ApiSettings(keys=(f"default:{api_key}",), rate_limit_per_minute=0),
+        api=ApiSettings(keys=(f"default:{api_key}",), rate_limit_per_minute=0, metrics="on"),
         redis=RedisSettings(url=redis_url, namespace=NAMESPACE),
         storage=StorageSettings(directory=str(tmp_path_factory.mktemp("objects"))),
         limits=LimitSettings(max_body_bytes=MAX_BODY),

@@ -26,6 +26,8 @@ TASK_LOG = "tests/api/test_task_log.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
+BOUNDS = "tests/unit/test_json_bounds.py::test_json_is_refused_for"
+SERVING = "tests/unit/test_connections.py::"
 DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_model.py::test_"
 PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
@@ -487,9 +489,72 @@ MUTATIONS = (
     Mutation(
         "the depth of JSON",
         "src/penstock/intake/found.py",
-        "    if _is_deep(data):\n",
-        "    if False:\n",
+        'if data.count(b"[") + data.count(b"{") > MAX_DEPTH and ',
+        "if False and ",
         f"{REFUSED}[JSON that is too deep]",
+    ),
+    Mutation(
+        "the bytes of JSON apart from data: URIs",
+        "src/penstock/intake/json_bounds.py",
+        "    if size > left:\n",
+        "    if False:\n",
+        f"{BOUNDS}[a long string that is no data: URI]",
+    ),
+    Mutation(
+        "the objects and members of JSON",
+        "src/penstock/intake/json_bounds.py",
+        'if containers + structure.count(b":") > MAX_MEMBERS:',
+        "if False:",
+        f"{BOUNDS}[too many members]",
+    ),
+    Mutation(
+        "the values of JSON",
+        "src/penstock/intake/json_bounds.py",
+        'if structure.count(b",") > MAX_VALUES:',
+        "if False:",
+        f"{BOUNDS}[too many numbers]",
+    ),
+    Mutation(
+        "the bytes of parameters",
+        "src/penstock/intake/call.py",
+        "> MAX_PARAMS_BYTES:",
+        "> MAX_PARAMS_BYTES * 1000:",
+        "tests/store/test_intake.py::test_parameters_that_would_fill_redis_are_refused",
+    ),
+    Mutation(
+        "the deadline of a body",
+        "src/penstock/api/serving/deadlines.py",
+        "return min(ends, now if last == self._seen else now + self.grace_s)",
+        "return now + self.grace_s",
+        f"{SERVING}test_a_request_has_its_time_and_that_of_its_bytes",
+    ),
+    Mutation(
+        "the brake on wrong keys",
+        "src/penstock/api/http/wrong_keys.py",
+        "if too_early_s <= 0:",
+        "if True:",
+        "tests/unit/test_wrong_keys.py::test_rl2_an_address_with_too_many_wrong_keys_is_refused_and_no_other",
+    ),
+    Mutation(
+        "no address that a client makes up",
+        "src/penstock/api/http/addresses.py",
+        "if not self.is_trusted(peer):",
+        "if False:",
+        "tests/unit/test_client_addresses.py::test_rl1_ten_thousand_made_up_addresses_are_one_address",
+    ),
+    Mutation(
+        "the connections of one address",
+        "src/penstock/api/serving/admission.py",
+        "self._of_address[address] < self.most_of_one",
+        "True",
+        f"{SERVING}test_an_address_makes_room_for_itself_only",
+    ),
+    Mutation(
+        "the connections in all",
+        "src/penstock/api/serving/admission.py",
+        "if self._total >= self.most and not self.evict():",
+        "if False:",
+        f"{SERVING}test_a_connection_with_a_request_in_progress_is_not_closed",
     ),
     Mutation(
         "the schema of JSON",

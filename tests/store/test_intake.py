@@ -16,12 +16,14 @@ from penstock.core.request import Line
 from penstock.core.task import State, new_task_id
 from penstock.core.upload import upload_key
 from penstock.errors import IdempotencyMismatch, InvalidRequest, ModelNotFound, UnsupportedImageFormat, UploadNotFound
-from penstock.intake.call import SubmitCall, checked_call, read_task
+from penstock.intake.call import SubmitCall, checked_call
 from penstock.intake.deps import Deps
 from penstock.intake.enqueue import submit
 from penstock.intake.estimates import Estimates
 from penstock.intake.examine import examine
+from penstock.intake.parse import decode
 from penstock.intake.quote import quote
+from penstock.intake.requests import TaskRequest
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
@@ -57,7 +59,7 @@ async def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
 def call_of(deps: Deps, data: bytes | None = None, **members: Any) -> SubmitCall:
     if data is not None:
         members["input"] = {"image_url": data_uri(data)}
-    task = read_task(msgspec.json.encode(body(**members)))
+    task = decode(msgspec.json.encode(body(**members)), TaskRequest)
     return checked_call(task, deps.models, caller=Caller("tester"), base_url="http://here/", traceparent="")
 
 
@@ -144,6 +146,13 @@ async def test_a_model_that_is_not_served_is_refused_although_it_is_published(de
 
     with pytest.raises(ModelNotFound, match="the models are image-scoring-v1"):
         call_of(replace(deps, models=fewer), image())
+
+
+async def test_parameters_that_would_fill_redis_are_refused(deps: Deps) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        call_of(deps, image(), params={"x": "a" * 65_536})
+
+    assert refused.value.param == "params"
 
 
 async def test_a_jpeg_without_loss_is_refused(deps: Deps) -> None:

@@ -105,11 +105,11 @@ def up(data_dir: Path, python: str = sys.executable, options: tuple[str, ...] = 
     """Runs `penstock up` on free ports, stops it at the end, and shows its log if the test failed. `options` are
     further ones of the command.
 
-    It stops without lingering, since no proxy watches /readyz here.
+    It stops without lingering, since no proxy watches /readyz here, and has no brake on wrong keys.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     arguments = ["up", "--port", "0", "--data-dir", str(data_dir), "--json", *options]
-    environ = {"PENSTOCK_API_LINGER_S": "0"} | environ
+    environ = {"PENSTOCK_API_LINGER_S": "0", "PENSTOCK_API_WRONG_KEYS_PER_MINUTE": "0"} | environ
     process = Process(arguments, environ, data_dir / "up.log", subprocess.PIPE, python)
     try:
         assert process.popen.stdout is not None

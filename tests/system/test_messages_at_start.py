@@ -276,16 +276,30 @@ def test_a_password_with_a_slash_is_not_shown_as_a_port(command: str, tmp_path: 
     assert SECRET not in log
 
 
+def metrics_on(port: int) -> dict[str, str]:
+    return {"PENSTOCK_API_METRICS_PORT": str(port)}
+
+
+def test_a_metrics_port_that_is_taken_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running(tmp_path, "api", **metrics_on(port)) as process:
+            assert process.popen.wait(WITHIN_S) == EXIT_CONFIGURATION
+            assert f"api.metrics_port: cannot listen on 127.0.0.1:{port}" in process.log.read_text()
+
+
 def test_readyz_names_a_full_redis_and_is_ready_again_when_there_is_room(
     own_redis: RedisProcess, tmp_path: Path
 ) -> None:
-    port = free_port()
+    port, metrics_port = free_port(), free_port()
     with (
-        running(tmp_path, "api", "--port", str(port), REDIS_URL=own_redis.url),
+        running(tmp_path, "api", "--port", str(port), REDIS_URL=own_redis.url, **metrics_on(metrics_port)),
         redis.Redis.from_url(own_redis.url) as client,
     ):
         ready = f"http://127.0.0.1:{port}/readyz"
         assert _once(ready, 200)["redis"] == "ok"
+        assert "penstock_http_requests" in _answered(f"http://127.0.0.1:{metrics_port}/metrics").text
+        assert _answered(f"http://127.0.0.1:{port}/metrics").status_code == 404
         client.config_set("maxmemory", "1")
         full = _once(ready, 503)
         client.config_set("maxmemory", "0")

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from penstock.errors import InvalidRequest, MalformedRequest
-from penstock.intake.call import read_task
+from penstock.intake.call import with_headers
+from penstock.intake.parse import decode
 from penstock.intake.requests import TaskRequest
 
 MODEL = "noop-v1"
@@ -12,7 +13,7 @@ BODY = {"model": MODEL, "input": {"image_url": "https://images.example.com/photo
 
 
 def read(headers: dict[str, str], **members: object) -> TaskRequest:
-    return read_task(msgspec.json.encode(BODY | members), **headers)  # type: ignore[arg-type]
+    return with_headers(decode(msgspec.json.encode(BODY | members), TaskRequest), **headers)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,8 @@ def test_a_service_listens_where_the_others_look_for_it() -> None:
 
     assert api.api.host == worker.telemetry.metrics_host == "0.0.0.0"
     assert services()["api"]["ports"] == [f"127.0.0.1:8000:{api.api.port}"]
-    assert jobs["penstock-api"]["static_configs"][0]["targets"] == [f"api:{api.api.port}"]
+    assert jobs["penstock-api"]["static_configs"][0]["targets"] == [f"api:{api.api.metrics_port}"]
+    assert (api.telemetry.metrics_host, api.api.metrics, api.api.docs) == ("0.0.0.0", "auto", "auto")
     assert jobs["penstock-worker"]["dns_sd_configs"][0] == {
         "names": ["worker"],
         "type": "A",
@@ -393,8 +394,12 @@ def test_the_environment_of_an_image_is_made_of_settings(name: str) -> None:
 
 def test_an_image_exposes_the_port_it_listens_on() -> None:
     exposed = {name: [i.rest for i in stages()[name] if i.word == "EXPOSE"] for name in PENSTOCK_SERVICES}
+    metrics_port = load(None, image_environment("api")).api.metrics_port
 
-    assert exposed == {"api": [str(Settings().api.port)], "worker": [str(Settings().telemetry.metrics_port)]}
+    assert exposed == {
+        "api": [f"{Settings().api.port} {metrics_port}"],
+        "worker": [str(Settings().telemetry.metrics_port)],
+    }
 
 
 def test_only_the_worker_image_has_a_model_runtime() -> None:

@@ -13,7 +13,7 @@ from penstock.settings import ApiSettings, Settings
 from penstock.storage import open_storage
 
 async def main():
-    settings = Settings(api=ApiSettings(keys=("a-key-only-for-the-tests",)))
+    settings = Settings(api=ApiSettings(keys=("a-key-only-for-the-tests",), docs="on"))
     create_app(settings).openapi_schema.to_schema()
     async with open_storage(settings.storage, "penstock"):
         print(*sys.modules)

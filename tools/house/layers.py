@@ -42,6 +42,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.replicate"},
         {"api.description", "api.webhook_bodies"},
         {"api.app"},
+        {"api.serving"},
         {"api.serve"},
     ],
     "store": [
@@ -122,8 +123,8 @@ VENDORS: dict[str, set[str]] = {
     "matplotlib": {"bench/plot.py"},
     "rich": {"local/demo.py", "bench", "cli"},
     "litestar": {"api"},
-    "uvicorn": {"api/serve.py"},
-    "httptools": {"api/serve.py"},
+    "uvicorn": {"api/serve.py", "api/serving/connection.py"},
+    "httptools": {"api/serving/connection.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
     "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures", "conformance"},
     "PIL": {"models/imaging.py"},

@@ -15,6 +15,7 @@ from loguru import logger
 from penstock.api.bulk import bulk_of
 from penstock.api.description import docs, openapi
 from penstock.api.http import problems
+from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
@@ -24,6 +25,7 @@ from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
 from penstock.api.http.scopes import check_declared
+from penstock.api.http.wrong_keys import WrongKeys
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
     audit,
@@ -110,8 +112,8 @@ REPLICATE = (
     *files.ROUTES,
     outputs.read_output,
 )
-OPEN = (health.discover, health.livez, health.readyz, health.startupz, health.metrics)
-"""The routes that need no key."""
+OPEN = (health.discover, health.livez, health.readyz, health.startupz)
+"""The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -122,6 +124,7 @@ def create_app(settings: Settings) -> Litestar:
     check_declared((*V1, *REPLICATE))
     key_table, watch = KeyTable(), StorageWatch()
     key_ring = KeyRing(settings.api.keys, key_table)
+    has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
     output_links = predictions.OutputLinks(key_table.secret)
 
     @asynccontextmanager
@@ -138,9 +141,10 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         route_handlers=[
             *OPEN,
+            *([health.metrics] if has_metrics else []),
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
-            docs.router,
+            *([docs.router] if has_docs else []),
         ],
         lifespan=[lifespan],
         state=State(
@@ -162,13 +166,16 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=problems.HANDLERS,
         before_request=check_query,
         before_send=[_name_all_methods],
-        openapi_config=openapi.config(settings.api.public_url),
+        openapi_config=openapi.config(settings.api.public_url) if has_docs else None,
         request_class=ApiRequest,
         request_max_body_size=settings.limits.max_body_bytes,
         logging_config=None,
         debug=False,
     )
-    app.asgi_handler = RequestContext(app.asgi_handler, Origins(settings.api), lambda: bool(app.state.draining))
+    wrong_keys = WrongKeys(ClientAddresses(settings.api.trusted_proxies), settings.api.wrong_keys_per_minute)
+    app.asgi_handler = RequestContext(
+        app.asgi_handler, Origins(settings.api), wrong_keys, lambda: bool(app.state.draining)
+    )
     return app
 
 
@@ -183,7 +190,7 @@ async def _name_all_methods(message: Message, scope: Scope) -> None:
 
 def openapi_document(models: Sequence[Model]) -> str:
     """Return the description of the API of a server with these models. Nothing is opened for it."""
-    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",))))
+    described = create_app(Settings(api=ApiSettings(keys=("described-not-served",), docs="on", metrics="on")))
     return openapi.complete(described, described.openapi_schema.to_schema(), models).decode()
 
 
@@ -242,7 +249,10 @@ async def _dispatch_webhooks(services: Services, output_links: predictions.Outpu
     await key_table.was_read.wait()  # the links in their bodies are signed
     settings = services.settings
     body = body_of(services.storage, output_links)
-    await Dispatcher(services.patient_store, body, settings.webhooks, settings.limits).run()
+    dispatcher = Dispatcher(
+        services.patient_store, body, settings.webhooks, settings.limits, public_url=settings.api.public_url
+    )
+    await dispatcher.run()
 
 
 def _log_death(ended: asyncio.Task[None]) -> None:

@@ -60,7 +60,6 @@ def _headers(task: Task, file: Artifact) -> dict[str, str]:
         "ETag": f'"{file.sha256}"',
         "Accept-Ranges": "bytes",
         "Content-Disposition": f'attachment; filename="{filename(task, file)}"',
-        "Content-Security-Policy": "sandbox",  # a file that a browser takes for a page must not act as one of ours
     }
 
 

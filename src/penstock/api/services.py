@@ -44,7 +44,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
-    policy = Policy.from_limits(settings.limits)
+    public_url = settings.api.public_url
     async with (
         connect(settings.redis) as client,
         open_storage(settings.storage, settings.redis.namespace) as storage,
@@ -58,8 +58,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             settings=settings,
             models=models,
-            policy=policy,
-            webhook_policy=Policy.from_limits(settings.limits, allow_http=settings.webhooks.allow_http),
+            policy=Policy.from_limits(settings.limits, public_url=public_url),
+            webhook_policy=Policy.from_limits(
+                settings.limits, allow_http=settings.webhooks.allow_http, public_url=public_url
+            ),
             store=store,
             patient_store=Store(Engine(client, settings.redis.namespace, settings.queue)),
             storage=storage,

@@ -33,8 +33,9 @@ from penstock.errors import (
     UrlBlocked,
     WebhooksDisabled,
 )
-from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN, SubmitCall, checked_call, read_task
+from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN, SubmitCall, checked_call, with_headers
 from penstock.intake.enqueue import Receipt, submit
+from penstock.intake.requests import TaskRequest
 from penstock.telemetry import endings, metrics
 
 POLL_S = 1
@@ -70,7 +71,7 @@ CacheControl = Annotated[
 
 
 async def call_of(
-    body: bytes,
+    task: TaskRequest,
     request: ApiRequest,
     services: Services,
     *,
@@ -80,11 +81,11 @@ async def call_of(
     wait_s: float | None = None,
     dialect: Dialect = "penstock",
 ) -> SubmitCall:
-    """Read a request into one call; after that, nothing else of the request is needed to queue its task.
+    """Make one call of a request; after that, nothing else of the request is needed to queue its task.
 
     Raises MalformedRequest, InvalidRequest, ModelNotFound, NotReady.
     """
-    task = read_task(body, idempotency_key=idempotency_key, cancel_after=cancel_after, cache_control=cache_control)
+    task = with_headers(task, idempotency_key=idempotency_key, cancel_after=cancel_after, cache_control=cache_control)
     if task.model not in services.models.references:
         await services.models.look_for(task.model)
     return checked_call(

@@ -65,7 +65,7 @@ async def up(
     set_up_logs(settings.telemetry, process="up")
     try:
         async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
-            click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address))
+            click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address, settings))
             async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
                 await supervisor.until_stopped()
     except StoppedEarly:  # Ctrl-C before it is ready is no failure
@@ -141,6 +141,7 @@ def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
 
     settings = settings_of_call(api_host=host, api_port=port)
     set_up_logs(settings.telemetry, process="api")
+    _serve_metrics_apart(settings)
     serve(settings, listen_fd=listen_fd)
 
 
@@ -222,11 +223,22 @@ for command in (
     cli.add_command(command)
 
 
+def _serve_metrics_apart(settings: Settings) -> None:
+    from penstock.telemetry import exposition
+
+    host, port = settings.telemetry.metrics_host, settings.api.metrics_port
+    if port:
+        try:
+            exposition.serve_metrics(host, port)
+        except OSError as error:
+            raise ConfigurationError(f"api.metrics_port: cannot listen on {host}:{port}: {error.strerror}") from error
+
+
 def _wants_own_redis(settings: Settings) -> bool:
     return settings.redis.url == type(settings.redis)().url
 
 
-def _greeting(address: Any) -> str:
+def _greeting(address: Any, settings: Settings) -> str:
     curl = (
         f"curl -s {address.url}/v1/tasks -H 'content-type: application/json' \\\n"
         f"       -H 'Authorization: Bearer {address.api_key}' \\\n"
@@ -234,7 +246,7 @@ def _greeting(address: Any) -> str:
     )
     rows = {
         "API": address.url,
-        "docs": f"{address.url}/docs",
+        "docs": "off" if settings.api.docs == "off" else f"{address.url}/docs",
         "metrics": address.metrics_url,
         "API key": address.api_key,
         "try": curl,

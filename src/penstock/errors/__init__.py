@@ -2,11 +2,11 @@
 
 PenstockError
 ├── at the API:  MalformedRequest InvalidRequest Unauthorized Forbidden NotFound TaskNotFound ModelNotFound
-│                MethodNotAllowed TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired PayloadTooLarge
-│                UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch WebhooksDisabled
-│                WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse BatchNotFound
-│                BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound AccessKeyReplaced QueueFull
-│                RateLimited NotReady StoreUnavailable
+│                MethodNotAllowed RequestTimeout TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired
+│                PayloadTooLarge UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
+│                WebhooksDisabled WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse
+│                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
+│                AccessKeyReplaced QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -34,6 +34,7 @@ from penstock.errors.at_api import (
     QueueFull,
     RangeNotSatisfiable,
     RateLimited,
+    RequestTimeout,
     ResultExpired,
     ResultNotReady,
     StoreUnavailable,
@@ -115,6 +116,7 @@ __all__ = [
     "RangeNotSatisfiable",
     "RateLimited",
     "RecordUnreadable",
+    "RequestTimeout",
     "ResultExpired",
     "ResultNotReady",
     "StartDeadlineExceeded",

@@ -51,6 +51,12 @@ class MethodNotAllowed(PenstockError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
 
+class RequestTimeout(PenstockError):
+    """The request did not come within `api.receive_s`, and its body at less than `api.receive_bytes_per_s`."""
+
+    code, status, retryable, title = "request_timeout", 408, True, "Request not received in time"
+
+
 class TaskAlreadyFinal(PenstockError):
     """The task has already ended, in another state than the request asks for."""
 
@@ -76,7 +82,8 @@ class ResultExpired(PenstockError):
 
 
 class PayloadTooLarge(PenstockError):
-    """The body is larger than `limits.max_body_bytes`, or an upload larger than `limits.max_upload_bytes`."""
+    """The body is larger than `limits.max_body_bytes`, its JSON apart from `data:` URIs is much longer than
+    `limits.max_json_bytes` or has too many members, or an upload is larger than `limits.max_upload_bytes`."""
 
     code, status, title = "payload_too_large", 413, "Request body too large"
 
@@ -178,9 +185,10 @@ class QueueFull(PenstockError):
 
 
 class RateLimited(PenstockError):
-    """This key has submitted `api.rate_limit_per_minute` tasks within a minute, or opened as many uploads."""
+    """This key has submitted `api.rate_limit_per_minute` tasks within a minute, or opened as many uploads; or this
+    address has sent too many wrong keys, or has too many requests in progress."""
 
-    code, status, retryable, title = "rate_limited", 429, True, "Too many submits"
+    code, status, retryable, title = "rate_limited", 429, True, "Too many requests"
 
 
 class NotReady(PenstockError):

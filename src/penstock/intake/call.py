@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,9 +17,11 @@ from penstock.intake.given import Given, given_of
 from penstock.intake.inline import is_inline
 from penstock.intake.models import Catalogue
 from penstock.intake.params import complete_params
-from penstock.intake.parse import convert, decode
+from penstock.intake.parse import convert
 from penstock.intake.requests import ClientRequestId, TaskRequest
 
+MAX_PARAMS_BYTES = 64 * 1024
+"""Parameters are kept in the record of the task, in the memory of Redis."""
 CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
 KEY_PATTERN = r'^("([!#-\[\]-~]|\\["\\]){1,128}"|[!#-~]{1,128})$'
 DURATION_PATTERN = r"^(([0-9]{1,4}h)?([0-9]{1,6}m)?[0-9]{1,7}s?|([0-9]{1,4}h)?[0-9]{1,6}m|[0-9]{1,4}h)$"
@@ -59,19 +62,18 @@ class SubmitCall(Struct, frozen=True, kw_only=True):
         return url if url is not None and is_inline(url) else None
 
 
-def read_task(
-    body: bytes,
+def with_headers(
+    task: TaskRequest,
     *,
     idempotency_key: str | None = None,
     cancel_after: str | None = None,
     cache_control: str | None = None,
 ) -> TaskRequest:
-    """Return the task that a client wants.
+    """Return the task that a client wants, with what the headers of its request say.
 
     Three headers are another place for members of the body: `Idempotency-Key` for `client_request_id`, `Cancel-After`
     for `finish_within_s`, `Cache-Control: no-cache` for `reuse: false`. Raises MalformedRequest, InvalidRequest.
     """
-    task = decode(body, TaskRequest)
     if idempotency_key is not None:
         task = replace(task, client_request_id=request_id_of(idempotency_key, task.client_request_id))
     if cache_control is not None and "no-cache" in map(str.strip, cache_control.lower().split(",")):
@@ -97,6 +99,8 @@ def checked_call(
     """
     model = models.find(task.model)
     given = given_of(task.input, model)
+    if task.params and (size := len(msgspec.json.encode(task.params))) > MAX_PARAMS_BYTES:
+        raise InvalidRequest(f"they have {size} bytes, the limit is {MAX_PARAMS_BYTES}", param="params")
     params = complete_params(task.params, model)
     if task.output.lossless and task.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")

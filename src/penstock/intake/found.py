@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 from functools import partial
 from types import TracebackType
 
@@ -17,6 +16,7 @@ from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
 from penstock.intake.given import Given
 from penstock.intake.inline import bytes_of, declared_in, is_inline, is_long, refuse_bare_base64
+from penstock.intake.json_bounds import is_deeper, structure_of
 from penstock.intake.params import check_json
 from penstock.intake.uploads import beginning_of, ready_upload
 from penstock.models import imaging
@@ -32,10 +32,6 @@ metadata."""
 MAX_DEPTH = 100
 """Levels of JSON: how many more can be read depends on how deep the reader is in calls of its own, and a worker is not
 where the API is."""
-
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
-_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -139,19 +135,10 @@ def _of_json(given: Given, model: Model, limits: LimitSettings) -> Found:
     data = msgspec.json.encode(given.value)
     if len(data) > limits.max_json_bytes:
         raise InputTooLarge(f"the JSON has {len(data)} bytes, the limit is {limits.max_json_bytes}")
-    if _is_deep(data):
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_deeper(structure_of(data), MAX_DEPTH):
         raise InvalidRequest(f"it is nested more than {MAX_DEPTH} levels deep")
     check_json(given.value, model, given.name)
     return Found(given=given, data=data)
-
-
-def _is_deep(data: bytes) -> bool:
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
-        return False
-    brackets = _TEXT.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        brackets = brackets.replace(b"[]", b"")  # the innermost level
-    return bool(brackets)
 
 
 def check_type(member: Member, beginning: bytes, declared: str | None) -> None:

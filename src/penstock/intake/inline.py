@@ -7,6 +7,7 @@ held to its limit, before anything is decoded.
 
 import binascii
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -21,6 +22,12 @@ this size inflates to some megabytes at most, a few milliseconds of work."""
 
 MAX_HEAD = 1000
 """How much of a data: URI is searched for its media type and file name (characters)."""
+
+LONGEST_HEAD = 16 * 1024
+"""Where the comma of a data: URI must be (characters)."""
+
+PIECE = 256 * 1024
+"""So much of a long data: URI is decoded at a time (characters, a multiple of 4): other threads have their turn."""
 
 BARE_FROM = 64
 """From this many characters on, text that is nothing but base64 is taken for an image, not for a path or a name."""
@@ -60,35 +67,69 @@ def declared_in(uri: str) -> tuple[str | None, str | None]:
 
 def bytes_of(uri: str, max_bytes: int, what: str = "image") -> bytes:
     """Return the bytes of an image or file (`what`) of at most `max_bytes`. Raises InvalidRequest, InputTooLarge."""
-    comma = uri.find(",")
+    comma = uri.find(",", 0, LONGEST_HEAD)
     if comma < 0:
         raise InvalidRequest("a data: URI must look like data:image/png;base64,iVBORw0...")
     is_base64 = uri[5:comma].rpartition(";")[2].strip().lower() == "base64"
-    return (_from_base64 if is_base64 else _from_percent)(uri[comma + 1 :], max_bytes, what)
+    return (_from_base64 if is_base64 else _from_percent)(uri, comma + 1, max_bytes, what)
 
 
-def _from_percent(text: str, max_bytes: int, what: str) -> bytes:
+def _from_percent(uri: str, start: int, max_bytes: int, what: str) -> bytes:
     """Decode bytes that are written as text, most of them as `%` and two hex digits."""
-    _check_size(len(text.encode()) - 2 * text.count("%"), max_bytes, what)
-    return unquote_to_bytes(text)
+    length = len(uri) - start if uri.isascii() else len(uri[start:].encode())
+    escapes = sum(uri.count("%", at, at + PIECE) for at in range(start, len(uri), PIECE))
+    _check_size(length - 2 * escapes, max_bytes, what)
+    return b"".join(_unquoted(uri, start))
 
 
-def _from_base64(text: str, max_bytes: int, what: str) -> bytes:
-    if len(text) // 4 * 3 - text.count("=", -2) <= max_bytes:
-        with suppress(msgspec.ValidationError):
-            return msgspec.convert(text, bytes)  # what nearly all send, in a third of the time that binascii takes
-    digits = _digits(text)
-    _check_size(len(digits) * 3 // 4, max_bytes, what)
+def _from_base64(uri: str, start: int, max_bytes: int, what: str) -> bytes:
+    length = len(uri) - start
+    if length // 4 * 3 - uri.count("=", -2) <= max_bytes:
+        with suppress(msgspec.ValidationError):  # what nearly all send, in a third of the time that binascii takes
+            if length <= PIECE:
+                return msgspec.convert(uri[start:], bytes)
+            if uri.find("=", start, -2) < 0:
+                pieces = range(start, len(uri), PIECE)
+                return b"".join([msgspec.convert(uri[at : at + PIECE], bytes) for at in pieces])
+    else:
+        _check_size(sum(map(len, _digits(uri, start))) * 3 // 4, max_bytes, what)
+    data, rest = bytearray(), b""
+    for digits in _digits(uri, start):
+        rest += digits
+        whole = len(rest) // 4 * 4
+        data += _binary(rest[:whole])
+        rest = rest[whole:]
+    data += _binary(rest + b"=" * (-len(rest) % 4))
+    _check_size(len(data), max_bytes, what)
+    return bytes(data)
+
+
+def _binary(digits: bytes) -> bytes:
     try:
-        return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)
+        return binascii.a2b_base64(digits, strict_mode=True)
     except binascii.Error as error:
         raise InvalidRequest("the data: URI is not valid base64") from error
 
 
-def _digits(text: str) -> bytes:
-    """Return base64 in the standard alphabet, without percent-encoding, white space and padding."""
-    plain = unquote_to_bytes(text) if "%" in text else text.encode()
-    return plain.translate(_STANDARD, _WHITE_SPACE).rstrip(b"=")
+def _digits(uri: str, start: int) -> Iterator[bytes]:
+    """Yields base64 in the standard alphabet, without percent-encoding, white space and padding."""
+    is_over = False
+    for piece in _unquoted(uri, start):
+        digits, padding, rest = piece.translate(_STANDARD, _WHITE_SPACE).partition(b"=")
+        if rest.strip(b"=") or (is_over and digits):
+            raise InvalidRequest("the data: URI is not valid base64")
+        is_over = is_over or bool(padding)
+        yield digits
+
+
+def _unquoted(uri: str, start: int) -> Iterator[bytes]:
+    """Yields what is percent-encoded, a piece at a time: at once, each `%` would take 40 bytes for a moment."""
+    while start < len(uri):
+        end = start + PIECE
+        cut = uri.rfind("%", end - 2, end) if end < len(uri) else -1
+        end = cut if cut > start else end  # no escape is cut in two
+        yield unquote_to_bytes(uri[start:end])
+        start = end
 
 
 def _check_size(size: int, max_bytes: int, what: str) -> None:

@@ -1,5 +1,6 @@
 """JSON of clients, decoded into structs, and the words for what is wrong with it."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, inspect
 
 from penstock.errors import InvalidRequest, MalformedRequest
+from penstock.intake.json_bounds import Body, structure_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """Some editors and PowerShell write it in front of UTF-8."""
@@ -17,8 +19,10 @@ UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 T = TypeVar("T")
 
+ON_LOOP_BYTES = 256 * 1024
+"""Longest JSON that the event loop decodes itself; at worst that takes some 20 ms."""
+
 _NULL = re.compile(rb"null[\s,}]")
-"""Begins with letters, for which there is a fast search: some 10 ms for 20 MB of base64."""
 
 SHOWN = 200
 """How many characters of the client's own text an answer repeats at most."""
@@ -48,18 +52,26 @@ class InvalidLines(InvalidRequest):
         self.findings = findings
 
 
-def decode(body: bytes, kind: type[T], *, inside: str = "") -> T:
+def decode(body: Body, kind: type[T], *, inside: str = "", max_bytes: float = math.inf) -> T:
     """Return the body as this type. It is UTF-8, with or without a byte order mark; a member that is null is left out.
 
-    Raises MalformedRequest, InvalidRequest.
+    `max_bytes` limits the body without the `data:` URIs in it. Raises MalformedRequest, InvalidRequest,
+    PayloadTooLarge.
     """
-    return decode_plain(body.removeprefix(BYTE_ORDER_MARK), kind, inside=inside)
+    plain = body.removeprefix(BYTE_ORDER_MARK)
+    return decode_plain(plain, kind, inside=inside, max_bytes=max_bytes)
 
 
-def decode_plain(body: bytes, kind: type[T], *, inside: str = "") -> T:
+def decode_plain(body: Body, kind: type[T], *, inside: str = "", max_bytes: float = math.inf) -> T:
     """Decode JSON that has no byte order mark, such as the lines of a batch. Raises as `decode` does."""
+    has_nulls = _NULL.search(structure_of(body, max_bytes))
     try:
-        return msgspec.json.decode(_without_nulls(body), type=kind)
+        if not has_nulls:
+            return msgspec.json.decode(body, type=kind)
+        members = leave_out_nulls(msgspec.json.decode(body))
+        if len(body) > ON_LOOP_BYTES and not _has_raw(kind):
+            return msgspec.convert(members, kind)  # long strings are in memory once
+        return msgspec.json.decode(msgspec.json.encode(members), type=kind)
     except msgspec.ValidationError as error:
         raise invalid(error, kind, inside=inside) from error
     except UNREADABLE as error:
@@ -99,22 +111,32 @@ def known_at(kind: Any, where: str) -> list[str]:
     return [word for known in types for word in _words(known)]
 
 
-def _without_nulls(body: bytes) -> bytes:
-    return msgspec.json.encode(_leave_out_nulls(msgspec.json.decode(body))) if _NULL.search(body) else body
-
-
-def _leave_out_nulls(value: Any) -> Any:
+def leave_out_nulls(value: Any) -> Any:
+    """Return JSON without the members that are null, but for what is inside of the members of an input."""
     if isinstance(value, dict):
         members = {name: member for name, member in value.items() if member is not None}
         return {name: _leave_out(name, member) for name, member in members.items()}
-    return [_leave_out_nulls(item) for item in value] if isinstance(value, list) else value
+    return [leave_out_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _leave_out(name: str, member: Any) -> Any:
     # What is inside of a member of an input is the model's, nulls and all.
     if name == "input" and isinstance(member, dict):
         return {name: value for name, value in member.items() if value is not None}
-    return _leave_out_nulls(member)
+    return leave_out_nulls(member)
+
+
+def _has_raw(kind: type[Any]) -> bool:
+    """Whether a type keeps some members as text, which cannot be converted."""
+    members = [
+        one
+        for struct in _alternatives(inspect.type_info(kind))
+        if isinstance(struct, inspect.StructType)
+        for field in struct.fields
+        for one in _alternatives(field.type)
+    ]
+    items = [item for member in members for item in _inside(member, "")]
+    return any(isinstance(one, inspect.RawType) for item in [*members, *items] for one in _alternatives(item))
 
 
 def _alternatives(type_info: inspect.Type) -> Iterator[inspect.Type]:

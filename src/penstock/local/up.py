@@ -72,13 +72,13 @@ async def everything(
         supervisor.stop_on_signals()
         settings, key = _with_key(settings, data_dir)
         settings = _with_webhook_secret(settings, data_dir)
-        settings = within(settings, data_dir)
+        settings = _with_open_pages(within(settings, data_dir))
         if own_redis:
             child, url = redis_child(data_dir, settings.up.redis_max_bytes)
             settings = replace(settings, redis=replace(settings.redis, url=url))
             supervisor.add(child)
         host, port = listener.getsockname()[:2]
-        url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104  compared, not bound
+        url = f"http://{_reachable(host)}:{port}"
         try:
             supervisor.add(_api_child(settings, listener.fileno(), url))
             await add_workers(settings, supervisor)
@@ -190,8 +190,20 @@ def _api_child(settings: Settings, fd: int, url: str) -> Child:
         rank=2,
         launch=lambda: launch,
         grace_s=settings.api.linger_s + settings.api.drain_s + 5,
-        metrics_url=f"{url}/metrics",
+        metrics_url=_metrics_url(settings, url),
     )
+
+
+def _metrics_url(settings: Settings, url: str) -> str:
+    if settings.api.metrics == "on":
+        return f"{url}/metrics"
+    host, port = settings.telemetry.metrics_host, settings.api.metrics_port
+    return f"http://{_reachable(host)}:{port}/metrics" if port else ""
+
+
+def _reachable(host: str) -> str:
+    """The address at which this machine reaches a server of its own that listens at `host`."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  compared, not bound
 
 
 async def _until_ready(supervisor: Supervisor, url: str, *, within_s: float) -> None:
@@ -276,6 +288,14 @@ def _with_key(settings: Settings, data_dir: Path) -> tuple[Settings, str]:
         return settings, entry_of(settings.api.keys[0]).secret
     key = _made_once(data_dir / "api-key", new_key)
     return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
+
+
+def _with_open_pages(settings: Settings) -> Settings:
+    """The settings with `/docs` and `/metrics` unless they say otherwise: this server listens on this machine alone
+    unless it is told to."""
+    api = settings.api
+    docs, metrics = (shown.replace("auto", "on") for shown in (api.docs, api.metrics))
+    return replace(settings, api=replace(api, docs=docs, metrics=metrics))
 
 
 def _with_webhook_secret(settings: Settings, data_dir: Path) -> Settings:

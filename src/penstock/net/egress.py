@@ -7,17 +7,21 @@ resolver, a redirect or a library does, a connection can be made only through `_
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from loguru import logger
+from msgspec import Struct
 from yarl import URL
 
 from penstock.errors import UrlBlocked
-from penstock.net.guard import Policy, check_address
+from penstock.net.guard import Policy, check_address, is_allowed
 
 CONNECT_TIMEOUT_S = 5.0
 """A host that is up answers within a round trip; a dead one must not hold a slot any longer."""
@@ -56,6 +60,35 @@ def guarded_session(
         trust_env=False,  # a proxy would make the connections, past the guard
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
     )
+
+
+class _Peers(Struct):
+    """Whether a connection was tried to an address that only `limits.allow_networks` allows."""
+
+    has_allowed: bool = False
+
+
+_PEERS: ContextVar[_Peers | None] = ContextVar("peers", default=None)
+
+
+@asynccontextmanager
+async def even_failures() -> AsyncIterator[None]:
+    """Make all failures of a connection into `limits.allow_networks` alike; the caller must be inside of a deadline.
+
+    Such a failure waits for that deadline. So neither its error nor its time tells a client whether a port of a private
+    network is closed, filtered, or open without HTTP. Other failures are raised at once. The log has what happened.
+    """
+    peers = _Peers()
+    token = _PEERS.set(peers)
+    try:
+        yield
+    except aiohttp.ClientError as error:
+        if not peers.has_allowed:
+            raise
+        logger.bind(failure=type(error).__name__).info("no answer from an address in limits.allow_networks")
+        await asyncio.Event().wait()
+    finally:
+        _PEERS.reset(token)
 
 
 class HttpAnswer(NamedTuple):
@@ -140,6 +173,8 @@ def _guarded_socket(policy: Policy) -> Callable[[Any], socket.socket]:
     def make(address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
         _check_or_os_error(address[0], policy)
+        if (peers := _PEERS.get()) and is_allowed(address[0], policy):
+            peers.has_allowed = True
         return socket.socket(family, kind, protocol)
 
     return make
@@ -150,3 +185,17 @@ def _check_or_os_error(address: str, policy: Policy) -> None:
         check_address(address, policy)
     except UrlBlocked as error:
         raise BlockedAddress(error.detail) from error
+    if not is_allowed(address, policy) and _is_own(address):
+        raise BlockedAddress("the host leads to this server")
+
+
+def _is_own(address: str) -> bool:
+    """Whether an IP address is one of this machine. No packet is sent: the system only chooses a route, and from a
+    machine to one of its own addresses that begins at this address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))
+        except OSError:
+            return False  # no route leads there
+        return bool(probe.getsockname()[0] == address)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn, Self
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 from penstock.errors import ConfigurationError, UrlBlocked
 from penstock.settings import LimitSettings
@@ -26,8 +26,21 @@ MAX_KEY_BYTES = 1024
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-BLOCKED_NAMES = frozenset({"localhost", "metadata.google.internal", "metadata.goog"})
-"""Names that are never public, whatever they resolve to; subdomains of `localhost` are blocked as well."""
+BLOCKED_NAMES = frozenset(
+    {
+        "localhost",
+        "instance-data",  # AWS
+        "instance-data.ec2.internal",
+        "metadata",
+        "metadata.azure.internal",
+        "metadata.goog",
+        "metadata.google.internal",
+        "metadata.tencentyun.com",
+        "rancher-metadata",
+    }
+)
+"""Names of this machine and of the metadata services of clouds, which are blocked with their subdomains, whatever they
+resolve to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,17 +59,19 @@ class Policy:
     """What may be fetched.
 
     An address in `allow_networks` may be private, and a URL that spells such an address may name any port. `objects`
-    are the buckets, and the prefixes in buckets, whose objects may be named; each ends with `/`.
+    are the buckets, and the prefixes in buckets, whose objects may be named; each ends with `/`. `own_host` is the name
+    or address under which clients reach this server, empty where it is not known.
     """
 
     schemes: frozenset[str]
     ports: frozenset[int]
     allow_networks: tuple[Network, ...] = ()
     objects: tuple[str, ...] = ()
+    own_host: str = ""
 
     @classmethod
-    def from_limits(cls, limits: LimitSettings, *, allow_http: bool | None = None) -> Self:
-        """The policy of these limits; `allow_http` overrides theirs.
+    def from_limits(cls, limits: LimitSettings, *, allow_http: bool | None = None, public_url: str = "") -> Self:
+        """The policy of these limits; `allow_http` overrides theirs, and `public_url` is that of the server.
 
         Raises ConfigurationError when a member of `limits.allow_networks` is not a network, or one of
         `limits.s3_inputs` is not a bucket or prefix.
@@ -67,6 +82,7 @@ class Policy:
             ports=frozenset(limits.ports),
             allow_networks=tuple(_network(text) for text in limits.allow_networks),
             objects=tuple(_object_prefix(text) for text in limits.s3_inputs),
+            own_host=(urlsplit(public_url).hostname or "").removesuffix("."),
         )
 
 
@@ -122,7 +138,8 @@ def check_redirect(url: str, location: str, policy: Policy) -> str:
 def check_address(address: str, policy: Policy) -> None:
     """Raises UrlBlocked unless the IP address is public or inside `policy.allow_networks`.
 
-    The error does not repeat the address: it may be what an attacker wants to learn.
+    The metadata services of clouds are blocked inside of these networks too. The error does not repeat the address: it
+    may be what an attacker wants to learn.
     """
     try:
         ip = _unwrapped(address)
@@ -131,6 +148,11 @@ def check_address(address: str, policy: Policy) -> None:
     if _is_allowed(ip, policy) or _is_public(ip):
         return
     _block("the host leads to an address that is not public")
+
+
+def is_allowed(address: str, policy: Policy) -> bool:
+    """Whether the operator has allowed this IP address by its network, be it public or private."""
+    return _is_allowed(_unwrapped(address), policy)
 
 
 # --- the text -----------------------------------------------------------------------------------------------
@@ -182,7 +204,11 @@ def _checked_host(host: str, port: int, policy: Policy) -> str:
     else:
         check_address(str(ip), policy)
         shown = f"[{ip}]" if ip.version == 6 else str(ip)
-    if port not in policy.ports and not (ip and _is_allowed(_unwrapped(str(ip)), policy)):
+    if ip and _is_allowed(_unwrapped(str(ip)), policy):
+        return shown
+    if policy.own_host and shown.strip("[]") == policy.own_host:
+        _block("the host of the URL is this server")
+    if port not in policy.ports:
         _block(f"port {port} is not allowed")
     return shown
 
@@ -207,7 +233,7 @@ def _checked_name(host: str) -> str:
     name = host.removesuffix(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         _block("the host name of the URL is malformed")
-    if name in BLOCKED_NAMES or name.endswith(".localhost"):
+    if any(name == blocked or name.endswith(f".{blocked}") for blocked in BLOCKED_NAMES):
         _block(f"the host {name} is not public")
     return name
 
@@ -267,8 +293,24 @@ def _is_public(ip: Address) -> bool:
     return ip in _UNICAST_6 and not any(ip in network for network in _NOT_PUBLIC_6)
 
 
+# No network that an operator allows is meant to include these: 100.64.0.0/10 and fd00::/8 are also those of VPNs.
+_METADATA = _networks(
+    [
+        "100.100.100.200/32",  # Alibaba
+        "168.63.129.16/32",  # Azure
+        "169.254.169.0/24",  # most clouds
+        "169.254.170.0/24",  # credentials of a container or pod on AWS
+        "192.0.0.192/32",  # Oracle
+        "fd00:42::42/128",  # Scaleway
+        "fd00:c1::a9fe:a9fe/128",  # Oracle
+        "fd00:ec2::/64",  # AWS
+        "fd20:ce::254/128",  # Google
+    ]
+)
+
+
 def _is_allowed(ip: Address, policy: Policy) -> bool:
-    return any(ip in network for network in policy.allow_networks)
+    return any(ip in network for network in policy.allow_networks) and not any(ip in network for network in _METADATA)
 
 
 def _unwrapped(address: str) -> Address:

@@ -13,6 +13,7 @@ Positive = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[int, Meta(ge=0)]
 NotBelowZero = Annotated[float, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
+Shown = Literal["auto", "on", "off"]
 
 KEY_BYTES = 24  # 192 random bits
 
@@ -36,6 +37,10 @@ class ApiSettings(Section, frozen=True):
     characters, a name letters, digits, `_`, `.` and `-`."""
     rate_limit_per_minute: NonNegative = 600
     """Submits of one key in any 60 s, and as many uploads, counted over all API processes; 0 means no limit."""
+    wrong_keys_per_minute: NonNegative = 60
+    """Requests without a right key that one address may send in a minute to one API process; further ones are answered
+    429 before their key is looked at, a second later each. Keys that were right before are let through. 0 means no
+    limit."""
     linger_s: NotBelowZero = 2.0
     """After SIGTERM: how long new requests are still answered while /readyz already says 503. Set it longer than the
     interval in which the load balancer checks /readyz."""
@@ -44,12 +49,33 @@ class ApiSettings(Section, frozen=True):
     keep_alive_s: Seconds = 75.0
     """How long a connection without requests stays open. Set it longer than a proxy in front of the server does (60 s
     for most), so that the proxy closes the connection and no request meets a closed one."""
+    receive_s: Seconds = 30.0
+    """Time of a client to send a request, from its first byte to the end of its body, beside what its bytes take at
+    `receive_bytes_per_s`; then it is answered 408. One that sends nothing for so long, or for twice that, is too."""
+    receive_bytes_per_s: Positive = 32 * 1024
+    """The slowest that a large body may come."""
+    max_connections: NonNegative = 0
+    """Connections of clients that one API process holds. When there are more, the longest silent one is closed for the
+    next, and when none is silent, the next is answered 503. 0 means 8,192, or as many as three quarters of the limit of
+    open files."""
+    max_connections_per_address: NonNegative = 0
+    """Those of one address; of IPv6, of one network of 64 bits. Requests in progress are counted instead behind
+    `trusted_proxies`, by the address of the client. 0 means half of `max_connections`."""
     public_url: str = ""
     """URL under which clients reach the server, such as `https://images.example.com`; all links begin with it. When it
-    is empty, links begin with the Host of the request."""
+    is empty, links begin with the Host of the request. No input is fetched from this host, and no webhook sent to it;
+    workers need it only for that."""
+    docs: Shown = "auto"
+    """Serve `/docs` and `/schema/openapi.json`, which need no key: `on`, `off`, or `auto`, which is on in `penstock up`
+    alone."""
+    metrics: Shown = "auto"
+    """Serve `/metrics`, which needs no key, on the port of the API: `on`, `off`, or `auto`, which is on in
+    `penstock up` alone."""
+    metrics_port: Port = 0
+    """Port on which an API process serves its metrics apart, at `telemetry.metrics_host`; 0 means none."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, such as `10.0.0.0/8`, of proxies whose headers `Forwarded` and `X-Forwarded-Proto`,
-    `-Host` and `-Port` are trusted."""
+    `-Host`, `-Port` and `-For` are trusted."""
 
 
 class RedisSettings(Section, frozen=True):
@@ -212,7 +238,9 @@ class LimitSettings(Section, frozen=True):
     """Fetch `http:` URLs, not only `https:`."""
     ports: tuple[Port, ...] = (80, 443)
     allow_networks: tuple[str, ...] = ()
-    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`."""
+    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`; the metadata
+    services of clouds stay blocked. A connection there that fails does so at the deadline (`fetch_timeout_s`,
+    `webhooks.timeout_s`) and without a reason, so that no client can find out which ports are open."""
     s3_inputs: tuple[str, ...] = ()
     """Buckets, or `bucket/prefix`, from which every API key may read inputs as `s3://bucket/key`, with the endpoint and
     the credentials of the storage."""

@@ -114,6 +114,14 @@ INSTRUMENTS: dict[str, Instrument] = {
         _gauge("store.up", "1 while Redis answers this process and accepts writes, else 0"),
         _gauge("storage.up", "1 while the storage answers this process, else 0"),
         _gauge("waits", "Requests that wait for the end of a task"),
+        _gauge("connections", "Open connections of clients"),
+        _counter("connections.refused", "Connections that were too many (of one `address`, or in `all`)", "why"),
+        _counter(
+            "connections.closed",
+            "Connections that were ended (`head` or `body` came too late, `silent`, `stalled`, `evicted`)",
+            "why",
+        ),
+        _counter("accept.failures", "Failures to accept connections, by error, such as EMFILE", "error"),
         _seconds("http.requests", "Time of HTTP requests, without waits for a task", "route", "method", "status"),
     )
 }

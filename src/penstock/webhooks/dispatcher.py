@@ -50,7 +50,8 @@ OVERLOADED = ("busy", "timeout", "unreachable")
 class Dispatcher:
     """Delivers the events that are due; one for each process.
 
-    The settings must hold a secret to sign with. `resolver` is that of `egress.guarded_session`.
+    The settings must hold a secret to sign with. `public_url` is `api.public_url`, to which nothing is sent, and
+    `resolver` is that of `egress.guarded_session`.
     """
 
     def __init__(
@@ -60,13 +61,14 @@ class Dispatcher:
         settings: WebhookSettings,
         limits: LimitSettings,
         *,
+        public_url: str = "",
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._store = store
         self._body = body
         self._settings = settings
         self._signer = Signer(settings.secrets)
-        policy = Policy.from_limits(limits, allow_http=settings.allow_http)
+        policy = Policy.from_limits(limits, allow_http=settings.allow_http, public_url=public_url)
         self._pools = EndpointPools()
         self._senders = {
             is_prompt: Sender(policy, timeout_s=settings.timeout_s, resolver=resolver) for is_prompt in (True, False)

@@ -70,13 +70,17 @@ class Sender:
     async def post(self, url: str, headers: Mapping[str, str], body: str) -> PostOutcome:
         """Post a message. Nothing that the receiver does raises.
 
-        The URL was checked when the task was submitted, and is checked again: the policy may have changed since.
+        The URL was checked when the task was submitted, and is checked again: the policy may have changed since. What
+        fails in a network of `limits.allow_networks` is a `timeout`, whatever it is.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
                 checked = yarl.URL(check_url(url, self._policy), encoded=True)
                 session = await self._session.opened()
-                async with session.post(checked, headers=headers, data=body, allow_redirects=False) as response:
+                async with (
+                    egress.even_failures(),
+                    session.post(checked, headers=headers, data=body, allow_redirects=False) as response,
+                ):
                     return _outcome(response.status, response.headers.get("Retry-After"))
         except TimeoutError:
             return PostOutcome(verdict="timeout")

@@ -55,16 +55,21 @@ class Download(NamedTuple):
 class Fetcher:
     """Downloads inputs; a process has one, and enters it.
 
-    `objects` reads inputs in S3 buckets, None where none may be there; `resolver` is passed to
-    `egress.guarded_session`.
+    `public_url` is `api.public_url`, which no input may come from; `objects` reads inputs in S3 buckets, None where
+    none may be there; `resolver` is passed to `egress.guarded_session`.
     """
 
     def __init__(
-        self, limits: LimitSettings, *, objects: S3Inputs | None = None, resolver: AbstractResolver | None = None
+        self,
+        limits: LimitSettings,
+        *,
+        public_url: str = "",
+        objects: S3Inputs | None = None,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         self._limits = limits
         self._objects = objects
-        self._policy = Policy.from_limits(limits)
+        self._policy = Policy.from_limits(limits, public_url=public_url)
         self._session = GuardedSession(self._policy, HEADERS, resolver=resolver)
 
     async def __aenter__(self) -> Self:
@@ -87,7 +92,8 @@ class Fetcher:
         `limits.fetch_timeout_s`. The source is asked for the media types `accept`, and may send others.
 
         Raises UrlBlocked, InputNotFound, InputTooLarge, UnsupportedImageFormat (for a Content-Encoding), and
-        InputDownloadFailed, the only one that is retried. Their texts repeat nothing that the source sent. A canceled
+        InputDownloadFailed, the only one that is retried. Their texts repeat nothing that the source sent. A connection
+        into `limits.allow_networks` that fails does so after `limits.fetch_timeout_s`, whatever the reason. A canceled
         download closes its connection."""
         limit = self.max_bytes if limit is None else limit
         try:
@@ -100,21 +106,25 @@ class Fetcher:
                 return Download(await self._objects.read(place.bucket, place.key, limit=limit))
         except TimeoutError as error:
             limit_s = self._limits.fetch_timeout_s
-            raise InputDownloadFailed(f"the download took longer than {limit_s:g} s") from error
+            raise InputDownloadFailed(f"there was no complete answer within {limit_s:g} s") from error
 
     async def _follow(self, url: str, headers: Mapping[str, str], limit: int) -> Download:
         for _ in range(self._limits.max_redirects + 1):
-            with _translated(host=yarl.URL(url, encoded=True).raw_host or ""):
-                answer = await self._ask(url, headers, limit)
+            host = yarl.URL(url, encoded=True).raw_host or ""
+            session = await self._session.opened()
+            with _translated(host):
+                async with egress.even_failures():
+                    answer = await self._ask(session, url, headers, limit)
             if isinstance(answer, Download):
                 return answer
             url = check_redirect(url, answer, self._policy)
         raise UrlBlocked(f"the source redirects more than {self._limits.max_redirects} times")
 
-    async def _ask(self, url: str, headers: Mapping[str, str], limit: int) -> Download | str:
+    async def _ask(
+        self, session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], limit: int
+    ) -> Download | str:
         """Returns what was sent, or, as a str, where a redirect leads."""
         # encoded=True: the URL is requested as checked, not parsed into something else once more.
-        session = await self._session.opened()
         async with session.get(yarl.URL(url, encoded=True), headers=headers, allow_redirects=False) as response:
             if response.status in REDIRECTS and "Location" in response.headers:
                 return response.headers["Location"]
@@ -163,8 +173,8 @@ def _translated(host: str) -> Iterator[None]:
 
 def _ours(error: aiohttp.ClientError, host: str) -> PenstockError:
     match error:
-        case aiohttp.ClientConnectorError(os_error=egress.BlockedAddress()):
-            return UrlBlocked("the host leads to an address that is not public")
+        case aiohttp.ClientConnectorError(os_error=egress.BlockedAddress() as blocked):
+            return UrlBlocked(str(blocked))
         case aiohttp.ClientConnectorDNSError():
             return InputDownloadFailed(f"the host {host} does not resolve")
         case aiohttp.ClientSSLError():

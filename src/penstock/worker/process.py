@@ -156,7 +156,9 @@ async def _pipeline(
     codecs = CodecThreads.of(scheduler.device)
     stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
     objects = await _buckets(settings, stack)
-    fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=objects))
+    fetcher = await stack.enter_async_context(
+        Fetcher(settings.limits, public_url=settings.api.public_url, objects=objects)
+    )
     return Pipeline(
         residents,
         scheduler,

@@ -41,6 +41,7 @@ _PAGE = """\
 """
 
 _START = """\
+localStorage.removeItem("authorized");  // where earlier versions of this page have left an API key
 SwaggerUIBundle({
   url: "{prefix}/schema/openapi.json",
   dom_id: "#swagger-ui",
@@ -48,7 +49,7 @@ SwaggerUIBundle({
   layout: "BaseLayout",
   validatorUrl: null,
   tryItOutEnabled: true,
-  persistAuthorization: true,
+  persistAuthorization: false,
 });
 """
 

@@ -20,13 +20,14 @@ from penstock.errors import (
     InvalidRequest,
     MalformedRequest,
     PenstockError,
+    RateLimited,
     StoreUnavailable,
     Unauthorized,
 )
 
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _GUARDED: tuple[type[PenstockError], ...] = (
-    MalformedRequest, Unauthorized, Forbidden, InvalidRequest, Internal, StoreUnavailable,
+    MalformedRequest, Unauthorized, Forbidden, InvalidRequest, RateLimited, Internal, StoreUnavailable,
 )  # fmt: skip
 _OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, InvalidRequest, Internal)
 """Every route refuses a request without a valid Host, and a query parameter that it does not know."""

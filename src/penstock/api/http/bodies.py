@@ -3,14 +3,19 @@
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator
+from typing import TypeVar
 
 from litestar.exceptions import HTTPException
 
 from penstock.api.http.auth import ApiRequest
 from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
+from penstock.intake.json_bounds import Body
+from penstock.intake.parse import ON_LOOP_BYTES, decode
 
-IDLE_S = 60.0
-"""A client that sends nothing for so long counts as gone."""
+T = TypeVar("T")
+
+REST_BYTES = 256 * 1024
+"""What a request may have of JSON beside one member that is as long as `limits.max_json_bytes` allows."""
 
 PIECE_BYTES = 256 * 1024
 """Most bytes that are decompressed at a time, which takes less than a millisecond."""
@@ -20,15 +25,40 @@ ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 after some chunk keeps the rest from being decompressed."""
 
 
-async def body_of(request: ApiRequest) -> bytes:
-    """Return the whole body. Raises PayloadTooLarge, MalformedRequest, UnsupportedMediaType."""
-    limit = request.app.state.services.settings.limits.max_body_bytes
-    body = bytearray()
+async def json_of(request: ApiRequest, kind: type[T], *, most: int | None = None) -> T:
+    """Return the body as this type, of at most so many bytes, or `limits.max_body_bytes`.
+
+    A long body is decoded in a thread. Raises PayloadTooLarge, MalformedRequest, InvalidRequest, UnsupportedMediaType.
+    """
+    body = await body_of(request, most=most)
+    max_json_bytes = request.app.state.services.settings.limits.max_json_bytes + REST_BYTES
+    if len(body) <= ON_LOOP_BYTES:
+        return decode(body, kind, max_bytes=max_json_bytes)
+    return await asyncio.to_thread(decode, body, kind, max_bytes=max_json_bytes)
+
+
+async def body_of(request: ApiRequest, *, most: int | None = None) -> Body:
+    """Return the whole body, of at most so many bytes, or `limits.max_body_bytes`.
+
+    One that came in several pieces is a bytearray: to make bytes of it would take as much memory again, and a moment of
+    the event loop.
+
+    Raises PayloadTooLarge, MalformedRequest, UnsupportedMediaType.
+    """
+    limit = request.app.state.services.settings.limits.max_body_bytes if most is None else most
+    body: Body = b""
     async for piece in pieces_of(request):
+        if not body:
+            body = piece
+            continue
+        if not isinstance(body, bytearray):
+            body = bytearray(body)
         body += piece
         if len(body) > limit:
-            raise _too_large()
-    return bytes(body)
+            raise _too_large(most)
+    if len(body) > limit:
+        raise _too_large(most)
+    return body
 
 
 async def pieces_of(request: ApiRequest) -> AsyncGenerator[bytes, None]:
@@ -59,12 +89,11 @@ async def _sent(request: ApiRequest) -> AsyncGenerator[bytes, None]:
     body = request.stream()
     while True:
         try:
-            async with asyncio.timeout(IDLE_S):
-                yield await anext(body)
+            yield await anext(body)
         except StopAsyncIteration:
             return
-        except (HTTPException, TimeoutError) as error:
-            if isinstance(error, HTTPException) and error.status_code == PayloadTooLarge.status:
+        except HTTPException as error:
+            if error.status_code == PayloadTooLarge.status:
                 raise _too_large() from error
             raise MalformedRequest("the request body broke off") from error
 
@@ -89,5 +118,7 @@ async def _inflated(pieces: AsyncGenerator[bytes, None], wbits: int) -> AsyncGen
         raise MalformedRequest("the compressed body breaks off")
 
 
-def _too_large() -> PayloadTooLarge:
+def _too_large(most: int | None = None) -> PayloadTooLarge:
+    if most is not None:
+        return PayloadTooLarge(f"a JSON body here has {most} bytes at most; send the lines of a batch as JSONL")
     return PayloadTooLarge("the request body is over limits.max_body_bytes")

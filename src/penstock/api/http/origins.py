@@ -9,6 +9,7 @@ import re
 
 from litestar.types import Scope
 
+from penstock.api.http.addresses import ClientAddresses
 from penstock.errors import MalformedRequest
 from penstock.net.guard import DEFAULT_PORTS
 from penstock.settings import ApiSettings
@@ -25,7 +26,7 @@ class Origins:
 
     def __init__(self, settings: ApiSettings) -> None:
         self._public = settings.public_url.rstrip("/")
-        self._trusted = tuple(ipaddress.ip_network(text) for text in settings.trusted_proxies)
+        self._addresses = ClientAddresses(settings.trusted_proxies)
 
     def of(self, scope: Scope) -> str:
         """Return the URL under which the client of this request reaches `/`, without the slash.
@@ -46,12 +47,7 @@ class Origins:
 
     def _is_trusted(self, scope: Scope) -> bool:
         client = scope.get("client")
-        if not client or not self._trusted:
-            return False
-        address = ipaddress.ip_address(client[0].partition("%")[0])  # IPv6 may end with a zone, such as fe80::1%eth0
-        # A socket for both protocols shows IPv4 clients as ::ffff:192.0.2.1, which no IPv4 network contains.
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._trusted)
+        return client is not None and self._addresses.is_trusted(client[0])
 
 
 def _forwarded(scope: Scope, scheme: str, host: str) -> tuple[str, str]:

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from penstock.api.http.origins import Origins
 from penstock.api.http.problems import MEDIA_TYPE, problem_of
-from penstock.errors import MalformedRequest, PenstockError
+from penstock.api.http.wrong_keys import WrongKeys, credential_of
+from penstock.errors import MalformedRequest, PenstockError, RateLimited, Unauthorized
 from penstock.telemetry import metrics
 from penstock.telemetry.traces import accept_traceparent, trace_id
 
@@ -25,10 +26,23 @@ READ_ANYWAY_BYTES = 1024 * 1024
 """After an early answer, uvicorn reads the rest of a body of this size, to keep the connection. It is told to close the
 connection of a longer body, and of one in chunks, which may never end."""
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+OTHER_METHOD = "other"
+"""The label `method` of all methods that no route has: a client may send dozens."""
+UNAUTHORIZED = Unauthorized.status
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/livez", "/readyz", "/startupz", "/metrics"}
-_ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
-_NOT_STORED = (b"cache-control", b"private, no-cache")
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_UNLESS_SAID = [
+    (b"cache-control", b"no-store"),
+    # No answer but /docs is a page. What a browser takes for one loads nothing, runs nothing, and is framed by nobody.
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -40,9 +54,10 @@ class RequestContext:
     the headers that GET would have. Query strings and keys are never logged.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins, wrong_keys: WrongKeys, is_draining: Callable[[], bool]) -> None:
         self._app = app
         self._origins = origins
+        self._wrong_keys = wrong_keys
         self._is_draining = is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,6 +69,7 @@ class RequestContext:
         request_id = _request_id(headers.get(b"x-request-id"))
         traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
         scope["state"] |= {"request_id": request_id, "traceparent": traceparent, "task_token": ""}
+        credential = credential_of(headers)
         is_head = scope["method"] == "HEAD"
         inner: Scope = {**scope, "method": "GET"} if is_head else scope
         exchange = _Exchange(
@@ -63,10 +79,17 @@ class RequestContext:
         with logger.contextualize(request_id=request_id, trace_id=trace_id(traceparent)):
             try:
                 scope["state"]["base_url"] = self._origins.of(scope)
+                if self._wrong_keys.late:
+                    await self._wrong_keys.check(scope, credential)
                 await self._app(inner, exchange.receive_body, exchange.send_message)
-            except MalformedRequest as error:  # of the origin: Litestar, which answers all others, has not been called
+            except (MalformedRequest, RateLimited) as error:  # Litestar, which answers all others, has not been called
+                exchange.is_long_body_left = exchange.is_long_body_left or "is_last" in scope["state"]
                 await _refuse(error, request_id, exchange.send_message)
             finally:
+                if exchange.status == UNAUTHORIZED:
+                    self._wrong_keys.count(scope, credential)
+                elif credential and inner.get("auth") is not None:  # a task token is no key
+                    self._wrong_keys.is_right(credential)
                 _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
 
 
@@ -108,13 +131,16 @@ class _Exchange(Struct, eq=False):
 def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
     """Return the headers and the problem document that answer a request which reaches no handler."""
     body = msgspec.json.encode(problem_of(error, request_id))
-    return [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))], body
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    return headers, body
 
 
 def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     """Return the headers with those that every answer has added."""
     names = {name.lower() for name, _ in headers}
-    extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
+    extra = [header for header in _UNLESS_SAID if header[0] not in names]
     extra += [(b"connection", b"close")] if closing else []
     return [*headers, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
 
@@ -145,6 +171,7 @@ def _is_long_body(headers: dict[bytes, bytes]) -> bool:
 
 def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     route = scope.get("path_template") or UNMATCHED
+    method = method if method in METHODS else OTHER_METHOD
     # A request may wait for the end of its task; that time says nothing about how fast the server is.
     worked_s = seconds - scope["state"].get("waited_s", 0.0)
     metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))

@@ -3,16 +3,16 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-import msgspec
 from msgspec import Meta
 
 from penstock.api.replicate.versions import params_in
 from penstock.core.events import EventType
 from penstock.core.model import Member, Model
 from penstock.errors import InvalidRequest, PenstockError
-from penstock.intake.requests import RequestBody
+from penstock.intake.parse import convert, leave_out_nulls
+from penstock.intake.requests import RequestBody, TaskRequest
 
 IMAGE = ("image", "image_url")
 OUTPUT = {"output_format": "format", "output_quality": "quality"}
@@ -69,10 +69,10 @@ class ModelPredictionRequest(PredictionBody, frozen=True):
     """A prediction to run with the model, or the deployment, that the path names."""
 
 
-def submit_body(model: Model, prediction: PredictionBody) -> bytes:
-    """Return the body of a submit of this version; what is wrong with a value is found when that is read.
+def submit_of(model: Model, prediction: PredictionBody) -> TaskRequest:
+    """Return the submit of this version that a prediction means.
 
-    Raises InvalidRequest unless there is one image, where the model takes one.
+    Raises InvalidRequest, also unless there is one image, where the model takes one.
     """
     inputs = {name: value for name, value in prediction.input.items() if value is not None}
     words = _words_for_image(model)
@@ -87,8 +87,8 @@ def submit_body(model: Model, prediction: PredictionBody) -> bytes:
     output = {ours: inputs.pop(theirs) for theirs, ours in OUTPUT.items() if theirs in inputs}
     if isinstance(output.get("format"), str):
         output["format"] = FORMAT.get(output["format"], output["format"])
-    body = {"model": model.id, "input": members, "params": params_in(model, inputs), "output": output}
-    return msgspec.json.encode(body | {"webhook": _webhook(prediction)})
+    task = {"model": model.id, "input": members, "params": params_in(model, inputs), "output": output}
+    return cast(TaskRequest, convert(leave_out_nulls(task | {"webhook": _webhook(prediction)}), TaskRequest))
 
 
 def _words_for_image(model: Model) -> set[str]:

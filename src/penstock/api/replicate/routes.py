@@ -11,7 +11,7 @@ from litestar.datastructures import State as AppState
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from penstock.api.http.auth import ApiRequest, require_json
-from penstock.api.http.bodies import body_of
+from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import wait_of
 from penstock.api.http.problems import documented
@@ -29,7 +29,7 @@ from penstock.api.replicate.requests import (
     PredictionBody,
     PredictionRequest,
     in_their_words,
-    submit_body,
+    submit_of,
 )
 from penstock.api.replicate.versions import model_of
 from penstock.api.schemas.tasks import ResponseBody
@@ -38,7 +38,6 @@ from penstock.api.submits import SUBMIT_ERRORS, CountingRefusals, call_of, cance
 from penstock.core.task import State, Task
 from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound, WebhooksDisabled
 from penstock.intake.call import DURATION_PATTERN
-from penstock.intake.parse import decode
 
 PAGE = 100
 """How many predictions a page of Replicate has."""
@@ -75,7 +74,7 @@ async def create(
     request: ApiRequest, services: ServicesDep, prefer: Prefer = None, cancel_after: CancelAfter = None
 ) -> PredictionView:
     """Answers `starting` until the task has ended: the official client takes any other word for the end."""
-    body = decode(await body_of(request), PredictionRequest)
+    body = await json_of(request, PredictionRequest)
     with CountingRefusals(services):
         if not services.models.references:
             await services.models.look_for(body.version)
@@ -102,7 +101,7 @@ async def create_of_model(
     cancel_after: CancelAfter = None,
 ) -> PredictionView:
     """The owner in the path may be any name and is ignored."""
-    body = decode(await body_of(request), ModelPredictionRequest)
+    body = await json_of(request, ModelPredictionRequest)
     return await _create(name, body, prefer, cancel_after, request, services)
 
 
@@ -125,7 +124,7 @@ async def create_of_deployment(
     cancel_after: CancelAfter = None,
 ) -> PredictionView:
     """Runs the model of the deployment, which has the same name."""
-    body = decode(await body_of(request), ModelPredictionRequest)
+    body = await json_of(request, ModelPredictionRequest)
     return await _create(name, body, prefer, cancel_after, request, services)
 
 
@@ -222,7 +221,7 @@ async def _create(
         with CountingRefusals(services):
             await services.models.look_for(reference)
             call = await call_of(
-                submit_body(services.models.find(reference), body),
+                submit_of(services.models.find(reference), body),
                 request,
                 services,
                 cancel_after=cancel_after,

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from penstock.api.auditing import write_down_elsewhere
 from penstock.api.http.auth import ApiRequest
-from penstock.api.http.bodies import pieces_of
+from penstock.api.http.bodies import json_of, pieces_of
 from penstock.api.http.contents import BINARY, JSON, describe
 from penstock.api.http.headers import is_current, rate_headers
 from penstock.api.http.problems import documented
@@ -54,7 +54,7 @@ from penstock.telemetry import metrics
 from penstock.upkeep.retention import remove
 
 MAX_INLINE_BYTES = 4 * 1024 * 1024
-"""Most bytes of a JSON body: so much is decoded in a few milliseconds."""
+"""Most bytes of a JSON body, in which the lines are."""
 
 
 @post(
@@ -233,7 +233,7 @@ async def _read(request: ApiRequest, options: str | None, services: Services) ->
     max_bytes = services.settings.limits.max_batch_bytes
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == JSON:
-        body = decode(await _json_body(request), BatchRequest)
+        body = await json_of(request, BatchRequest, most=MAX_INLINE_BYTES)
         if (body.lines is UNSET) == (body.upload_id is UNSET):
             raise InvalidRequest("a batch needs either lines or an upload_id", param="lines")
         if body.lines is not UNSET:
@@ -243,15 +243,6 @@ async def _read(request: ApiRequest, options: str | None, services: Services) ->
     if media_type in JSONL:
         return decode((options or "{}").encode(), BatchOptions, inside="options"), split(pieces_of(request), max_bytes)
     raise UnsupportedMediaType(f"send a batch as Content-Type: {JSON} or {JSONL[0]}")
-
-
-async def _json_body(request: ApiRequest) -> bytes:
-    body = bytearray()
-    async for piece in pieces_of(request):
-        body += piece
-        if len(body) > MAX_INLINE_BYTES:
-            raise PayloadTooLarge(f"lines in a JSON body have {MAX_INLINE_BYTES} bytes at most; send them as JSONL")
-    return bytes(body)
 
 
 async def _start(batch_id: str, call: BatchCall, slices: Slices, services: Services) -> str:

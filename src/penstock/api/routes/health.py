@@ -91,13 +91,14 @@ async def metrics() -> Response[bytes]:
 
 
 @get("/", operation_id="discover", tags=["health"], summary="What this server is", sync_to_thread=False)
-def discover() -> DiscoveryView:
-    """Answers the version and the paths of the server."""
+def discover(services: ServicesDep) -> DiscoveryView:
+    """Answers the version and the paths of the server; those that its settings turn off are left out."""
+    api = services.settings.api
     return DiscoveryView(
         name="penstock",
         version=__version__,
-        docs="/docs",
-        openapi="/schema/openapi.json",
+        docs="/docs" if api.docs == "on" else None,
+        openapi="/schema/openapi.json" if api.docs == "on" else None,
         links={
             "tasks": "/v1/tasks",
             "models": "/v1/models",
@@ -107,8 +108,8 @@ def discover() -> DiscoveryView:
             "live": "/livez",
             "ready": "/readyz",
             "started": "/startupz",
-            "metrics": "/metrics",
-        },
+        }
+        | ({"metrics": "/metrics"} if api.metrics == "on" else {}),
     )
 
 

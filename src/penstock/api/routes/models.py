@@ -5,7 +5,7 @@ from litestar.params import FromPath
 
 from penstock.api.auditing import AuditedAct, write_down
 from penstock.api.http.auth import ApiRequest, require_json
-from penstock.api.http.bodies import body_of
+from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import OPERATE, READ
@@ -14,7 +14,6 @@ from penstock.api.schemas.render_models import model_list, model_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.model import Model
 from penstock.errors import InvalidRequest, MalformedRequest, ModelNotFound, NotReady, UnsupportedMediaType
-from penstock.intake.parse import decode
 from penstock.intake.residence import residents
 from penstock.store.models import Act
 
@@ -58,7 +57,7 @@ async def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
 )
 async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath[str]) -> ModelView:
     """Answers the model as it is now."""
-    version = decode(await body_of(request), DefaultVersionRequest).version
+    version = (await json_of(request, DefaultVersionRequest)).version
     await _refuse_failed(await _found(f"{name}@{version}", services), services)
     await services.store.models.set_default(name, version)
     await services.models.read()

@@ -3,7 +3,7 @@
 from litestar import post
 
 from penstock.api.http.auth import ApiRequest, require_json
-from penstock.api.http.bodies import body_of
+from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import SUBMIT
@@ -44,7 +44,7 @@ async def quote_task(
     """Stores nothing, and counts nothing but a refusal."""
     with CountingRefusals(services):
         call = await call_of(
-            await body_of(request),
+            await json_of(request, TaskRequest),
             request,
             services,
             idempotency_key=idempotency_key,

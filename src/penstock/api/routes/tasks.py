@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from penstock.api.auditing import write_down_elsewhere
 from penstock.api.http.auth import ApiRequest, require_json
-from penstock.api.http.bodies import body_of
+from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, rate_headers, wait_of
 from penstock.api.http.problems import documented
@@ -66,7 +66,7 @@ async def submit(
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
     with CountingRefusals(services):
         call = await call_of(
-            await body_of(request),
+            await json_of(request, TaskRequest),
             request,
             services,
             idempotency_key=idempotency_key,

@@ -11,7 +11,7 @@ from msgspec import Meta
 from msgspec.structs import force_setattr
 
 from penstock.api.http.auth import ApiRequest, require_json
-from penstock.api.http.bodies import body_of, encoding_of, pieces_of
+from penstock.api.http.bodies import encoding_of, json_of, pieces_of
 from penstock.api.http.contents import BINARY, JSON, describe
 from penstock.api.http.headers import rate_headers
 from penstock.api.http.problems import documented
@@ -33,7 +33,6 @@ from penstock.errors import (
     UploadNotFound,
     UploadNotReady,
 )
-from penstock.intake.parse import decode
 from penstock.intake.requests import RequestBody
 from penstock.intake.uploads import check_arrival, receive
 from penstock.storage import LocalStorage, UploadLink
@@ -110,7 +109,7 @@ class UploadView(ResponseBody, frozen=True):
 )
 async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[OpenedView]:
     """Stores the record of the upload; the bytes come later."""
-    asked = _read(await body_of(request), services)
+    asked = _checked(await json_of(request, UploadRequest), services)
     caller, limit = request.auth, services.settings.api.rate_limit_per_minute
     upload_id = new_upload_id()
     link = await services.storage.upload_link(
@@ -211,8 +210,7 @@ async def delete_upload(request: ApiRequest, services: ServicesDep, upload_id: F
     await delete_upload_of(services.store.uploads, services.storage, caller.tenant, upload_id)
 
 
-def _read(body: bytes, services: Services) -> UploadRequest:
-    asked = decode(body, UploadRequest)
+def _checked(asked: UploadRequest, services: Services) -> UploadRequest:
     if asked.size > services.settings.limits.max_upload_bytes:
         limit = services.settings.limits.max_upload_bytes
         raise PayloadTooLarge(f"the file has {asked.size} bytes, the limit is {limit}", param="size")

@@ -164,6 +164,6 @@ class DiscoveryView(ResponseBody, frozen=True):
 
     name: str
     version: str
-    docs: str
-    openapi: str
+    docs: str | None
+    openapi: str | None
     links: dict[str, str]

@@ -196,9 +196,12 @@ def _attempt(attempt: Attempt) -> AttemptView:
 
 
 def webhook_view(subject: str, webhook: Webhook, events: tuple[Event, ...]) -> WebhookView:
-    """Return the webhook of a task or batch; `subject` is that word, and its events begin with it."""
+    """Return the webhook of a task or batch; `subject` is that word, and its events begin with it.
+
+    The URL is without its query, in which a receiver's secret may be: whoever may read a task need not know that.
+    """
     ends = tuple(_event(subject, event) for event in events if event.type != "progress")
-    return WebhookView(url=webhook.url, events=webhook.events, log=ends)
+    return WebhookView(url=webhook.url.partition("?")[0], events=webhook.events, log=ends)
 
 
 def _event(subject: str, event: Event) -> EventView:

@@ -1,0 +1,57 @@
+"""What the system gives a process that serves: open files, and memory that goes back when a body is done with."""
+
+import ctypes
+import resource
+from contextlib import suppress
+
+from loguru import logger
+
+from penstock.settings import ApiSettings
+
+MOST_FILES = 65_536
+"""Limit of open files to ask for, more than the connections that one process can serve."""
+MOST_BY_DEFAULT = 8_192
+"""Connections of a process, where the operator does not say how many. A silent one takes some 10 KiB."""
+LEAST = 16
+LARGE_BYTES = 1024 * 1024
+_M_MMAP_THRESHOLD = -3
+"""Of malloc.h; setting it also stops glibc from raising it."""
+
+
+def raise_file_limit() -> int:
+    """Raise the limit of open files as far as the system allows, `MOST_FILES` at most, and return it.
+
+    Many systems start a process with a limit of 1,024, fewer than the clients and webhooks of a busy server.
+    """
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if 0 <= most < MOST_FILES else MOST_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return max(soft, wanted)
+
+
+def return_large_buffers() -> None:
+    """Let memory for bodies come from the system and go back to it. By default glibc keeps what was freed once for the
+    next, in pieces that the next does not always fit in."""
+    with suppress(AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def connections_for(api: ApiSettings, files: int) -> tuple[int, int]:
+    """Return how many connections there may be in all, and of one address, with this limit of open files.
+
+    A quarter of the files is left for Redis, the storage, webhooks, and the files that clients read. Logs a warning
+    when that is less than the operator has asked for, and when it is little.
+    """
+    room = max(LEAST, files - files // 4)
+    most = min(api.max_connections or MOST_BY_DEFAULT, room)
+    if most < api.max_connections:
+        logger.bind(files=files, connections=most).warning(
+            "the limit of open files allows fewer connections than api.max_connections: raise it (ulimit -n, "
+            "LimitNOFILE= of systemd)"
+        )
+    elif room < min(MOST_BY_DEFAULT, 1024) and not api.max_connections:
+        logger.bind(files=files, connections=most).warning(
+            "the limit of open files allows few connections: raise it (ulimit -n, LimitNOFILE= of systemd)"
+        )
+    return most, min(api.max_connections_per_address or max(1, most // 2), most)
