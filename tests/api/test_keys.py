@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from loguru import logger
+from msgspec.structs import replace
 
 from penstock.client import AsyncClient, PenstockApiError
 from penstock.core.access_keys import new_access_key
@@ -301,6 +302,19 @@ async def test_the_filter_of_keys_does_not_change_who_asks(client: httpx.AsyncCl
         assert (await opened.post("/v1/tokens/revoke?tenant=acme")).status_code == 200
     (entry, *_) = (await client.get("/v1/audit")).json()["data"]
     assert (entry["by"], entry["tenant"], entry["subject"], entry["details"]) == ("root", "ops", "acme", {})
+
+
+async def test_the_audit_has_the_address_of_the_client_behind_a_proxy_that_is_trusted(
+    settings: Settings, api_key: str
+) -> None:
+    behind = replace(settings, api=replace(settings.api, trusted_proxies=("127.0.0.1",)))
+    said = {"X-API-Key": api_key, "X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
+    with api_server.in_thread(behind) as url:
+        async with httpx.AsyncClient(base_url=url, headers=said, timeout=30) as client:
+            await client.post(f"/v1/queues/{MODEL}/resume")
+            (entry,) = (await client.get("/v1/audit")).json()["data"]
+
+    assert entry["address"] == "198.51.100.7"
 
 
 async def test_the_audit_is_paged(client: httpx.AsyncClient) -> None:

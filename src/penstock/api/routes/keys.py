@@ -7,7 +7,7 @@ from litestar.params import FromPath, QueryParameter
 
 from penstock.api.auditing import write_down
 from penstock.api.http.auth import ApiRequest, require_json
-from penstock.api.http.bodies import body_of
+from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import ADMIN
@@ -16,7 +16,6 @@ from penstock.api.schemas.render_keys import key_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.access_keys import AccessKey, PresentedKey, new_access_key
 from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest, MalformedRequest, UnsupportedMediaType
-from penstock.intake.parse import decode
 
 OVERLAP_S = 86_400
 LONGEST_OVERLAP_S = 90 * 86_400
@@ -42,7 +41,7 @@ NOT_STORED = {"Cache-Control": "no-store"}
 )
 async def create_key(request: ApiRequest, services: ServicesDep) -> Response[NewKeyView]:
     """Answers 201. A repeat makes another key."""
-    asked = decode(await body_of(request), KeyRequest)
+    asked = await json_of(request, KeyRequest)
     (text, new), now = new_access_key(), await services.store.access_keys.now_ms()
     key = _key_of(asked, new, by=request.auth.id, now=now)
     await services.store.access_keys.create(key)
