@@ -1,8 +1,13 @@
 """What cursors and the links of outputs are signed with is random, shared by all servers, and none of the keys."""
 
+import string
+
 import httpx
 import msgspec
+import pytest
 
+from penstock.api.http.cursors import Cursors
+from penstock.errors import InvalidRequest
 from penstock.settings import Settings
 from tests.support import api_server, redis_server
 from tests.support.drive import body
@@ -38,3 +43,13 @@ async def test_installations_with_the_same_keys_do_not_take_each_others_cursors(
 
     redis_server.remove_namespace(settings.redis.url, elsewhere.namespace)
     assert (answer.status_code, answer.json()["param"]) == (422, "cursor")
+
+
+def test_a_cursor_has_one_spelling() -> None:
+    cursors = Cursors(lambda: b"s" * 32)
+    cursor = cursors.write(1_800_000_000_000_000, "acme")
+
+    assert cursors.read(cursor, "acme") == 1_800_000_000_000_000
+    for other in {cursor[:-1] + char for char in string.ascii_letters + string.digits + "-_="} - {cursor}:
+        with pytest.raises(InvalidRequest):
+            cursors.read(other, "acme")

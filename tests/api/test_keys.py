@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from loguru import logger
+from msgspec.structs import replace
 
 from penstock.client import AsyncClient, PenstockApiError
 from penstock.core.access_keys import new_access_key
@@ -86,7 +87,7 @@ async def test_a_rotated_key_acts_as_the_same_caller_beside_the_old_one(
     tasks = [(await stranger.post("/v1/tasks", json=order, headers=bearing(key))) for key in (old, rotated["key"])]
     assert [answer.status_code for answer in tasks] == [202, 200]
     again = await client.post(f"/v1/keys/{record['id']}/rotate")
-    assert (again.status_code, again.json()["param"]) == (422, "key_id")
+    assert (again.status_code, again.json()["code"]) == (409, "key_already_replaced")
     now = (await client.post(f"/v1/keys/{rotated['record']['id']}/rotate?overlap_s=0")).json()
     assert [await status_with(stranger, key) for key in (rotated["key"], now["key"])] == [401, 200]
 
@@ -165,6 +166,13 @@ async def test_keys_are_listed_by_tenant_with_how_they_ended(client: httpx.Async
     assert [(key["id"], key["status"]) for key in everyone] == [(foreign["id"], "active"), (first["id"], "revoked")]
     assert (everyone[0]["expires_at"], everyone[1]["revoked_at"]) == (None, revoked["revoked_at"])
     assert [key["id"] for key in (await client.get("/v1/keys?tenant=acme")).json()["data"]] == [first["id"]]
+
+
+@pytest.mark.parametrize("tenant", ["a/b", "null", "", "x" * 65, "-a"])
+async def test_a_tenant_in_a_query_is_a_name(client: httpx.AsyncClient, tenant: str) -> None:
+    for method, path in (("GET", "/v1/keys"), ("POST", "/v1/tokens/revoke")):
+        refused = await client.request(method, path, params={"tenant": tenant})
+        assert (refused.status_code, refused.json()["param"]) == (422, "tenant")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/rotate"), ("DELETE", "")])
@@ -296,6 +304,19 @@ async def test_the_filter_of_keys_does_not_change_who_asks(client: httpx.AsyncCl
     assert (entry["by"], entry["tenant"], entry["subject"], entry["details"]) == ("root", "ops", "acme", {})
 
 
+async def test_the_audit_has_the_address_of_the_client_behind_a_proxy_that_is_trusted(
+    settings: Settings, api_key: str
+) -> None:
+    behind = replace(settings, api=replace(settings.api, trusted_proxies=("127.0.0.1",)))
+    said = {"X-API-Key": api_key, "X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
+    with api_server.in_thread(behind) as url:
+        async with httpx.AsyncClient(base_url=url, headers=said, timeout=30) as client:
+            await client.post(f"/v1/queues/{MODEL}/resume")
+            (entry,) = (await client.get("/v1/audit")).json()["data"]
+
+    assert entry["address"] == "198.51.100.7"
+
+
 async def test_the_audit_is_paged(client: httpx.AsyncClient) -> None:
     for _ in range(5):
         await client.post(f"/v1/queues/{MODEL}/resume")
@@ -308,6 +329,7 @@ async def test_the_audit_is_paged(client: httpx.AsyncClient) -> None:
         assert page["has_more"] == (cursor is not None)
 
     assert (len(ids), ids) == (5, sorted(ids, reverse=True))
+    assert (await client.get("/v1/audit", params={"cursor": "0-0"})).json()["data"] == []
     for wrong in ("1", "x-1", "(1-1", "1-1\n"):
         assert (await client.get("/v1/audit", params={"cursor": wrong})).status_code == 422
 

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from penstock.api.app import OPEN, REPLICATE, V1
+from penstock.api.routes import health
 from penstock.core.access import SCOPES, Scope, text_of
 from penstock.core.batch import new_batch_id
 from penstock.core.task import new_task_id
@@ -179,7 +180,7 @@ def seen(answer: httpx.Response, subject: str) -> tuple[int, list[tuple[str, str
 
 
 def test_every_route_of_the_server_is_in_the_matrix() -> None:
-    served = {handler.operation_id for handler in (*OPEN, *V1, *REPLICATE)}
+    served = {handler.operation_id for handler in (*OPEN, health.metrics, *V1, *REPLICATE)}
 
     assert {operation.id for operation in OPERATIONS} == served
     assert {o.id for o in OPERATIONS if not o.described["security"]} == OPEN_TO_ALL

@@ -11,7 +11,7 @@ import redis.asyncio
 from penstock.api.http.key_table import LOOK_S, USED_EVERY_MS, KeyTable
 from penstock.core.access import Caller
 from penstock.core.access_keys import AccessKey, new_access_key, presented_key
-from penstock.errors import AccessKeyNotFound, InvalidRequest
+from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest
 from penstock.store import AuditRecord, Store, access_keys, audit
 from tests.support.stores import open_store
 
@@ -99,7 +99,7 @@ async def test_a_rotation_lengthens_no_life_and_is_done_once(store: Store) -> No
     assert replaced.expires == NOW + 1000
     again = await store.access_keys.rotate(old.id, new, by="root", at=NOW, overlap_ms=DAY_MS)
     assert again == (replaced, successor)
-    with pytest.raises(InvalidRequest, match=new.id):
+    with pytest.raises(AccessKeyReplaced, match=new.id):
         await store.access_keys.rotate(old.id, third, by="root", at=NOW, overlap_ms=DAY_MS)
     assert len(await store.access_keys.listed()) == 2
 
@@ -115,7 +115,7 @@ async def test_of_two_who_rotate_a_key_at_once_one_is_told_of_the_other(store: S
         return_exceptions=True,
     )
 
-    assert sum(isinstance(end, InvalidRequest) for end in ends) == 7
+    assert sum(isinstance(end, AccessKeyReplaced) for end in ends) == 7
     assert len(await store.access_keys.listed()) == 2
 
 
@@ -283,6 +283,7 @@ async def test_the_audit_is_read_page_by_page_from_the_newest(store: Store) -> N
         before = page[-1].place
 
     assert pages == [["e", "d"], ["c", "b"], ["a"]]
+    assert await store.audit.newest(2, before="0-0") == ()
     (entry,) = await store.audit.newest(1)
     assert entry.record == act("e")
     assert abs(entry.at - await store.access_keys.now_ms()) < 60_000

@@ -124,6 +124,7 @@ def create_app(settings: Settings) -> Litestar:
     check_declared((*V1, *REPLICATE))
     key_table, watch = KeyTable(), StorageWatch()
     key_ring = KeyRing(settings.api.keys, key_table)
+    addresses = ClientAddresses(settings.api.trusted_proxies)
     has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
     output_links = predictions.OutputLinks(key_table.secret)
 
@@ -151,6 +152,7 @@ def create_app(settings: Settings) -> Litestar:
             {
                 "key_ring": key_ring,
                 "key_table": key_table,
+                "addresses": addresses,
                 "cursors": Cursors(key_table.secret),
                 "output_links": output_links,
                 "storage_watch": watch,
@@ -172,7 +174,7 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    wrong_keys = WrongKeys(ClientAddresses(settings.api.trusted_proxies), settings.api.wrong_keys_per_minute)
+    wrong_keys = WrongKeys(addresses, settings.api.wrong_keys_per_minute)
     app.asgi_handler = RequestContext(
         app.asgi_handler, Origins(settings.api), wrong_keys, lambda: bool(app.state.draining)
     )

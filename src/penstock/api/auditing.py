@@ -47,7 +47,7 @@ async def write_down(act: AuditedAct, subject: str, request: ApiRequest, service
         tenant=caller.home or caller.tenant,
         act=act,
         subject=subject,
-        address=address_of(request),
+        address=request.app.state.addresses.of(request.scope),
         request_id=request.scope["state"]["request_id"],
         details={name: value for name, value in details.items() if value is not None},
     )
@@ -61,9 +61,3 @@ async def write_down_elsewhere(
     """Write down an act in another tenant; what a caller does in its own is its own affair. Raises StoreUnavailable."""
     if request.auth.home is not None:
         await write_down(act, subject, request, services, **details)
-
-
-def address_of(request: ApiRequest) -> str:
-    """Return the address that the request came from; empty for a Unix socket."""
-    client = request.scope.get("client")
-    return client[0] if client else ""

@@ -5,8 +5,8 @@ PenstockError
 │                MethodNotAllowed RequestTimeout TaskAlreadyFinal TaskNotFinal ResultNotReady ResultExpired
 │                PayloadTooLarge UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
 │                WebhooksDisabled WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse
-│                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound QueueFull RateLimited
-│                NotReady StoreUnavailable
+│                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
+│                AccessKeyReplaced QueueFull RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -18,6 +18,7 @@ ConfigurationError (of the set-up; a client never sees it)
 
 from penstock.errors.at_api import (
     AccessKeyNotFound,
+    AccessKeyReplaced,
     BatchAlreadyFinal,
     BatchNotFinal,
     BatchNotFound,
@@ -82,6 +83,7 @@ from penstock.errors.of_run import (
 
 __all__ = [
     "AccessKeyNotFound",
+    "AccessKeyReplaced",
     "BatchAlreadyFinal",
     "BatchNotFinal",
     "BatchNotFound",

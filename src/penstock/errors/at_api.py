@@ -172,6 +172,12 @@ class AccessKeyNotFound(PenstockError):
     code, status, title = "key_not_found", 404, "No such key"
 
 
+class AccessKeyReplaced(PenstockError):
+    """The managed key was replaced before; rotate the one that took its place."""
+
+    code, status, title = "key_already_replaced", 409, "Key already replaced"
+
+
 class QueueFull(PenstockError):
     """`queue.max_depth` tasks wait for this model, or `queue.max_batches` batches of this key are unfinished."""
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from penstock.core.access_keys import AccessKey, PresentedKey
 from penstock.core.task_tokens import TaskTokens
-from penstock.errors import AccessKeyNotFound, InvalidRequest
+from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest
 from penstock.store.connection import listen
 from penstock.store.engine import Command, Engine
 
@@ -86,14 +86,14 @@ class AccessKeyStore:
     ) -> tuple[AccessKey, AccessKey]:
         """Let `new` take the place of a key, which works for `overlap_ms` more; return both as they are then.
 
-        Raises AccessKeyNotFound, also for a key that has ended, and InvalidRequest for one that was replaced before.
+        Raises AccessKeyNotFound, also for a key that has ended, and AccessKeyReplaced.
         """
         while True:
             old, row = await self._read(key_id)
             if old.until <= at:
                 raise AccessKeyNotFound("this key has ended; make a new one")
             if old.replaced_by not in (None, new.id):
-                raise InvalidRequest(f"this key was replaced by {old.replaced_by}; rotate that one", param="key_id")
+                raise AccessKeyReplaced(f"this key was replaced by {old.replaced_by}; rotate that one")
             successor = old.successor(new, by=by, at=at)
             if old.replaced_by == new.id:  # by this call, when the first answer was lost
                 return old, successor

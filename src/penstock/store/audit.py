@@ -52,6 +52,8 @@ class AuditStore:
 
     async def newest(self, limit: int, *, before: str | None = None) -> Sequence[AuditEntry]:
         """Return the newest `limit` entries, the newest first; with `before`, those that came before that place."""
+        if before is not None and set(before) <= {"0", "-"}:
+            return ()  # nothing comes before the first place, and Redis refuses to look there
         last = f"({before}" if before else "+"
         (rows,) = await self._engine.pipelined([("XREVRANGE", self._key, last, "-", "COUNT", limit)])
         return [entry for place, fields in rows if (entry := _entry(place.decode(), fields)) is not None]

@@ -3,25 +3,27 @@
 from typing import Annotated
 
 from litestar import Response, delete, get, post
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from penstock.api.auditing import write_down
 from penstock.api.http.auth import ApiRequest, require_json
-from penstock.api.http.bodies import body_of
+from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import ADMIN
-from penstock.api.schemas.access_keys import KeyList, KeyName, KeyRequest, KeyView, NewKeyView, TokensRevokedView
+from penstock.api.schemas.access_keys import KeyList, KeyRequest, KeyView, NewKeyView, TokensRevokedView
 from penstock.api.schemas.render_keys import key_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.access_keys import AccessKey, PresentedKey, new_access_key
-from penstock.errors import AccessKeyNotFound, InvalidRequest, MalformedRequest, UnsupportedMediaType
-from penstock.intake.parse import decode
+from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest, MalformedRequest, UnsupportedMediaType
 
 OVERLAP_S = 86_400
 LONGEST_OVERLAP_S = 90 * 86_400
 
 EVERYWHERE = "Every API process goes by it at once, and within 5 s where its message was lost. "
+OfTenant = QueryParameter(pattern=r"^(?![Nn][Uu][Ll][Ll]$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?!\n)$")
+"""The name of a tenant in a query, where the word null is refused."""
+
 NOT_STORED = {"Cache-Control": "no-store"}
 """Of the answers that have a key in them: no cache may keep them."""
 
@@ -39,7 +41,7 @@ NOT_STORED = {"Cache-Control": "no-store"}
 )
 async def create_key(request: ApiRequest, services: ServicesDep) -> Response[NewKeyView]:
     """Answers 201. A repeat makes another key."""
-    asked = decode(await body_of(request), KeyRequest)
+    asked = await json_of(request, KeyRequest)
     (text, new), now = new_access_key(), await services.store.access_keys.now_ms()
     key = _key_of(asked, new, by=request.auth.id, now=now)
     await services.store.access_keys.create(key)
@@ -59,7 +61,7 @@ async def create_key(request: ApiRequest, services: ServicesDep) -> Response[New
     "not among them: they are settings.",
     opt=ADMIN,
 )
-async def list_keys(services: ServicesDep, tenant: FromQuery[KeyName | None] = None) -> KeyList:
+async def list_keys(services: ServicesDep, tenant: Annotated[str | None, OfTenant] = None) -> KeyList:
     """Lists the keys of all tenants, or of one."""
     now = await services.store.access_keys.now_ms()
     rows = await services.store.access_keys.listed()
@@ -88,7 +90,7 @@ async def read_key(services: ServicesDep, key_id: FromPath[str]) -> KeyView:
     "The old one works for `overlap_s` more, so that clients can change over without an error. " + EVERYWHERE,
     opt=ADMIN,
     status_code=200,
-    responses=documented(AccessKeyNotFound, InvalidRequest),
+    responses=documented(AccessKeyNotFound, AccessKeyReplaced, InvalidRequest),
 )
 async def rotate_key(
     request: ApiRequest,
@@ -96,7 +98,7 @@ async def rotate_key(
     key_id: FromPath[str],
     overlap_s: Annotated[int, QueryParameter(ge=0, le=LONGEST_OVERLAP_S)] = OVERLAP_S,
 ) -> Response[NewKeyView]:
-    """Answers 422 for a key that was replaced before."""
+    """Answers 409 for a key that was replaced before."""
     (text, new), now = new_access_key(), await services.store.access_keys.now_ms()
     old, key = await services.store.access_keys.rotate(
         key_id, new, by=request.auth.id, at=now, overlap_ms=1000 * overlap_s
@@ -138,7 +140,9 @@ async def revoke_key(request: ApiRequest, services: ServicesDep, key_id: FromPat
     status_code=200,
     responses=documented(InvalidRequest),
 )
-async def revoke_tokens(request: ApiRequest, services: ServicesDep, tenant: FromQuery[KeyName]) -> TokensRevokedView:
+async def revoke_tokens(
+    request: ApiRequest, services: ServicesDep, tenant: Annotated[str, OfTenant]
+) -> TokensRevokedView:
     """Answers the tenant, also for one that has none."""
     await services.store.access_keys.revoke_tokens(tenant)
     await _read_again(request, services)
