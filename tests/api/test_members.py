@@ -51,7 +51,8 @@ def speech(**members: Any) -> dict[str, Any]:
 
 
 async def uploaded(client: httpx.AsyncClient, data: bytes, content_type: str = "audio/wav") -> str:
-    opened = (await client.post("/v1/uploads", json={"size": len(data), "content_type": content_type})).json()
+    asked = {"size": len(data), "content_type": content_type, "name": "../b.wav"}
+    opened = (await client.post("/v1/uploads", json=asked)).json()
     sent = await client.put(opened["url"], content=data, headers=opened["headers"])
     assert sent.status_code == 200, sent.text
     return str(opened["upload_id"])
@@ -78,6 +79,8 @@ async def test_each_member_is_kept_where_it_is(client: httpx.AsyncClient, store:
     inline = await inputs_of(store, await client.post("/v1/tasks", json=speech(audio=named)))
 
     assert (by_upload["audio"].upload, by_upload["audio"].content_type) == (upload_id, "audio/wav")
+    assert by_upload["audio"].name == "b.wav"
+    assert (await client.get(f"/v1/uploads/{upload_id}")).json()["name"] == "b.wav"
     assert by_upload["options"] == Source(value=options), "with the nulls that are in it"
     assert by_url == {"audio": Source(url=URL), "text": Source(value="hello")}
     assert inline["audio"] == Source(data=wav(), content_type="audio/wav", name="a b.wav")

@@ -214,6 +214,17 @@ def test_a_graph_without_an_image_takes_tensors(tmp_path: Path) -> None:
     assert refusal(tmp_path / "net.onnx", "kind=image-to-labels").endswith("the graph has none")
 
 
+def test_an_image_beside_other_inputs_takes_tensors_and_the_reason_is_said(tmp_path: Path) -> None:
+    ports = [port("image", [1, 3, 32, 32]), port("mask", [1, 1, 32, 32])], [port("y", [1, 3, 32, 32])]
+
+    found = inspect_file(save(tmp_path, [helper.make_node("Mul", ["image", "mask"], ["y"])], *ports), {})
+
+    (reason,) = (finding.why for finding in found.known if finding.path == "kind")
+    assert found.definition.kind == "tensors"
+    assert reason == "image may be an image, but mask must be given too; a runner takes both: penstock models new NAME"
+    assert reason in refusal(tmp_path / "net.onnx", "kind=image-to-image")
+
+
 @pytest.mark.parametrize(("dtype", "count", "fits"), [("uint8", 3, True), ("uint8", 5, False), ("float64", 1, False)])
 def test_an_example_takes_no_more_than_64_mib(dtype: Any, count: int, fits: bool) -> None:
     tensors = tuple(TensorSection(name=f"x{n}", dtype=dtype, shape=(4096, 4096)) for n in range(count))
@@ -269,6 +280,21 @@ def test_custom_operators_are_refused(tmp_path: Path, operator: str, domain: str
     line = refusal(path)
 
     assert f"it uses the operator {operator!r} of {domain!r}, which is no part of ONNX Runtime" in line
+
+
+@pytest.mark.parametrize("calls", ["itself", "the next one twice"])
+def test_functions_that_grow_without_end_are_refused(tmp_path: Path, calls: str) -> None:
+    path = save(tmp_path, [helper.make_node("F0", ["a"], ["y"], domain="own")], [port("a", [1])], [port("y", [1])])
+    proto, opsets = onnx.load(path), [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for n in range(1 if calls == "itself" else 40):
+        name = "F0" if calls == "itself" else f"F{n + 1}"
+        body = [helper.make_node(name, ["a"], ["b"], domain="own"), helper.make_node(name, ["b"], ["c"], domain="own")]
+        proto.functions.append(helper.make_function("own", f"F{n}", ["a"], ["c"], body, opsets))
+    last = [helper.make_node("Identity", ["a"], ["c"])]
+    proto.functions.append(helper.make_function("own", "F40", ["a"], ["c"], last, opsets))
+    path.write_bytes(proto.SerializeToString())
+
+    assert refusal(path).endswith("it has more than 200000 nodes when its functions are written out")
 
 
 def test_a_custom_operator_deep_in_a_subgraph_is_found(tmp_path: Path) -> None:

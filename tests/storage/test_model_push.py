@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import hashlib
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -93,6 +94,17 @@ async def test_a_version_is_removed_and_others_stay(storage: Storage, folder: Pa
     assert not await remove(storage, "face", "1")
     assert list(await RemoteTree(storage).look()) == ["face@2"]
     assert all(key.startswith("models/face/2/") for key in await keys(storage))
+
+
+async def test_a_file_with_another_digest_than_it_must_have_is_not_pushed(storage: Storage, folder: Path) -> None:
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()} | {"labels.txt": ""}
+    (folder / "labels.txt").write_bytes(b"cat")
+    await push(storage, model("1"), folder, FILES, digests=digests)
+    (folder / "model.onnx").write_bytes(b"another")
+    with pytest.raises(ConfigurationError, match=r"model\.onnx is another file than model\.toml says"):
+        await push(storage, model("2"), folder, FILES, digests=digests)
+
+    assert set(await RemoteTree(storage).look()) == {"face@1"}
 
 
 async def test_a_push_that_broke_off_is_no_version(storage: Storage, folder: Path) -> None:

@@ -38,8 +38,9 @@ async def push(model: str, data_dir: str | None) -> None:
     async with storage_of(settings) as storage:
         for one in folders:
             runner = declared_runner(one.folder, name=one.name, version=one.version)
-            names = [FILE, *files_of(runner.definition)]
-            index = await remote.push(storage, runner.described(), one.folder, names, runner.definition.run)
+            digests, run = files_of(runner.definition), runner.definition.run
+            names = [FILE, *digests]
+            index = await remote.push(storage, runner.described(), one.folder, names, run, digests=digests)
             click.echo(f"{index.id} pushed: {len(index.files)} files, {index.size / 1e6:.1f} MB")
             pushed.append(index.model)
     await _tell(settings, pushed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ IMAGES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 MOST_BYTES = 64 * 1024 * 1024
 """The largest example, and the largest answer."""
+MOST_INLINE = 2048
+"""The largest example that the catalogue shows whole: every API reads all of it."""
 
 ON_CPU = Device(name="cpu", kind="cpu", threads=os.cpu_count() or 1, sides=CPU_SIDES, square=False, batches=(1,))
 """The CPU as one stream of all its cores, for one answer at a time."""
@@ -96,8 +99,19 @@ def example(definition: Definition, folder: Path) -> Example | None:
         return None
     files = () if name.endswith(".json") else (name,)
     member = "file" if definition.kind == "tensors" else "image_url"
-    shown = {member: f"https://example.com/{definition.check.input}"}
+    try:
+        shown = {member: _url_of(folder / definition.check.input)}
+    except ConfigurationError:
+        return None
     return Example(input=shown, params=dict(definition.check.params), data=_shortened(data), files=files)
+
+
+def _url_of(file: Path) -> str:
+    """The file itself where it is small; else a URL that nobody takes for a real one."""
+    content = bounded(file, MOST_BYTES)
+    if len(content) > MOST_INLINE:
+        return f"https://YOUR-SERVER/{file.name}"
+    return f"data:{InputFile(content).content_type};base64,{b64encode(content).decode()}"
 
 
 def _source(definition: Definition, folder: Path) -> Any:

@@ -28,6 +28,9 @@ MOST_LABELS = 200
 """More labels than these go into a file beside `model.toml`."""
 
 
+ANSWERS = frozenset({".json", ".png", ".npy", ".npz"})
+
+
 class DraftRequest(Struct, frozen=True, kw_only=True):
     """Which file becomes a model, and what an operator says about it: texts such as `input.range=0-255`."""
 
@@ -65,10 +68,18 @@ def draft(request: DraftRequest) -> ModelDraft:
     inspection = inspect_file(file, parse_said(request.said), version=request.version)
     definition = inspection.definition
     for name in (definition.file, *definition.data):
+        if _is_of_a_draft(name, request):
+            raise InvalidModel(f"{name} is the name of another file of a model: give it another one")
         shutil.copyfile(file.parent / name, folder / name)
     definition = _with_labels_apart(definition, folder)
     _write(definition, inspection, folder)
     return _answered(request, inspection, definition, folder)
+
+
+def _is_of_a_draft(name: str, request: DraftRequest) -> bool:
+    stem, extension = Path(name).stem, Path(name).suffix
+    extensions = {".jpg", ".npz", Path(request.example).suffix.lower()} if stem == "example" else ANSWERS
+    return name in (FILE, LABELS_FILE) or (stem in ("example", "answer") and extension in extensions)
 
 
 def _with_labels_apart(definition: Definition, folder: Path) -> Definition:

@@ -54,6 +54,7 @@ def read_graph(path: Path) -> Graph:
     if not graph.node or not graph.output:
         raise InvalidModel("it has no graph: it is no ONNX file, or an empty one")
     _refuse_foreign_code(proto)
+    _refuse_endless_functions(proto)
     external = _external_files(proto, path.parent)
     constants = _constants(graph)
     return Graph(
@@ -101,9 +102,33 @@ def _refuse_foreign_code(proto: Any) -> None:
             )
 
 
+def _refuse_endless_functions(proto: Any) -> None:
+    """The runtime writes each call of a function out: thirty that call the next one twice are a billion nodes."""
+    bodies = {(function.domain, function.name): function.node for function in proto.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def written_out(nodes: Any) -> int:
+        return sum(size_of((node.domain, node.op_type)) for node in _nodes_in(nodes))
+
+    def size_of(called: tuple[str, str]) -> int:
+        if called not in bodies:
+            return 1
+        if called not in sizes:
+            sizes[called] = MOST_NODES + 1  # as long as it is not known: one that calls itself has no end
+            sizes[called] = written_out(bodies[called])
+        return sizes[called]
+
+    if bodies and written_out(proto.graph.node) > MOST_NODES:
+        raise InvalidModel(f"it has more than {MOST_NODES} nodes when its functions are written out")
+
+
 def _all_nodes(proto: Any) -> Iterator[Any]:
     """Every node, also of subgraphs and functions."""
-    stack = [(nodes, 1) for nodes in (proto.graph.node, *(function.node for function in proto.functions))]
+    return _nodes_in(proto.graph.node, *(function.node for function in proto.functions))
+
+
+def _nodes_in(*lists: Any) -> Iterator[Any]:
+    stack = [(nodes, 1) for nodes in lists]
     while stack:
         nodes, depth = stack.pop()
         if depth > DEEPEST:
