@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
+from penstock.settings import ApiSettings, LimitSettings, RedisSettings, Settings, StorageSettings
 from tests.support import redis_server
 from tests.support.api_server import ServerProcess
 from tests.support.drive import body
@@ -32,6 +32,7 @@ def settings(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFact
             wrong_keys_per_minute=6, max_connections=MOST,
             max_connections_per_address=MOST_OF_ONE, trusted_proxies=("127.0.0.99",),
         ),
+        limits=LimitSettings(max_bodies_bytes=2_000_000),
         redis=RedisSettings(url=redis_url, namespace=NAMESPACE),
         storage=StorageSettings(directory=str(tmp_path_factory.mktemp("objects"))),
     )  # fmt: skip
@@ -140,6 +141,17 @@ def test_a_body_that_comes_at_the_lowest_rate_may_take_longer(server: ServerProc
         answer = connection.recv(65_536)
 
     assert status_of(answer) == 202
+
+
+def test_bodies_on_their_way_have_a_bound_together(server: ServerProcess, api_key: str) -> None:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(connected(server)) for _ in range(3)]
+        for connection in opened:
+            connection.sendall(head("/v1/tasks", api_key, 900_000) + b" " * 600_000)
+        statuses = sorted(status_of(to_its_end(connection)) for connection in opened)
+
+    assert statuses[:1] == [408], "the first one is let in, and has its deadline"
+    assert statuses[-1] == 429
 
 
 def test_the_rest_of_a_body_has_a_deadline_too_when_it_was_answered_early(server: ServerProcess) -> None:

@@ -17,6 +17,7 @@ from penstock.api.description import docs, openapi
 from penstock.api.http import problems
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
+from penstock.api.http.bodies import BodyMemory
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
 from penstock.api.http.headers import allow_of
@@ -156,6 +157,7 @@ def create_app(settings: Settings) -> Litestar:
                 "cursors": Cursors(key_table.secret),
                 "output_links": output_links,
                 "storage_watch": watch,
+                "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
                 "draining": False,
                 "started": False,
             }

@@ -153,7 +153,7 @@ class BatchEnqueuer:
             refused[place] = Internal.code
 
     def _read(self, place: int, stored: StoredLine) -> _ReadLine:
-        batch, line = self._batch, line_of(stored.text)
+        batch, line = self._batch, line_of(stored.text, was_checked=True)
         task = task_of(line, self._defaults)
         call = checked_call(
             replace(task, model=batch.plan.versions.get(task.model, task.model)),

@@ -84,10 +84,10 @@ def _on_one_line(text: bytes) -> bytes:
     return msgspec.json.format(text, indent=-1) if b"\n" in text else text
 
 
-def line_of(text: bytes | msgspec.Raw) -> BatchLine:
+def line_of(text: bytes | msgspec.Raw, *, was_checked: bool = False) -> BatchLine:
     """Decode a line. Raises InvalidRequest."""
     try:
-        return decode_plain(bytes(text), BatchLine)
+        return decode_plain(bytes(text), BatchLine, was_checked=was_checked)
     except MalformedRequest as error:
         raise InvalidRequest("the line is not JSON, or is nested too deeply") from error
 

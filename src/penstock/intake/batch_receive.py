@@ -21,7 +21,7 @@ from penstock.intake.call import SubmitCall, checked_call
 from penstock.intake.deps import Deps
 from penstock.intake.examine import examine, look_at
 from penstock.intake.inline import is_long
-from penstock.intake.parse import Finding, InvalidLines
+from penstock.intake.parse import ON_LOOP_BYTES, Finding, InvalidLines
 from penstock.intake.requests import MAX_LINES, BatchDefaults
 from penstock.intake.webhook import webhook_of
 from penstock.models.imaging import Header
@@ -102,7 +102,8 @@ class Receiver:
         lines = [_Line(number, text) for number, text in numbered]
         for line in lines:
             with _noting(line):
-                line.call = self._read(line)
+                is_short = len(line.text or b"") <= ON_LOOP_BYTES
+                line.call = self._read(line) if is_short else await asyncio.to_thread(self._read, line)
             await self._let_others()
         # One hop to a thread for all long images: the base64 of megabytes would hold up every other request.
         if long := [line for line in lines if line.call and _is_long_inline(line.call)]:

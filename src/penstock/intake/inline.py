@@ -7,8 +7,9 @@ held to its limit, before anything is decoded.
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from io import BytesIO
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
@@ -79,7 +80,7 @@ def _from_percent(uri: str, start: int, max_bytes: int, what: str) -> bytes:
     length = len(uri) - start if uri.isascii() else len(uri[start:].encode())
     escapes = sum(uri.count("%", at, at + PIECE) for at in range(start, len(uri), PIECE))
     _check_size(length - 2 * escapes, max_bytes, what)
-    return b"".join(_unquoted(uri, start))
+    return _together(_unquoted(uri, start))
 
 
 def _from_base64(uri: str, start: int, max_bytes: int, what: str) -> bytes:
@@ -89,19 +90,31 @@ def _from_base64(uri: str, start: int, max_bytes: int, what: str) -> bytes:
             if length <= PIECE:
                 return msgspec.convert(uri[start:], bytes)
             if uri.find("=", start, -2) < 0:
-                pieces = range(start, len(uri), PIECE)
-                return b"".join([msgspec.convert(uri[at : at + PIECE], bytes) for at in pieces])
+                places = range(start, len(uri), PIECE)
+                return _together(msgspec.convert(uri[at : at + PIECE], bytes) for at in places)
     else:
         _check_size(sum(map(len, _digits(uri, start))) * 3 // 4, max_bytes, what)
-    data, rest = bytearray(), b""
-    for digits in _digits(uri, start):
-        rest += digits
-        whole = len(rest) // 4 * 4
-        data += _binary(rest[:whole])
-        rest = rest[whole:]
-    data += _binary(rest + b"=" * (-len(rest) % 4))
+    data = _together(_binary(digits) for digits in _in_fours(_digits(uri, start)))
     _check_size(len(data), max_bytes, what)
-    return bytes(data)
+    return data
+
+
+def _together(pieces: Iterable[bytes]) -> bytes:
+    """Returns the pieces as one, without having them all beside it."""
+    whole = BytesIO()
+    whole.writelines(pieces)
+    return whole.getvalue()
+
+
+def _in_fours(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields digits of base64 in pieces that can be decoded each by itself, the last one with its padding."""
+    rest = b""
+    for piece in pieces:
+        rest += piece
+        whole = len(rest) // 4 * 4
+        yield rest[:whole]
+        rest = rest[whole:]
+    yield rest + b"=" * (-len(rest) % 4)
 
 
 def _binary(digits: bytes) -> bytes:

@@ -20,14 +20,12 @@ MAX_QUOTES = 200_000
 SMALL_BYTES = 16 * 1024
 """What is so short can have too many levels, and nothing else that is too much."""
 
-Body = bytes | bytearray
-
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _BACKSLASH = ord("\\")
 
 
-def structure_of(body: Body, max_bytes: float = math.inf) -> Body:
+def structure_of(body: bytes, max_bytes: float = math.inf) -> bytes:
     """Return a body of JSON without what is in its strings, or, if it is short, the body as it is.
 
     `max_bytes` limits the body without the `data:` URIs in it. Raises PayloadTooLarge, and MalformedRequest where a
@@ -46,7 +44,7 @@ def structure_of(body: Body, max_bytes: float = math.inf) -> Body:
     return structure
 
 
-def is_deeper(structure: Body, levels: int) -> bool:
+def is_deeper(structure: bytes, levels: int) -> bool:
     """Return whether JSON without strings has more levels than these."""
     brackets = structure.translate(_SQUARE, _NO_BRACKETS)
     for _ in range(levels):
@@ -54,7 +52,7 @@ def is_deeper(structure: Body, levels: int) -> bool:
     return bool(brackets)
 
 
-def _between_strings(body: Body, max_bytes: float) -> bytes:
+def _between_strings(body: bytes, max_bytes: float) -> bytes:
     """Looks from quote to quote, so that in a thread it leaves others their turn."""
     structure, left, is_ascii = bytearray(), max_bytes, body.isascii()
     outside, inside, quote = (
@@ -91,12 +89,12 @@ def _less(left: float, size: int) -> float:
     return left - size
 
 
-def _is_inline(body: Body, start: int, end: int, *, is_ascii: bool) -> bool:
+def _is_inline(body: bytes, start: int, end: int, *, is_ascii: bool) -> bool:
     """Whether a string is a data: URI. One with an emoji would take four bytes of memory for each of its own."""
     return body[start : start + 5].lower() == b"data:" and (is_ascii or body[start:end].isascii())
 
 
-def _is_escaped(body: Body, start: int, quote: int) -> bool:
+def _is_escaped(body: bytes, start: int, quote: int) -> bool:
     size = 64
     while True:
         before = body[max(start, quote - size) : quote]

@@ -223,6 +223,9 @@ class LimitSettings(Section, frozen=True):
     """What an input may be, and how much data a result may hold. Inputs are checked before they are decoded."""
 
     max_body_bytes: Positive = 32 * 1024 * 1024
+    max_bodies_bytes: Positive = 1024 * 1024 * 1024
+    """Bodies that one API process receives into memory at a time; a tenant may have half of it. Further ones are
+    answered 503, or 429."""
     max_batch_bytes: Positive = 200 * 1024 * 1024
     max_input_bytes: Positive = 50 * 1024 * 1024
     """Largest image or file that a task names, wherever it comes from."""

@@ -2,20 +2,23 @@
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import AsyncGenerator
+from io import BytesIO
 from typing import TypeVar
 
 from litestar.exceptions import HTTPException
 
 from penstock.api.http.auth import ApiRequest
-from penstock.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
-from penstock.intake.json_bounds import Body
+from penstock.errors import MalformedRequest, NotReady, PayloadTooLarge, RateLimited, UnsupportedMediaType
 from penstock.intake.parse import ON_LOOP_BYTES, decode
 
 T = TypeVar("T")
 
 REST_BYTES = 256 * 1024
 """What a request may have of JSON beside one member that is as long as `limits.max_json_bytes` allows."""
+
+RETRY_S = 5
 
 PIECE_BYTES = 256 * 1024
 """Most bytes that are decompressed at a time, which takes less than a millisecond."""
@@ -37,28 +40,61 @@ async def json_of(request: ApiRequest, kind: type[T], *, most: int | None = None
     return await asyncio.to_thread(decode, body, kind, max_bytes=max_json_bytes)
 
 
-async def body_of(request: ApiRequest, *, most: int | None = None) -> Body:
+async def body_of(request: ApiRequest, *, most: int | None = None) -> bytes:
     """Return the whole body, of at most so many bytes, or `limits.max_body_bytes`.
 
-    One that came in several pieces is a bytearray: to make bytes of it would take as much memory again, and a moment of
-    the event loop.
-
-    Raises PayloadTooLarge, MalformedRequest, UnsupportedMediaType.
+    Raises PayloadTooLarge, MalformedRequest, UnsupportedMediaType, RateLimited, NotReady.
     """
     limit = request.app.state.services.settings.limits.max_body_bytes if most is None else most
-    body: Body = b""
-    async for piece in pieces_of(request):
-        if not body:
-            body = piece
-            continue
-        if not isinstance(body, bytearray):
-            body = bytearray(body)
-        body += piece
-        if len(body) > limit:
-            raise _too_large(most)
-    if len(body) > limit:
+    memory: BodyMemory = request.app.state.body_memory
+    first, whole, held = b"", None, 0
+    try:
+        async for piece in pieces_of(request):
+            if not first or not piece:
+                first = first or piece
+                continue
+            if whole is None:
+                whole = BytesIO()
+                whole.write(first)
+            held += len(piece)
+            memory.take(request.auth.tenant, len(piece))
+            if whole.tell() + len(piece) > limit:
+                raise _too_large(most)
+            whole.write(piece)
+    finally:
+        if held:
+            memory.give_back(request.auth.tenant, held)
+    if len(first) > limit:
         raise _too_large(most)
-    return body
+    return first if whole is None else whole.getvalue()  # the same memory, not a copy of it
+
+
+class BodyMemory:
+    """The bytes of bodies that a process is receiving, without what fits into one piece: in all, and of each tenant.
+
+    A tenant may take half of it, so that no client that sends slowly keeps the bodies of others out.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._total = 0
+        self._of_tenant: Counter[str] = Counter()
+
+    def take(self, tenant: str, size: int) -> None:
+        """Count bytes that came. Raises RateLimited or NotReady when they are too many; they have to be given back."""
+        self._total += size
+        self._of_tenant[tenant] += size
+        if self._of_tenant[tenant] > self._most // 2:
+            raise RateLimited("too many long bodies are on their way at a time", retry_after_s=RETRY_S)
+        if self._total > self._most:
+            raise NotReady("the server is receiving too many long bodies", retry_after_s=RETRY_S)
+
+    def give_back(self, tenant: str, size: int) -> None:
+        """Count bytes that are received, or refused."""
+        self._total -= size
+        self._of_tenant[tenant] -= size
+        if not self._of_tenant[tenant]:
+            del self._of_tenant[tenant]
 
 
 async def pieces_of(request: ApiRequest) -> AsyncGenerator[bytes, None]:

@@ -233,7 +233,7 @@ def _view(upload: Upload, base_url: str) -> FileView:
     )
 
 
-def _read(body: bytes | bytearray, boundary: str) -> ReceivedFile:
+def _read(body: bytes, boundary: str) -> ReceivedFile:
     """The file that a form has. Raises MalformedRequest, InvalidRequest."""
     parts = _parts(body, boundary)
     if CONTENT not in parts:
@@ -260,7 +260,7 @@ def _metadata(text: bytes | bytearray) -> dict[str, Any]:
         raise InvalidRequest("metadata must be a JSON object", param=METADATA) from error
 
 
-def _parts(body: bytes | bytearray, boundary: str) -> dict[str, tuple[MultipartSegment, bytearray]]:
+def _parts(body: bytes, boundary: str) -> dict[str, tuple[MultipartSegment, bytearray]]:
     """The parts by name; the first of several with one name counts. Raises MalformedRequest."""
     parts: list[tuple[MultipartSegment, bytearray]] = []
     try:

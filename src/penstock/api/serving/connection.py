@@ -27,6 +27,9 @@ MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; most proxies allow 8 to 32 KiB."""
 MAX_HEADERS = 128
 """As many as most servers and proxies allow, or more."""
+HEAD_PIECE = 16 * 1024
+"""So much of a head is parsed at a time: thousands of headers may stand in what comes at once."""
+TOO_MANY_HEADERS = f"the request has more than {MAX_HEADERS} headers"
 HEAD_TOO_LONG = f"the request line and the headers have more than {MAX_HEAD_BYTES} bytes"
 STALL_TIMEOUT_S = 60.0
 """A client that reads less than about 48 KiB of an answer in this time is cut off."""
@@ -89,13 +92,24 @@ class BoundedHttp(HttpToolsProtocol):
         if self._lingering.is_lingering:
             self._lingering.drop(len(data))
             return
+        if len(data) > HEAD_PIECE and (self._in_head or not self._is_receiving):
+            self.data_received(data[:HEAD_PIECE])
+            if not self._lingering.is_closing():
+                self.data_received(data[HEAD_PIECE:])
+            return
         self._clock.received += len(data)
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._in_head and not self.transport.is_closing():
+            self._check_head()
+
+    def _check_head(self) -> None:
+        too_long = HEAD_TOO_LONG if self._head_bytes > MAX_HEAD_BYTES else ""
+        too_many = TOO_MANY_HEADERS if self._is_receiving and len(self.headers) > MAX_HEADERS else ""
+        if too_long or too_many:
             self._is_receiving = True
-            self._refuse(MalformedRequest(HEAD_TOO_LONG))
+            self._refuse(MalformedRequest(too_long or too_many))
 
     def expire(self, now: float) -> None:
         """End the connection if what it waits for takes too long; called when `due` has passed."""
@@ -140,7 +154,7 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
             raise MalformedRequest(HEAD_TOO_LONG)  # ends the parser, which calls `send_400_response`
         if len(self.headers) > MAX_HEADERS:
-            raise MalformedRequest(f"the request has more than {MAX_HEADERS} headers")
+            raise MalformedRequest(TOO_MANY_HEADERS)
         if self._place.address == BEHIND_PROXY:
             self._count_client()
         self._limits.admission.is_busy(self._place)
