@@ -8,7 +8,7 @@ LAYERS: list[set[str]] = [
     {"errors", "lazy_import"},
     {"settings"},
     {"core"},
-    {"net"},
+    {"net", "pixels"},
     {"telemetry"},
     {"storage", "client"},
     {"store"},

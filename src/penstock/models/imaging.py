@@ -1,23 +1,24 @@
 """Decodes and encodes images: PNG, JPEG and WebP outside, one plain form of pixels inside.
 
-The only importer of Pillow. Inputs are untrusted: no other format is ever tried, size and frames are checked in the
-header before anything is decoded, and whatever a decoder raises becomes an error with a code.
+The only importer of Pillow. Inputs are untrusted: no other format is ever tried, `pixels.headers` has held what the
+file says to its bounds before anything is decoded, and whatever a decoder raises becomes an error with a code.
 """
 
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from penstock.core.request import Format, OutputOptions
-from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
+from penstock.errors import ImageDecodeFailed, ImageTooLarge
 from penstock.lazy_import import lazy_import
 from penstock.models.linear import linear
+from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.headers.metadata import without_metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,20 +26,18 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 MAX_SIDES: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
 """The longest side that a file can have: 14 bits in WebP (RFC 9649), in JPEG what libjpeg writes
 (JPEG_MAX_DIMENSION)."""
 
-_BEGINNING = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
-_BEGINNINGS: dict[Format, bytes] = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
-_NOT_OURS = "the input is not a PNG, JPEG or WebP image"
-
 _pillow: Any = getattr(Image, "core")  # noqa: B009  it is not among the names that the types of Pillow export
 
 Z_RLE = 3
 """The deflate strategy with this name in zlib.h."""
+
+UNBOUNDED = ImageBounds()
+"""For images of our own: any size, but not any number of scans and chunks."""
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "area", "linear"]
 
@@ -54,19 +53,6 @@ Pixels: TypeAlias = "NDArray[np.uint8]"
 
 # Our own limit is checked on every header before any pixel is decoded; Pillow's is a warning first.
 Image.MAX_IMAGE_PIXELS = None
-
-
-class Header(Struct, frozen=True):
-    """The format and size that the first bytes of an image give."""
-
-    format: str
-    width: int
-    height: int
-
-    @property
-    def megapixels(self) -> float:
-        """The number of pixels in millions."""
-        return self.width * self.height / 1e6
 
 
 class Picture(Struct, frozen=True, eq=False):
@@ -136,53 +122,16 @@ class Canvas:
         return _written(image, options)
 
 
-def probe(data: bytes, *, max_megapixels: float) -> Header:
-    """Check an image by its header alone, and return the header.
-
-    Raises UnsupportedImageFormat, ImageTooLarge (pixels or frames), ImageDecodeFailed.
-    """
-    with _open(data) as image:
-        return _checked(image, max_megapixels)
-
-
-def check_size(header: Header, max_megapixels: float) -> None:
-    """Raise ImageTooLarge for an image with more megapixels than that."""
-    if header.megapixels > max_megapixels:
-        raise ImageTooLarge(
-            f"{header.width}x{header.height} is {header.megapixels:.1f} MP, the limit is {max_megapixels:g} MP"
-        )
-
-
-def content_type_of(data: bytes) -> str | None:
-    """The content type of an image by its first bytes; None where they are of no image that is taken."""
-    if not _BEGINNING.match(data):
-        return None
-    return next((CONTENT_TYPES[f] for f, begins in _BEGINNINGS.items() if data.startswith(begins)), None)
-
-
-def probe_beginning(data: bytes, *, max_megapixels: float) -> Header | None:
-    """Check an image by its first bytes; returns None when they do not hold the whole header.
-
-    Raises UnsupportedImageFormat, ImageTooLarge.
-    """
-    if not _BEGINNING.match(data):
-        raise UnsupportedImageFormat(_NOT_OURS)
-    try:
-        return probe(data, max_megapixels=max_megapixels)
-    except (ImageDecodeFailed, UnsupportedImageFormat):  # the rest of the header may say otherwise
-        return None
-
-
-def decode(data: bytes, *, max_megapixels: float) -> Picture:
+def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
     """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
-    an embedded colour profile is converted to sRGB. No metadata survives. Raises what `probe` raises."""
-    with _open(data) as image:
-        _checked(image, max_megapixels)
-        try:
+    an embedded colour profile is converted to sRGB. No metadata survives. Raises what `headers.probe` raises."""
+    header = probe(data, bounds)
+    try:
+        with _open(data, header.format) as image:
             ImageOps.exif_transpose(image, in_place=True)
             return _picture(image)
-        except Exception as error:  # decoders of hostile bytes throw anything
-            raise ImageDecodeFailed("the image is damaged or truncated") from error
+    except Exception as error:  # decoders of hostile bytes throw anything
+        raise ImageDecodeFailed("the image is damaged or truncated") from error
 
 
 def encode(picture: Picture, options: OutputOptions) -> bytes:
@@ -275,23 +224,10 @@ def _save_options(options: OutputOptions) -> dict[str, Any]:
     return {"format": "WEBP", "quality": options.quality, "method": 2}
 
 
-def _open(data: bytes) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
-            return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise UnsupportedImageFormat(_NOT_OURS) from error
-    except Exception as error:  # decoders of hostile bytes throw anything
-        raise ImageDecodeFailed("the image header is damaged") from error
-
-
-def _checked(image: Image.Image, max_megapixels: float) -> Header:
-    header = Header(image.format or "", image.width, image.height)
-    check_size(header, max_megapixels)
-    if getattr(image, "n_frames", 1) > 1:
-        raise ImageTooLarge("the image is animated; send one frame")
-    return header
+def _open(data: bytes, form: str) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
+        return Image.open(io.BytesIO(without_metadata(data) if form == "png" else data), formats=(form,))
 
 
 def _picture(image: Image.Image) -> Picture:
