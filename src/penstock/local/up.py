@@ -45,7 +45,7 @@ SILENT_START_S, TELL_AGAIN_S = 5.0, 15.0
 
 
 FRESH = {"PYTHONDONTWRITEBYTECODE": "1"}
-"""Of a model that is edited nothing compiled is kept: within one second Python takes it for that of the edit."""
+"""Nothing compiled is kept of a model that is edited: within one second Python takes it for that of the edit."""
 
 
 class Address(Struct, frozen=True, kw_only=True):

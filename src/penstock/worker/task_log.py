@@ -11,7 +11,7 @@ LOG_BYTES = 64 * 1024
 """The most that is kept of what a task says: the script that settles an attempt cuts all of them together to this."""
 
 HALF_BYTES = LOG_BYTES // 2 - 64
-"""Of a longer log the beginning and the end are kept, with a line between them that says how much is left out."""
+"""A longer log keeps its beginning and its end, with a line between them that says how much is left out."""
 
 
 class TaskLog:

@@ -12,7 +12,7 @@ from penstock.api.http.contents import Schema, component
 from penstock.core.model import Member, Model
 
 MOST_BYTES = 512 * 1024
-"""Of the schemas of all models; the models that come after that share one request, which takes any params and input."""
+"""Most bytes that the schemas of all models take; the models after that share one request, which takes anything."""
 
 OTHERS = "OtherModelRequest"
 ANYTHING: Schema = {"type": "object"}

@@ -51,9 +51,9 @@ class Node(Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...]
     constants: dict[str, tuple[float, ...]] = {}
     kernel_channels: int | None = None
-    """Of a convolution: how many channels it looks at."""
+    """How many channels a convolution looks at."""
     kernel_norm: float | None = None
-    """Of a convolution: the median of the L2 norms of its kernels."""
+    """The median of the L2 norms of the kernels of a convolution."""
 
 
 class Graph(Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ Arrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
 
 
 REMEMBERED = 256
-"""Of how many runs is known when they computed: as many as may begin and end beside one that is long."""
+"""How many runs are remembered with their times: as many as may begin and end beside one that is long."""
 
 
 class TimeSpan(NamedTuple):

@@ -120,7 +120,7 @@ class Resident(Struct, eq=False):
 
     @property
     def turn(self) -> tuple[int, int]:
-        """Of two models the one with the lower turn is loaded first: that with the highest priority that waits for it,
+        """The model with the lower turn is loaded first: that with the highest priority that waits for it,
         then that for which a task has waited longest."""
         return min(((one.rank, one.arrival) for one in self.waiting), default=(len(PRIORITIES), 0))
 
