@@ -80,6 +80,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "worker": [
         {
+            "worker.decoders",
             "worker.devices",
             "worker.starvation",
             "worker.spool",
@@ -91,6 +92,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "worker.task_log",
         },
         {"worker.threads", "worker.memory", "worker.results", "worker.model_code", "worker.log_capture"},
+        {"worker.codecs"},
         {"worker.batcher", "worker.sources"},
         {"worker.inputs"},
         {"worker.residency"},
@@ -122,7 +124,7 @@ VENDORS: dict[str, set[str]] = {
     "httptools": {"api/serve.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
     "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures", "conformance"},
-    "PIL": {"models/imaging.py"},
+    "PIL": {"models/imaging.py", "worker/decoders/child.py"},
     "onnx": {"models/inspection/reading.py"},
     "onnxruntime": {"models/onnxruntime/runtime.py"},
     "opentelemetry": {"telemetry/metrics.py"},

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -17,7 +20,7 @@ from penstock.core.request import Format, OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge
 from penstock.lazy_import import lazy_import
 from penstock.models.linear import linear
-from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.headers import ImageBounds, ImageHeader, probe
 from penstock.pixels.headers.metadata import without_metadata
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ _pillow: Any = getattr(Image, "core")  # noqa: B009  it is not among the names t
 
 Z_RLE = 3
 """The deflate strategy with this name in zlib.h."""
+
+ENCODED_BYTES = 2**16
+"""As many bytes of pixels are written at a time: they are still in the cache when they are copied."""
 
 UNBOUNDED = ImageBounds()
 """For images of our own: any size, but not any number of scans and chunks."""
@@ -68,6 +74,10 @@ class Picture(Struct, frozen=True, eq=False):
     def pillow(self) -> Image.Image:
         """The same pixels as an image of Pillow, in mode L or RGB, with an A where there is alpha."""
         return _to_pillow(self)
+
+
+DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)
+"""Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
 
 
 def keep_memory(most_bytes: int) -> None:
@@ -126,12 +136,41 @@ def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
     """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
     an embedded colour profile is converted to sRGB. No metadata survives. Raises what `headers.probe` raises."""
     header = probe(data, bounds)
-    try:
-        with _open(data, header.format) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            return _picture(image)
-    except Exception as error:  # decoders of hostile bytes throw anything
-        raise ImageDecodeFailed("the image is damaged or truncated") from error
+    decoder = DECODER.get()
+    return decode_here(data, header.format) if decoder is None else decoder(data, header)
+
+
+def decode_here(data: bytes, form: str) -> Picture:
+    """Decode an image of this format in this thread. Raises ImageDecodeFailed."""
+    with _decoding(data, form) as image:
+        rgb, alpha, is_grey = _parts(image)
+        return Picture(np.asarray(rgb), alpha, is_grey)
+
+
+def decode_to(data: bytes, form: str, into: memoryview) -> tuple[int, int, bool, bool]:
+    """Decode an image into a buffer of bytes: `rgb`, then `alpha` where there is one.
+
+    Returns width, height, whether there is an alpha, and `grey`. Raises ImageDecodeFailed.
+    """
+    with _decoding(data, form) as image:
+        rgb, alpha, is_grey = _parts(image)
+        if isinstance(rgb, Image.Image):
+            width, height = rgb.size
+            _write_image(rgb, into)
+        else:
+            height, width = rgb.shape[:2]
+            into[: rgb.size] = _bytes_of(rgb)
+        if alpha is not None:
+            into[3 * alpha.size : 4 * alpha.size] = _bytes_of(alpha)
+        return width, height, alpha is not None, is_grey
+
+
+def picture_in(pixels: Any, width: int, height: int, has_alpha: bool, is_grey: bool) -> Picture:
+    """The picture that `decode_to` has written into a buffer. It is not copied: all arrays of the picture are views of
+    one, their `base`."""
+    size, base = width * height, np.frombuffer(pixels, np.uint8)
+    alpha = base[3 * size : 4 * size].reshape(height, width) if has_alpha else None
+    return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey)
 
 
 def encode(picture: Picture, options: OutputOptions) -> bytes:
@@ -224,28 +263,59 @@ def _save_options(options: OutputOptions) -> dict[str, Any]:
     return {"format": "WEBP", "quality": options.quality, "method": 2}
 
 
-def _open(data: bytes, form: str) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
-        return Image.open(io.BytesIO(without_metadata(data) if form == "png" else data), formats=(form,))
+@contextmanager
+def _decoding(data: bytes, form: str) -> Iterator[Image.Image]:
+    """An image, upright; what goes wrong inside of the block becomes ImageDecodeFailed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
+            image = Image.open(io.BytesIO(without_metadata(data) if form == "png" else data), formats=(form,))
+        with image:
+            ImageOps.exif_transpose(image, in_place=True)
+            yield image
+    except Exception as error:  # decoders of hostile bytes throw anything
+        raise ImageDecodeFailed("the image is damaged or truncated") from error
+
+
+def _write_image(image: Image.Image, into: memoryview) -> None:
+    """Write the pixels of an RGB image. Other ways out of Pillow make a copy of the whole first."""
+    image.load()
+    encoder = _pillow.raw_encoder("RGB", "RGB", 0, 1)
+    encoder.setimage(image.im, (0, 0, *image.size))
+    at = status = 0
+    while not status:
+        _, status, piece = encoder.encode(max(ENCODED_BYTES, 4 * image.width))
+        into[at : at + len(piece)] = piece
+        at += len(piece)
+
+
+def _bytes_of(pixels: Pixels) -> memoryview:
+    return np.ascontiguousarray(pixels).data.cast("B")
 
 
 def _picture(image: Image.Image) -> Picture:
+    rgb, alpha, is_grey = _parts(image)
+    return Picture(np.asarray(rgb), alpha, is_grey)
+
+
+def _parts(image: Image.Image) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
+    """The three fields of a Picture."""
     if image.mode.startswith(("I", "F")):
         deep = np.asarray(image).astype(np.float64)
-        return _grey(np.clip(deep / 257 + 0.5, 0, 255).astype(np.uint8), None)
+        return _three_times(np.clip(deep / 257 + 0.5, 0, 255).astype(np.uint8)), None, True
     if image.mode == "P" or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
         has_alpha = "transparency" in image.info
         grey = image.mode in ("1", "L")
         image = image.convert("LA" if grey and has_alpha else "RGBA" if has_alpha else "RGB")
     alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") else None
     if image.mode in ("1", "L", "LA", "La"):
-        return _grey(np.asarray(image.convert("L") if image.mode == "1" else image.getchannel(0)), alpha)
-    return Picture(np.asarray(_to_srgb(image)), alpha)
+        channel = np.asarray(image.convert("L") if image.mode == "1" else image.getchannel(0))
+        return _three_times(channel), alpha, True
+    return _to_srgb(image), alpha, False
 
 
-def _grey(channel: Pixels, alpha: Pixels | None) -> Picture:
-    return Picture(np.repeat(channel[..., None], 3, axis=2), alpha, grey=True)
+def _three_times(channel: Pixels) -> Pixels:
+    return np.repeat(channel[..., None], 3, axis=2)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

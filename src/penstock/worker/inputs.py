@@ -20,9 +20,9 @@ from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.codecs import CodecThreads
 from penstock.worker.fetch import IMAGES, Download, Fetcher
 from penstock.worker.sources import Sources
-from penstock.worker.threads import CodecThreads
 
 T = TypeVar("T")
 

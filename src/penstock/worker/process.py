@@ -32,6 +32,8 @@ from penstock.upkeep.rounds import run_upkeep
 from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceScheduler
+from penstock.worker.codecs import CodecThreads
+from penstock.worker.decoders.pool import open_pool
 from penstock.worker.devices.machine import cache_directory
 from penstock.worker.fetch import Fetcher
 from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silence_s
@@ -48,7 +50,7 @@ from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.versions import LocalVersions
 from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
-from penstock.worker.threads import CodecThreads, Threads, tile_threads
+from penstock.worker.threads import Threads, tile_threads
 
 SWITCH_S = 0.0005
 """How long a thread may keep the interpreter from others beside a GPU, which waits for the one that gives it the next
@@ -92,7 +94,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
             logger.warning(warning)
         spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
         stack.push_async_callback(spool.aclose)
-        codecs = CodecThreads.of(device)
+        codecs = CodecThreads(device, stack.enter_context(open_pool(settings.limits)))
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         memory = MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
         if device.kind == "cuda":
