@@ -84,6 +84,22 @@ status url="http://127.0.0.1:8000":
 dashboard:
     @echo "http://127.0.0.1:3000/d/penstock (user admin, password GRAFANA_PASSWORD of your .env)"
 
+# write deploy/requirements anew: the newest versions that are allowed, with the digests of their files; needs a package index
+[group('deploy')]
+lock:
+    {{ python }} -m tools.supply lock
+    {{ python }} -m tools.supply licences
+
+# write a software bill of materials (CycloneDX) of each image to dist/sbom
+[group('deploy')]
+sbom:
+    {{ python }} -m tools.supply sbom
+
+# compare the locked packages with OSV's advisories for PyPI, in a file: just advisories all.zip
+[group('deploy')]
+advisories file:
+    {{ python }} -m tools.supply advisories {{ file }}
+
 # measure both models beside a bare loop, then the server alone with one client, a burst and a batch: just bench --tasks 100
 [group('measure')]
 bench *args:

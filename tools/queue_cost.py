@@ -30,10 +30,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from penstock.bench.figures import spread
+from penstock.core.access import TENANT
 from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
-from penstock.core.task import PRIORITIES, TENANT, Artifact, Outcome, Result, new_task_id
+from penstock.core.task import PRIORITIES, Artifact, Outcome, Result, new_task_id
 from penstock.local.children import die_with_parent
 from penstock.local.redis_server import find_server
 from penstock.settings import QueueSettings, RedisSettings

@@ -23,13 +23,14 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
+from penstock.core.access import TENANT
 from penstock.core.batch import BatchPlan, FeedLease, new_batch_id, task_id_of
 from penstock.core.events import Delivery, EventType, Webhook
 from penstock.core.lease import Lease
 from penstock.core.model import Model
 from penstock.core.request import Line, OutputOptions, Request, Source
 from penstock.core.submission import EnqueuePermit, Submission
-from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
+from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
 from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, WorkerInfo, connect

@@ -30,10 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.bench.images import mirrored
+from penstock.core.access import TENANT
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.submission import Submission
-from penstock.core.task import PRIORITIES, TENANT, Outcome, Result
+from penstock.core.task import PRIORITIES, Outcome, Result
 from penstock.models import imaging, load_runners
 from penstock.models.base import BaseModelRunner, registry
 from penstock.settings import LimitSettings, ModelSettings, QueueSettings

@@ -2,7 +2,8 @@
 
 Each test has a server of its own, unless its module is marked `shared_server`: what a server costs is its start, and
 there one is kept for all tests that want the same settings. Between two of them its namespace and its folder are
-emptied under it. What a server keeps in its memory stays: a module that looks at that must not share one.
+emptied under it. What a server keeps in its memory stays: a module that looks at that must not share one, nor a test
+that takes the folder away, which is marked `shared_server(False)`.
 """
 
 import secrets
@@ -36,7 +37,9 @@ def shared_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shares(request: pytest.FixtureRequest) -> bool:
-    return request.node.get_closest_marker("shared_server") is not None
+    """Whether the module is marked `shared_server`, and the test not `shared_server(False)`."""
+    marker = request.node.get_closest_marker("shared_server")
+    return marker is not None and marker.args != (False,)
 
 
 @pytest.fixture

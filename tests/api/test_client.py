@@ -109,6 +109,8 @@ async def test_whatever_is_taken_for_an_id_stays_one(penstock: AsyncClient, task
 async def test_an_empty_id_never_stands_for_all_tasks(penstock: AsyncClient) -> None:
     with pytest.raises(ValueError, match="empty"):
         await penstock.cancel("")
+    with pytest.raises(ValueError, match="empty"):
+        await penstock.load_model("")
 
 
 async def test_run_waits_for_the_end_and_the_result_becomes_a_file(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from msgspec.structs import replace
 from PIL import Image
@@ -101,7 +102,14 @@ async def test_the_same_large_file_is_the_same_task(penstock: AsyncClient, large
 
 def test_the_blocking_client_uploads_too(server: str, api_key: str, large: Path) -> None:
     with Client(server, api_key) as penstock:
-        assert penstock.upload(large).size == large.stat().st_size
+        upload = penstock.upload(large)
+        nameless = penstock.upload(b"x")
+    assert upload.size == large.stat().st_size
+    answers = [
+        httpx.get(f"{server}/v1/uploads/{one.upload_id}", headers={"authorization": f"Bearer {api_key}"})
+        for one in (upload, nameless)
+    ]
+    assert [answer.json()["name"] for answer in answers] == ["large.png", None]
 
 
 @pytest.mark.parametrize("settings", ["local"], indirect=True)

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.access import TENANT
 from penstock.core.submission import EnqueuePermit, Submission
-from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, State, new_task_id
+from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, State, new_task_id
 from penstock.errors import ResultExpired, StorageUnavailable, StoreUnavailable, TaskNotFinal, TaskNotFound
 from penstock.settings import Settings
 from penstock.storage import LocalStorage, Storage

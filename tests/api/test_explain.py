@@ -15,6 +15,8 @@ from tests.support import api_server
 from tests.support.drive import MODEL, WORKER, body, claim, data_uri, image, photo, stored_objects
 from tests.support.stores import submission
 
+pytestmark = pytest.mark.shared_server
+
 MS = 500.0
 """On the device, of every task here that ends; its image counts 19 kilopixels (`photo`)."""
 
@@ -168,6 +170,7 @@ async def test_an_ended_task_waits_for_nothing(client: httpx.AsyncClient, store:
     assert (found["status"], found["blockers"], found["eta_s"]) == ("SUCCESS", [], None)
 
 
+@pytest.mark.shared_server(False)
 async def test_a_storage_that_is_away_is_in_the_way(client: httpx.AsyncClient, store: Store, tmp_path: Path) -> None:
     path = await submitted(client, image_url="https://images.example.com/photo.png")
     await store.leases.renew(WORKER, [])
@@ -186,6 +189,7 @@ async def test_there_is_nothing_to_say_of_a_task_that_is_not_there(client: httpx
     assert (answer.status_code, answer.json()["code"]) == (404, "task_not_found")
 
 
+@pytest.mark.shared_server(False)
 async def test_a_submit_says_when_it_should_be_done(client: httpx.AsyncClient, store: Store) -> None:
     """What is known of paces is looked up at most every five seconds, so it is there before the first submit."""
     outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": MS})
@@ -210,6 +214,7 @@ async def quoted(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
     return await client.post("/v1/tasks/quote", json=body(**changes))
 
 
+@pytest.mark.shared_server(False)
 async def test_a_quote_counts_what_is_ahead_and_queues_nothing(
     client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:

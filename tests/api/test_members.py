@@ -4,6 +4,7 @@ import io
 import json
 import time
 import wave
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -50,7 +51,8 @@ def speech(**members: Any) -> dict[str, Any]:
 
 
 async def uploaded(client: httpx.AsyncClient, data: bytes, content_type: str = "audio/wav") -> str:
-    opened = (await client.post("/v1/uploads", json={"size": len(data), "content_type": content_type})).json()
+    asked = {"size": len(data), "content_type": content_type, "name": "../b.wav"}
+    opened = (await client.post("/v1/uploads", json=asked)).json()
     sent = await client.put(opened["url"], content=data, headers=opened["headers"])
     assert sent.status_code == 200, sent.text
     return str(opened["upload_id"])
@@ -77,6 +79,8 @@ async def test_each_member_is_kept_where_it_is(client: httpx.AsyncClient, store:
     inline = await inputs_of(store, await client.post("/v1/tasks", json=speech(audio=named)))
 
     assert (by_upload["audio"].upload, by_upload["audio"].content_type) == (upload_id, "audio/wav")
+    assert by_upload["audio"].name == "b.wav"
+    assert (await client.get(f"/v1/uploads/{upload_id}")).json()["name"] == "b.wav"
     assert by_upload["options"] == Source(value=options), "with the nulls that are in it"
     assert by_url == {"audio": Source(url=URL), "text": Source(value="hello")}
     assert inline["audio"] == Source(data=wav(), content_type="audio/wav", name="a b.wav")
@@ -228,18 +232,23 @@ VALUES = st.recursive(
 INPUTS = st.dictionaries(NAMES, VALUES, max_size=5) | VALUES
 
 
+@pytest.fixture
+def caller(server: str, api_key: str) -> Iterator[httpx.Client]:
+    """One connection for all examples."""
+    headers = {"X-API-Key": api_key}
+    with httpx.Client(base_url=server, headers=headers, timeout=60, verify=False, trust_env=False) as opened:
+        yield opened
+
+
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")  # the server's thread does
 @examples(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(sent=INPUTS, model=st.sampled_from((SPEECH, MASKED, ANYTHING, "image-scoring-v1")))
-def test_an_odd_input_is_taken_or_refused_with_a_reason(server: str, api_key: str, sent: Any, model: str) -> None:
+def test_an_odd_input_is_taken_or_refused_with_a_reason(caller: httpx.Client, sent: Any, model: str) -> None:
     text = json.dumps({"model": model, "input": sent})
 
-    answer = httpx.post(
-        f"{server}/v1/tasks", content=text, headers={"X-API-Key": api_key, "Content-Type": "application/json"},
-        trust_env=False, timeout=60,
-    )  # fmt: skip
+    answer = caller.post("/v1/tasks", content=text, headers={"Content-Type": "application/json"})
 
     assert answer.status_code in (202, 400, 404, 413, 415, 422), (text, answer.text)
     if answer.status_code != 202:

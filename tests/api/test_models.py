@@ -272,6 +272,24 @@ async def test_workers_are_told_to_load_and_unload_a_version(client: httpx.Async
     await signals.aclose()  # type: ignore[attr-defined]
 
 
+async def test_a_version_that_no_worker_could_load_does_not_become_the_default(
+    client: httpx.AsyncClient, store: Store
+) -> None:
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    await published(client, "many")
+    bad = worker_with("w1", v1=state("ready"), v2=state("failed", reason="a wrong digest"))
+    await store.leases.renew(bad, [])
+
+    refused = await client.put("/v1/models/many/default", json={"version": "2"})
+    default = (await client.get("/v1/models/many")).json()["version"]
+    await store.leases.renew(worker_with("w2", v2=state("cold")), [])
+    accepted = await client.put("/v1/models/many/default", json={"version": "2"})
+
+    assert (refused.status_code, refused.json()["param"]) == (422, "version")
+    assert "no worker could load many@2: a wrong digest" in refused.json()["detail"]
+    assert (default, accepted.status_code) == ("1", 200)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "sent", "status", "code"),
     [

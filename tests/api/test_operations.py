@@ -7,7 +7,8 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Result, State
+from penstock.core.access import TENANT
+from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
 from penstock.store import Engine, Store, connect
 from penstock.store.engine import Arguments
@@ -16,6 +17,8 @@ from penstock.telemetry import exposition
 from penstock.upkeep.gauges import measure
 from tests.support.drive import MODEL, WORKER, body, claim, data_uri, photo
 from tests.support.stores import submission, submit
+
+pytestmark = pytest.mark.shared_server
 
 SCORING = "image-scoring-v1"
 HURT = ErrorRecord(code="storage_unavailable", message="away", retryable=True)

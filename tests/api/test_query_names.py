@@ -7,7 +7,7 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from penstock.api.app import create_app
-from penstock.core.task import TENANT
+from penstock.core.access import TENANT
 from penstock.settings import Settings
 from penstock.store import Store
 from tests.support.drive import MODEL, body, fail

@@ -24,6 +24,15 @@ ANSWERED_WITHIN_S = 1.0
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The storage is checked, found silent and given up in a tenth of the usual time."""
+    assert watches.CHECK_PAUSE_S + watches.SLOW_S < 10, "a silent storage is named within seconds"
+    for name in ("CHECK_PAUSE_S", "RETRY_PAUSE_S", "SLOW_S"):
+        monkeypatch.setattr(watches, name, getattr(watches, name) / 10)
+    monkeypatch.setattr("penstock.storage.s3_client.ANSWER_WITHIN_S", 3.0)
+
+
+@pytest.fixture
 async def peer(s3_server: StorageSettings) -> AsyncIterator[Peer]:
     async with peer_of(s3_server.s3_endpoint) as peer:
         yield peer
@@ -41,6 +50,7 @@ async def until(client: httpx.AsyncClient, status: int, within_s: float = 60) ->
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_storage_that_falls_silent_is_named_within_seconds_and_no_answer_waits_for_it(
     settings: Settings, s3_server: StorageSettings, peer: Peer
 ) -> None:
@@ -72,6 +82,7 @@ async def test_the_first_answer_does_not_wait_for_a_silent_storage_either(
     assert all("storage: it has not answered yet" in answer.json()["detail"] for answer in answers)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_frozen_s3_server_is_named(settings: Settings, tmp_path: Path) -> None:
     with servers.running(tmp_path) as place, api_server.in_thread(replace(settings, storage=place)) as url:
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from penstock.api.routes.removal import Ended, Live
-from penstock.core.task import TENANT, State
+from penstock.core.access import TENANT
+from penstock.core.task import State
 from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage
 from penstock.store import Store

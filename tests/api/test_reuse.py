@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from penstock.api.services import open_services
+from penstock.core.access import Caller
 from penstock.core.task import State
-from penstock.intake.call import Caller, checked_call
+from penstock.intake.call import checked_call
 from penstock.intake.enqueue import submit
 from penstock.intake.requests import TaskRequest
 from penstock.settings import ApiSettings, QueueSettings, Settings
@@ -22,6 +23,8 @@ from penstock.telemetry import exposition
 from penstock.upkeep.retention import prune
 from tests.support import api_server
 from tests.support.drive import body, claim, complete, data_uri, image, photo, stored_objects
+
+pytestmark = pytest.mark.shared_server
 
 CAT = data_uri(image(8, 6))
 DOG = data_uri(image(6, 8))
@@ -77,6 +80,7 @@ async def test_a_later_submit_is_answered_at_once_and_stores_nothing(
     assert stored_objects(settings) == before
 
 
+@pytest.mark.shared_server(False)
 async def test_a_task_that_has_its_result_is_answered_while_the_storage_is_away(
     client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
@@ -104,6 +108,7 @@ class Slow(LocalStorage):
             await self.meanwhile()
 
 
+@pytest.mark.shared_server(False)
 async def test_an_input_is_deleted_when_the_result_comes_while_it_is_stored(
     client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:

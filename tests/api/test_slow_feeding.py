@@ -10,13 +10,13 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.api.services import Services, open_services
+from penstock.core.access import Caller
 from penstock.core.batch import Batch, BatchPlan, FeedLease, StoredLine, new_batch_id, part_key, task_id_of
 from penstock.core.upload import upload_key
 from penstock.intake.batch_enqueue import BatchEnqueuer
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.batch_lines import defaults_of, rows_of, sliced
 from penstock.intake.batch_receive import Receiver
-from penstock.intake.call import Caller
 from penstock.settings import Settings
 from penstock.storage import Item, LocalStorage
 from penstock.store import NotItsTurn, Store

@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from penstock.core.task import TENANT, ErrorRecord, Outcome, Result
+from penstock.core.access import TENANT
+from penstock.core.task import ErrorRecord, Outcome, Result
 from penstock.settings import Settings
 from penstock.store import Store
 from penstock.store.keys import Keys

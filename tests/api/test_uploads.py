@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from penstock.api.services import open_services
+from penstock.core.access import Caller
 from penstock.errors import UploadNotFound, UploadNotReady
-from penstock.intake.call import Caller
 from penstock.intake.uploads import ready_upload
 from penstock.settings import LimitSettings, Settings, StorageSettings
 from penstock.storage import open_storage

@@ -8,7 +8,8 @@ from itertools import cycle, pairwise
 
 from msgspec.structs import replace
 
-from penstock.core.task import PRIORITIES, TENANT, State
+from penstock.core.access import TENANT
+from penstock.core.task import PRIORITIES, State
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Store, connect
 from tests.chaos.client import Order

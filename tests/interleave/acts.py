@@ -10,10 +10,11 @@ import msgspec
 from msgspec.structs import replace
 
 from penstock.api.routes import batches, removal, uploads
+from penstock.core.access import TENANT
 from penstock.core.batch import BatchPlan, StoredLine, part_key, task_id_of
 from penstock.core.lease import Lease
 from penstock.core.model import Member, Model
-from penstock.core.task import TENANT, Priority
+from penstock.core.task import Priority
 from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
 from penstock.intake.call import SubmitCall

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.access import TENANT
 from penstock.core.batch import part_key
 from penstock.core.request import Request
-from penstock.core.task import TENANT, Artifact, Outcome, State
+from penstock.core.task import Artifact, Outcome, State
 from penstock.core.upload import upload_key
 from penstock.store import place_of
 from tests.support.queue_snapshot import Snapshot, check_places

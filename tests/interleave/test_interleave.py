@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pytest
 
-from penstock.core.task import TENANT
+from penstock.core.access import TENANT
 from tests.interleave.acts import SITUATIONS, Situation, equal, task
 from tests.interleave.explorer import Bounds, Footprint, Replay, Search
 from tests.interleave.meeting import Death, Meeting, Stage

@@ -16,11 +16,12 @@ from litestar.datastructures import State as AppState
 from penstock.api.services import Services
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
+from penstock.core.access import TENANT
+from penstock.core.access import Caller as ApiCaller
 from penstock.core.lease import Lease, RetryPolicy
-from penstock.core.task import TENANT, Artifact, Result
+from penstock.core.task import Artifact, Result
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
-from penstock.intake.call import Caller as ApiCaller
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
 from penstock.models import noop

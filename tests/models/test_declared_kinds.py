@@ -8,7 +8,7 @@ import pytest
 
 from penstock.errors import InvalidOutput, InvalidRequest
 from penstock.models.declared.check import answered
-from penstock.models.declared.kinds.packing import npz
+from penstock.models.declared.kinds.packing import npy, npz
 from penstock.models.onnxruntime.session import manifest
 from penstock.models.superres import SuperResolution
 from penstock.settings import LimitSettings
@@ -602,6 +602,8 @@ async def test_tensors_come_in_a_file_too(tmp_path: Path) -> None:
         ({"a": [[1, "2"]], "b_1": [[1, 2]]}, "input.a", "no array of float32"),
         ({"a": [[1, 2, 3]], "b_1": [[1, 2]]}, "input.a", r"input.a has the shape \[1, 3\], not \[1, 2\]"),
         ({"a": [[1, 2]], "b_1": [[1, 2], [3, 4]]}, "input.b_1", r"has the shape \[2, 2\], not \[1, 2\]"),
+        ({"a": [], "b_1": []}, "input.a", r"is empty: it has the shape \[0\]"),
+        ({"file": npy(np.float32([[1, 2]]))}, "input.file", r"several arrays: a \.npz file with their names"),
         ({"a": [[1, 2]], "b_1": [[1.5, 2]]}, "input.b_1", "no array of int64"),
         ({"a": [[1, 2]], "b_1": [[2**70, 2]]}, "input.b_1", "no array of int64"),
         ({"a": [[1, 2]], "b_1": [], "file": b"PK none"}, "input.file", r"\.npy or \.npz"),

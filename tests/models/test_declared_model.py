@@ -17,6 +17,7 @@ from onnx import numpy_helper
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
+from penstock.intake.inline import bytes_of
 from penstock.models.base import Interrupted
 from penstock.models.declared import DeclaredRunner, answer_of_folder, declared_runner, describe_folder
 from penstock.models.declared.check import answered, stored_form
@@ -278,6 +279,18 @@ def test_the_catalogue_shows_the_check_as_an_example(tmp_path: Path) -> None:
 
     assert example is not None
     assert example.data == {"scores": [8.0] * 8}
+    assert bytes_of(example.input["image_url"], len(GREY)) == GREY
+
+
+def test_the_catalogue_names_a_large_example_in_place_of_showing_it(tmp_path: Path) -> None:
+    folder = folder_of(
+        tmp_path, SCORES + CHECK.format("json"), times(1), photo_png=GREY + bytes(2048), answer_json=b"{}"
+    )
+
+    example = describe_folder(folder, name="means", version="1").example
+
+    assert example is not None
+    assert example.input == {"image_url": "https://YOUR-SERVER/photo.png"}
 
 
 # --- description ----------------------------------------------------------------------------------------------

@@ -127,6 +127,23 @@ def test_ultralytics_metadata_say_what_a_detector_finds(tmp_path: Path) -> None:
     assert {"input.colour", "input.pad_value", "input.resize", "output.score"} <= guessed(found)
 
 
+@pytest.mark.parametrize(
+    "metadata", [{"args": "[1]"}, {"args": "5"}, {"args": "{'nms'"}, {"imgsz": "[1e999, -5]"}, {"names": "{1: 'a'}"}]
+)
+def test_ultralytics_metadata_that_are_no_such_thing_do_no_harm(tmp_path: Path, metadata: dict[str, str]) -> None:
+    usual = {"author": "Ultralytics", "task": "detect", "names": "{0: 'a'}", "stride": "32"}
+
+    assert inspect_file(classifier(tmp_path, **usual | metadata), {}).definition.kind == "image-to-boxes"
+
+
+def test_the_name_of_a_class_that_is_no_text_can_be_written(tmp_path: Path) -> None:
+    names = "{0: 'a\\n[run]', 1: '\\ud800', 2: None, 3: '\"]', 4: '', 5: b'x', 6: 7}"
+    path = classifier(tmp_path, author="Ultralytics", task="classify", names=names, stride="1")
+
+    labels = inspect_file(path, {}).definition.output.labels
+    assert labels == ("a [run]", "?", "None", '"]', "", "b'x'", "7")
+
+
 def test_openvino_and_onnx_image_metadata_are_read(tmp_path: Path) -> None:
     info = {"labels": "cat big_dog", "mean_values": "104 117 123", "resize_type": "fit_to_window_letterbox"}
     named = {f"model_info {key}": value for key, value in info.items()}
@@ -197,6 +214,25 @@ def test_a_graph_without_an_image_takes_tensors(tmp_path: Path) -> None:
     assert refusal(tmp_path / "net.onnx", "kind=image-to-labels").endswith("the graph has none")
 
 
+def test_an_image_beside_other_inputs_takes_tensors_and_the_reason_is_said(tmp_path: Path) -> None:
+    ports = [port("image", [1, 3, 32, 32]), port("mask", [1, 1, 32, 32])], [port("y", [1, 3, 32, 32])]
+
+    found = inspect_file(save(tmp_path, [helper.make_node("Mul", ["image", "mask"], ["y"])], *ports), {})
+
+    (reason,) = (finding.why for finding in found.known if finding.path == "kind")
+    assert found.definition.kind == "tensors"
+    assert reason == "image may be an image, but mask must be given too; a runner takes both: penstock models new NAME"
+    assert reason in refusal(tmp_path / "net.onnx", "kind=image-to-image")
+
+
+@pytest.mark.parametrize(("dtype", "count", "fits"), [("uint8", 3, True), ("uint8", 5, False), ("float64", 1, False)])
+def test_an_example_takes_no_more_than_64_mib(dtype: Any, count: int, fits: bool) -> None:
+    tensors = tuple(TensorSection(name=f"x{n}", dtype=dtype, shape=(4096, 4096)) for n in range(count))
+    definition = Definition(schema=1, kind="tensors", file="m.onnx", sha256="0" * 64, tensors=tensors)
+
+    assert any(examples_for(definition, None)) is fits
+
+
 # --- what is refused ------------------------------------------------------------------------------------------
 
 
@@ -211,6 +247,20 @@ def test_weights_behind_a_link_or_missing_are_refused(tmp_path: Path) -> None:
 
     (tmp_path / "weights").symlink_to("/etc/passwd")
     assert "which is no file beside it; links are not followed" in refusal(path)
+
+
+@pytest.mark.parametrize("location", ["weights", "/etc/passwd", "../secret"])
+def test_weights_of_a_subgraph_in_another_file_are_refused(tmp_path: Path, location: str) -> None:
+    """The runtime does not take them from memory, and opens no file itself."""
+    (tmp_path / "weights").write_bytes(bytes(16))
+    inner = onnx.load(external(tmp_path, location), load_external_data=False).graph
+    body = helper.make_graph(inner.node, "then", [], [port("y", [1, 4])], inner.initializer)
+    other = helper.make_graph([helper.make_node("Identity", ["a"], ["y"])], "else", [], [port("y", [1, 4])])
+    node = helper.make_node("If", ["c"], ["z"], then_branch=body, else_branch=other)
+    inputs = [port("a", [1, 4]), port("c", [], TensorProto.BOOL)]
+    line = refusal(save(tmp_path, [node], inputs, [port("z", [1, 4])]))
+
+    assert ("weights of a subgraph" if location == "weights" else "only a file beside it") in line
 
 
 def test_weights_beyond_the_end_of_their_file_are_refused(tmp_path: Path) -> None:
@@ -230,6 +280,21 @@ def test_custom_operators_are_refused(tmp_path: Path, operator: str, domain: str
     line = refusal(path)
 
     assert f"it uses the operator {operator!r} of {domain!r}, which is no part of ONNX Runtime" in line
+
+
+@pytest.mark.parametrize("calls", ["itself", "the next one twice"])
+def test_functions_that_grow_without_end_are_refused(tmp_path: Path, calls: str) -> None:
+    path = save(tmp_path, [helper.make_node("F0", ["a"], ["y"], domain="own")], [port("a", [1])], [port("y", [1])])
+    proto, opsets = onnx.load(path), [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for n in range(1 if calls == "itself" else 40):
+        name = "F0" if calls == "itself" else f"F{n + 1}"
+        body = [helper.make_node(name, ["a"], ["b"], domain="own"), helper.make_node(name, ["b"], ["c"], domain="own")]
+        proto.functions.append(helper.make_function("own", f"F{n}", ["a"], ["c"], body, opsets))
+    last = [helper.make_node("Identity", ["a"], ["c"])]
+    proto.functions.append(helper.make_function("own", "F40", ["a"], ["c"], last, opsets))
+    path.write_bytes(proto.SerializeToString())
+
+    assert refusal(path).endswith("it has more than 200000 nodes when its functions are written out")
 
 
 def test_a_custom_operator_deep_in_a_subgraph_is_found(tmp_path: Path) -> None:

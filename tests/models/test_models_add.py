@@ -92,9 +92,10 @@ def test_the_same_file_keeps_its_version_and_another_one_gets_the_next(tmp_path:
 def test_a_version_with_another_file_is_replaced_when_that_is_said_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     version = ("--name", "net", "--version", "2", "--data-dir", data)
-    call("add", classifier(tmp_path), "--name", "net", "--data-dir", data)
+    file = classifier(tmp_path)
+    write_version(data / "models", "net", "1", {path.name: path for path in drafted(file).iterdir()})
 
-    first = call("add", classifier(tmp_path), *version)
+    first = call("add", file, *version)
     other = classifier(tmp_path, classes=9)
     taken = call("add", other, *version)
     replaced = call("add", other, *version, "--replace")
@@ -123,6 +124,34 @@ def test_long_lists_of_labels_go_into_a_file(tmp_path: Path) -> None:
 
     assert read_definition(folder).output.labels == "labels.txt"
     assert len((folder / "labels.txt").read_text().splitlines()) == 300
+
+
+@pytest.mark.parametrize("where", ["here", "beside"])
+def test_a_file_of_labels_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    file, data_dir = classifier(tmp_path, softmax=True), tmp_path / "data"
+    (tmp_path / where).mkdir()
+    monkeypatch.chdir(tmp_path / where)
+    names = tmp_path / where / "names.txt" if where == "here" else tmp_path / "names.txt"
+    names.write_text("".join(f"class {n}\n" for n in "abcdefg"))
+
+    added = call("add", file, "--set", "output.labels=names.txt", "--data-dir", data_dir)
+
+    assert added.exit_code == 0, added.output
+    assert '"label": "class ' in added.output
+    (folder,) = (data_dir / "models" / "net").iterdir()
+    assert read_definition(folder).output.labels == "labels.txt"
+    names.write_text("one\n" * 8)
+    shifted = call("add", file, "--set", "output.labels=names.txt", "--data-dir", data_dir, "--version", "2")
+    assert refused(shifted).endswith("output.labels has 8 names, and the graph gives 7 numbers")
+    names.unlink()
+    missing = call("add", file, "--set", "output.labels=names.txt", "--data-dir", data_dir)
+    assert refused(missing).endswith("there is no such file, neither here nor beside the ONNX file")
+
+
+def test_one_is_told_how_to_name_classes_without_names(tmp_path: Path) -> None:
+    added = call("add", classifier(tmp_path), "--data-dir", tmp_path / "data")
+
+    assert "--set output.labels=labels.txt" in added.output
 
 
 def test_weights_beside_the_file_come_along(tmp_path: Path) -> None:
@@ -243,6 +272,29 @@ def test_damaged_files_end_in_one_line_and_leave_nothing_behind(tmp_path: Path, 
             assert len(refused(result)) < 600
     hidden = [name for _, folders, _ in os.walk(tmp_path / "data") for name in folders if name.startswith(".")]
     assert hidden == []
+
+
+@pytest.mark.parametrize("name", ["example.jpg", "answer.json", "labels.txt", "model.toml"])
+def test_a_file_with_the_name_of_another_file_of_a_model_is_refused(tmp_path: Path, name: str) -> None:
+    file = classifier(tmp_path).rename(tmp_path / name)
+
+    line = refused(call("add", file, "--name", "net", "--data-dir", tmp_path / "data"))
+    assert line == f"{name} is the name of another file of a model: give it another one"
+
+
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = classifier(tmp_path).rename(tmp_path / "caf\udce9.onnx")
+
+    assert "has a name that is not UTF-8" in refused(
+        call("add", file, "--name", "net", "--data-dir", tmp_path / "data")
+    )
+
+
+def test_a_model_without_an_example_that_is_small_enough_says_so(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ReduceSum", ["a"], ["y"], keepdims=0)]
+    file = save(tmp_path, nodes, [port("a", [8192, 8192], TensorProto.DOUBLE)], [port("y", [], TensorProto.DOUBLE)])
+
+    assert "no answer: its inputs take more than 64 MiB" in call("add", file, "--data-dir", tmp_path / "data").output
 
 
 def test_strings_and_sequences_need_a_runner(tmp_path: Path) -> None:

@@ -658,6 +658,35 @@ MUTATIONS = (
         "tests/api/test_models.py::test_a_model_that_was_edited_gives_no_old_result",
     ),
     Mutation(
+        "a directory of models that is away keeps its models",
+        "src/penstock/worker/residency/versions.py",
+        "is_away = found == ({}, {}) and not is_marked(self._directory)",
+        "is_away = False",
+        "tests/worker/test_repository_watch.py::"
+        "test_a_directory_that_is_empty_all_at_once_keeps_its_models_and_the_default_version",
+    ),
+    Mutation(
+        "what a worker that has left described differently is mended",
+        "src/penstock/worker/publisher.py",
+        "if worker not in running}",
+        "if False}",
+        "tests/store/test_models.py::test_what_a_worker_has_described_differently_counts_until_it_leaves",
+    ),
+    Mutation(
+        "no version that no worker could load becomes the default",
+        "src/penstock/api/routes/models.py",
+        'if found and all(residence.state == "failed" for _, residence in found):',
+        "if False:",
+        "tests/api/test_models.py::test_a_version_that_no_worker_could_load_does_not_become_the_default",
+    ),
+    Mutation(
+        "series of models are bounded",
+        "src/penstock/telemetry/metrics.py",
+        "if len(self._models) < MOST_MODELS:",
+        "if True:",
+        "tests/unit/test_telemetry.py::test_the_series_of_versions_that_come_and_go_are_bounded",
+    ),
+    Mutation(
         "a model that a task uses is not unloaded",
         "src/penstock/worker/residency/room.py",
         "idle = [one for one in residents if one.may_be_evicted and one.is_idle]",
@@ -758,7 +787,7 @@ MUTATIONS = (
     Mutation(
         "the text of an exception stays out of the error of a task",
         "src/penstock/worker/model_code.py",
-        "{type(error).__name__[:100]} in",
+        "{_name_of(error)} in",
         "{error!r} in",
         "tests/unit/test_model_code.py::test_an_exception_of_a_model_is_a_model_error_that_names_its_class_alone",
     ),

@@ -1,7 +1,11 @@
 """Models in the storage: pushed whole or not at all, verified when they are fetched, and nobody else's business."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import errno
+import hashlib
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -92,6 +96,17 @@ async def test_a_version_is_removed_and_others_stay(storage: Storage, folder: Pa
     assert all(key.startswith("models/face/2/") for key in await keys(storage))
 
 
+async def test_a_file_with_another_digest_than_it_must_have_is_not_pushed(storage: Storage, folder: Path) -> None:
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()} | {"labels.txt": ""}
+    (folder / "labels.txt").write_bytes(b"cat")
+    await push(storage, model("1"), folder, FILES, digests=digests)
+    (folder / "model.onnx").write_bytes(b"another")
+    with pytest.raises(ConfigurationError, match=r"model\.onnx is another file than model\.toml says"):
+        await push(storage, model("2"), folder, FILES, digests=digests)
+
+    assert set(await RemoteTree(storage).look()) == {"face@1"}
+
+
 async def test_a_push_that_broke_off_is_no_version(storage: Storage, folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         await push(storage, model(), folder, ["model.toml", "none.onnx"])
@@ -118,7 +133,11 @@ BAD_INDEXES = {
     "another version": b'{"schema":1,"model":{"name":"face","version":"2","digest":"d","versioned":true},"files":[]}',
     "a path": b'{"schema":1,"model":{"name":"face","version":"1","digest":"d","versioned":true},"files":'
     b'[{"name":"../x","size":1,"sha256":"' + b"a" * 64 + b'"}]}',
+    "endless": b'{"schema":1,"files":[],"model":{"name":"face","version":"1","digest":"d","versioned":true,'
+    b'"sizes":{"rule":{"scale":1e308}}}}',
     "too large": b" " * 2_000_000,
+    "no UTF-8": b'{"schema":1,"model":{"name":"\xff"}}',
+    "too deep": b'{"model":{"params":' + b'{"a":' * 100_000,
 }
 
 
@@ -154,9 +173,10 @@ async def test_two_models_with_the_same_files_are_cached_side_by_side(
     names = sorted(FILES)
     face = await push(storage, model(), folder, names)
     dog = await push(storage, Model(name="dog", version="1", digest="d", versioned=True), folder, names)
-    folders = [await cache.folder(face), await cache.folder(dog)]
+    folders = await asyncio.gather(cache.folder(face), cache.folder(dog))
 
     assert face.digest == dog.digest
+    assert [one.parent.name for one in folders] == ["face", "dog"]
     assert [sorted(one.name for one in there.iterdir()) for there in folders] == [names, names]
 
 
@@ -171,6 +191,30 @@ async def test_a_version_that_is_damaged_in_the_cache_is_fetched_again(
     assert (before / "model.onnx").read_bytes() == FILES["model.onnx"]
 
 
+async def test_a_small_file_of_the_right_size_that_was_changed_in_the_cache_is_fetched_again(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
+    cache, index = ModelCache(storage, tmp_path / "cache"), await pushed(storage, folder)
+    cached = await cache.folder(index) / "model.toml"
+    cached.write_bytes(FILES["model.toml"].swapcase())
+
+    await cache.folder(index)
+    assert cached.read_bytes() == FILES["model.toml"]
+
+
+async def test_a_version_that_is_dropped_from_the_cache_is_fetched_again(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
+    cache, index = ModelCache(storage, tmp_path / "cache"), await pushed(storage, folder)
+    await cache.drop(index)  # which is not there
+    cached = await cache.folder(index)
+    await cache.drop(index)
+
+    assert not cached.exists()
+    assert await cache.folder(index) == cached
+    assert sorted(one.name for one in cached.iterdir()) == sorted(FILES)
+
+
 async def test_workers_of_a_machine_fetch_a_version_once(storage: Storage, folder: Path, tmp_path: Path) -> None:
     index = await pushed(storage, folder)
     caches = [ModelCache(storage, tmp_path / "cache") for _ in range(2)]
@@ -182,6 +226,37 @@ async def test_workers_of_a_machine_fetch_a_version_once(storage: Storage, folde
     assert {one.name: one.read_bytes() for one in folders[0].iterdir()} == FILES
     assert await ModelCache(storage, tmp_path / "cache").folder(index) == folders[0], "from the cache alone"
     assert len(list((tmp_path / "cache" / "models").iterdir())) == 1, "nothing half fetched is left"
+
+
+class FullDisk(MemoryStorage):
+    """Sends nothing as long as this is on the disk, which is full."""
+
+    taken_by: Path
+
+    async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        if self.taken_by.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return await super().stream(key, start, stop)
+
+
+async def test_on_a_full_disk_the_version_goes_from_the_cache_that_was_loaded_the_longest_ago(
+    folder: Path, tmp_path: Path
+) -> None:
+    storage, home = FullDisk(), tmp_path / "cache" / "models"
+    for digest, ago_s in (("older", 200), ("newer", 100)):
+        (home / digest).mkdir(parents=True)
+        (home / digest / "model.onnx").write_bytes(b"x" * 10**6)
+        os.utime(home / digest, (time.time() - ago_s,) * 2)
+    storage.taken_by = home / "older"
+    index = await pushed(storage, folder)
+
+    cached = await ModelCache(storage, tmp_path / "cache").folder(index)
+
+    assert (cached / "model.onnx").read_bytes() == FILES["model.onnx"]
+    assert [(home / digest).exists() for digest in ("older", "newer")] == [False, True]
+    storage.taken_by = tmp_path
+    with pytest.raises(ConfigurationError, match=r"^worker\.cache_dir cannot be written: No space left on device$"):
+        await ModelCache(storage, tmp_path / "another").folder(index)
 
 
 async def test_what_is_damaged_in_the_cache_is_fetched_again(storage: Storage, folder: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.access import TENANT
 from penstock.core.batch import FeedLease, task_id_of
 from penstock.core.submission import EnqueuePermit
-from penstock.core.task import PRIORITIES, TENANT, Artifact, ErrorRecord, Outcome, Priority, Result, State
+from penstock.core.task import PRIORITIES, Artifact, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, connect
 from penstock.store.submits import MAX_FOLLOWERS

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, target
 from hypothesis import strategies as st
 
+from penstock.core.access import TENANT
 from penstock.core.lease import Lease
-from penstock.core.task import PRIORITIES, TENANT, Outcome, Priority
+from penstock.core.task import PRIORITIES, Outcome, Priority
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Store, connect
 from tests.support.stores import drop, submission

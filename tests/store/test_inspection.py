@@ -7,7 +7,7 @@ import pytest
 
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings
-from penstock.store import Redis, check_server, connect
+from penstock.store import Redis, check_server, connect, exposure
 from penstock.store.keys import Keys
 from tests.support.redis_server import RedisProcess
 from tests.support.stores import open_store, submit
@@ -32,11 +32,59 @@ async def test_a_server_elsewhere_that_does_not_sync_each_write_is_warned_of(own
     async with connect(RedisSettings(url=own_redis.url)) as client:
         await listen_there(client, "everysec")
 
-        (warning,) = await warnings_at(elsewhere(own_redis))
-        assert "appendfsync everysec" in warning
+        assert any("appendfsync everysec" in warning for warning in await warnings_at(elsewhere(own_redis)))
         assert await warnings_at(own_redis.url) == [], "it goes down with all that could work on"
         await client.config_set("appendfsync", "always")
-        assert await warnings_at(elsewhere(own_redis)) == []
+        assert not any("appendfsync" in warning for warning in await warnings_at(elsewhere(own_redis)))
+
+
+async def test_re1_a_server_elsewhere_without_password_or_tls_is_warned_of(own_redis: RedisProcess) -> None:
+    async with connect(RedisSettings(url=own_redis.url)) as client:
+        await listen_there(client, "always")
+        open_to_all = await warnings_at(elsewhere(own_redis))
+        await client.config_set("requirepass", "a-password")
+        with_password = await warnings_at(elsewhere(own_redis).replace("//", "//:a-password@"))
+
+    assert any("requirepass" in warning for warning in open_to_all)
+    assert any("rediss://" in warning for warning in open_to_all)
+    assert not any("requirepass" in warning for warning in with_password)
+    assert any("rediss://" in warning for warning in with_password)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_encrypted", "is_warned"),
+    [("redis.example.com", False, True), ("10.0.0.7", False, True), ("redis", False, False), ("10.0.0.7", True, False)],
+)
+def test_re1_tls_is_asked_for_where_the_network_may_be_a_strangers(
+    host: str, is_encrypted: bool, is_warned: bool
+) -> None:
+    given = {"host": host, "password": "p"}
+
+    found = exposure.warnings_of(given, is_encrypted=is_encrypted, product="redis", version="8.2.2")
+
+    assert any("rediss://" in warning for warning in found) is is_warned
+
+
+@pytest.mark.parametrize(
+    ("product", "version", "is_mended"),
+    [
+        ("redis", "7.0.15", False),
+        ("redis", "7.2.10", False),
+        ("redis", "7.2.11", True),
+        ("redis", "7.4.5", False),
+        ("redis", "8.2.1", False),
+        ("redis", "8.4.0", True),
+        ("valkey", "8.0.5", False),
+        ("valkey", "8.1.4", True),
+        ("valkey", "9.1.2", True),
+        ("another", "1.0.0", True),
+        ("redis", "unstable", True),
+    ],
+)
+def test_re2_releases_with_a_known_hole_in_lua_are_told_from_mended_ones(
+    product: str, version: str, is_mended: bool
+) -> None:
+    assert exposure.is_mended(product, version) is is_mended
 
 
 async def test_records_of_another_version_are_refused_with_what_to_do(redis_url: str) -> None:

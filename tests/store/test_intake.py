@@ -10,12 +10,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.access import Caller
 from penstock.core.model import Member, Model
 from penstock.core.request import Line
 from penstock.core.task import State, new_task_id
 from penstock.core.upload import upload_key
 from penstock.errors import IdempotencyMismatch, InvalidRequest, ModelNotFound, UnsupportedImageFormat, UploadNotFound
-from penstock.intake.call import Caller, SubmitCall, checked_call, read_task
+from penstock.intake.call import SubmitCall, checked_call, read_task
 from penstock.intake.deps import Deps
 from penstock.intake.enqueue import submit
 from penstock.intake.estimates import Estimates

@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from penstock.core.access import TENANT
 from penstock.core.lease import Lease
-from penstock.core.task import TENANT, Artifact, ErrorRecord, Outcome, Progress, Result, State
+from penstock.core.task import Artifact, ErrorRecord, Outcome, Progress, Result, State
 from penstock.settings import RedisSettings
 from penstock.store import Redis, Store, connect
 from tests.support.stores import lease_of, open_store, submit, worker_info

@@ -31,12 +31,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from penstock.core.access import TENANT
 from penstock.core.batch import BatchPlan, FeedLease, Started, task_id_of
 from penstock.core.lease import Lease
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import (
     PRIORITIES,
-    TENANT,
     Artifact,
     ErrorRecord,
     Outcome,

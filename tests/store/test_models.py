@@ -2,6 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from msgspec import structs
 
 from penstock.core.model import Model
 from penstock.errors import StoreUnavailable
@@ -39,6 +44,17 @@ async def test_a_version_that_comes_back_is_the_last(store: Store) -> None:
     await store.models.publish([FIRST], worker="w1")
 
     assert await ids(store) == [SECOND.id, FIRST.id]
+
+
+async def test_how_fast_a_retracted_version_ran_is_forgotten(store: Store) -> None:
+    """Versions come and go for years."""
+    await store.models.publish([FIRST, SECOND], worker="w1")
+    rows = {f"{what}:{model.id}": 5 for what in ("ms", "cost") for model in (FIRST, SECOND)}
+    await store.engine.pipelined([("HSET", store.engine.keys.pace, name, value) for name, value in rows.items()])
+
+    await store.models.retract([FIRST.id])
+
+    assert list(await store.queues.paces()) == [SECOND.id]
 
 
 async def test_a_retracted_default_is_the_default_no_longer(store: Store) -> None:
@@ -117,18 +133,62 @@ async def test_names_that_nobody_knows_make_few_reads(store: Store) -> None:
 
 
 async def test_a_worker_publishes_again_what_redis_has_lost(store: Store) -> None:
-    publisher = Publisher(store.models, "w1", "cpu")
+    publisher = Publisher(store.models, store.workers, "w1", "cpu")
     await publisher.publish([FIRST, CODED])
     assert 'penstock_model_info{device="cpu",digest="d",model="coded",version="1"} 1.0' in exposition.scrape().decode()
     await store.engine.pipelined([("DEL", store.engine.keys.models, store.engine.keys.models_first)])
 
+    async with published_by(publisher):
+        while set(await ids(store)) != {FIRST.id, CODED.id}:
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def published_by(publisher: Publisher) -> AsyncIterator[None]:
+    """Lets a worker publish."""
     running = asyncio.create_task(publisher.run())
     try:
         async with asyncio.timeout(60):
-            while set(await ids(store)) != {FIRST.id, CODED.id}:
-                await asyncio.sleep(0.01)
+            yield
     finally:
         running.cancel()
+
+
+async def test_the_default_version_outlives_a_redis_that_has_lost_everything(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.worker.publisher.LOOK_S", 0.02)
+    publisher, keys = Publisher(store.models, store.workers, "w1", "cpu"), store.engine.keys
+    await publisher.publish([FIRST, SECOND])
+    await store.models.set_default("many", "2")
+    async with published_by(publisher):
+        await asyncio.sleep(0.1)
+        await store.engine.pipelined([("DEL", keys.models, keys.models_first, keys.models_default)])
+        while (await store.models.catalogue()).defaults != {"many": "2"}:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_worker_has_described_differently_counts_until_it_leaves(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a new release that was taken back."""
+    monkeypatch.setattr("penstock.worker.publisher.LOOK_S", 0.02)
+    publisher, later = Publisher(store.models, store.workers, "w1", "cpu"), structs.replace(CODED, digest="later")
+    await publisher.publish([CODED])
+    await store.models.publish([later], worker="w2")
+    await store.leases.renew(worker_info("w2", models=("coded",)), [])
+
+    async def digest() -> str:
+        return (await store.models.catalogue()).versions[0].model.digest
+
+    async with published_by(publisher):
+        await asyncio.sleep(0.1)
+        while_it_runs = await digest()
+        await store.workers.sign_off("w2")
+        while await digest() != "d":
+            await asyncio.sleep(0.01)
+
+    assert while_it_runs == "later"
 
 
 async def test_a_model_in_code_that_a_device_has_no_more_goes_and_those_of_others_stay(store: Store) -> None:
@@ -137,10 +197,10 @@ async def test_a_model_in_code_that_a_device_has_no_more_goes_and_those_of_other
     await store.models.publish([gone, elsewhere, kept, FIRST], worker="host-cpu-1")
     await store.models.publish([other], worker="host-cuda:0-1")
     await store.leases.renew(worker_info("host-cuda:0-1", models=("elsewhere",)), [])
-    publisher = Publisher(store.models, "host-cpu-2", "cpu")
+    publisher = Publisher(store.models, store.workers, "host-cpu-2", "cpu")
 
     await publisher.publish([kept])
-    await publisher.retract_former(store.workers)
+    await publisher.retract_former()
 
     assert set(await ids(store)) == {"elsewhere", "of-another", "kept", FIRST.id}
 

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from penstock.core.access import TENANT
 from penstock.core.lease import Lease
-from penstock.core.task import TENANT, ErrorRecord, Outcome, State
+from penstock.core.task import ErrorRecord, Outcome, State
 from penstock.settings import Settings
 from penstock.store import BatchStore, Condemned, Engine, Outbox, Redis, Store, connect, scripts
 from penstock.store.outbox import Quota

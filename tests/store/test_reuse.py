@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from penstock.core.access import TENANT
 from penstock.core.lease import Lease
-from penstock.core.task import TENANT, Artifact, ErrorRecord, Outcome, Priority, Result, State
+from penstock.core.task import Artifact, ErrorRecord, Outcome, Priority, Result, State
 from penstock.errors import QueueFull
 from penstock.store import Condemned, Store
 from penstock.store.submits import MAX_FOLLOWERS

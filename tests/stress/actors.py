@@ -8,14 +8,15 @@ from contextlib import suppress
 from random import Random
 
 from penstock.api.routes import batches, removal, uploads
+from penstock.core.access import TENANT, Caller
 from penstock.core.batch import BatchPlan, new_batch_id, part_key, task_id_of
 from penstock.core.events import Delivery, Webhook
 from penstock.core.lease import Lease
-from penstock.core.task import PRIORITIES, TENANT, new_task_id
+from penstock.core.task import PRIORITIES, new_task_id
 from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import PenstockError, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
-from penstock.intake.call import Caller, SubmitCall
+from penstock.intake.call import SubmitCall
 from penstock.intake.enqueue import enqueue
 from penstock.intake.examine import Examined
 from penstock.intake.found import Found

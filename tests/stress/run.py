@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import NamedTuple
 
-from penstock.core.task import PRIORITIES, TENANT, State
+from penstock.core.access import TENANT
+from penstock.core.task import PRIORITIES, State
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import connect, scripts

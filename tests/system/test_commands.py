@@ -292,6 +292,8 @@ def test_workers_are_drained_and_resumed(system: System) -> None:
         (("ls", "--api-key", "wrong-wrong-wrong"), 1, "unauthorized"),
         (("ls", "--url", "example.com"), 78, "no URL"),
         (("show", "tsk_nobody"), 1, "task_not_found"),
+        (("logs", ""), 2, "the id of a task is empty"),
+        (("models", "show", ""), 2, "the name is empty"),
         (("submit", str(PHOTO), "--model", "nothing"), 1, "model_not_found"),
         (("submit", str(PHOTO), "--param", "x"), 2, "name=value"),
         (("submit", "/nowhere"), 2, "does not exist"),

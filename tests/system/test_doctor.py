@@ -69,7 +69,7 @@ def test_a_redis_that_would_lose_tasks_is_told_of(tmp_path: Path, own_redis: Red
 def test_everything_that_is_wrong_is_told_of_at_once(tmp_path: Path) -> None:
     (tmp_path / "a-file").write_text("in the way")
     environ = {
-        "REDIS_URL": "redis://:canary-of-a-password@127.0.0.1:9/0",
+        "REDIS_URL": "redis://:canary-of-a-password@127.0.0.1:9/0?password=another-canary",
         "PENSTOCK_STORAGE_DIRECTORY": str(tmp_path / "a-file" / "objects"),
         "GPU_IDS": "7",
     }

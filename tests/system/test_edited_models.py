@@ -1,8 +1,6 @@
 """A model of the operator's own that was edited gives no results of before, and gives what its card says."""
 
 import base64
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,7 @@ import pytest
 
 from penstock.models.digests import results_digest
 from penstock.models.superres import SuperResolution
-from penstock.settings import clean_environment
-from tests.support.processes import System, up, wait_for
+from tests.support.processes import up, wait_for
 
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 
@@ -34,16 +31,11 @@ class Constant(BaseModelRunner[Params]):
         return list(tiles)
 
     def postprocess(self, work, params, output):
-        return Product(data={"answer": self.weight + OFFSET + 0})
+        return Product(data={"answer": self.weight + OFFSET})
 
 @model_runner("constant-v1")
 class Honest(Constant):
     card = Card(title="Gives data", produces="data")
-
-@model_runner("table-v1")
-class Table(Constant):
-    def postprocess(self, work, params, output):
-        return Product(file=b"a,b", content_type="text/csv; charset=utf-8", extension="csv")
 
 @model_runner("boastful-v1")
 class Boastful(Constant):
@@ -61,18 +53,9 @@ class Empty(Constant):
 ENVIRON = {
     "GPU_IDS": "cpu",
     "PENSTOCK_MODELS_MODULES": "constant_model",
-    "PENSTOCK_MODELS_SERVE": "constant-v1,boastful-v1,table-v1,empty-v1",
+    "PENSTOCK_MODELS_SERVE": "constant-v1,boastful-v1,empty-v1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-
-
-def submitted(running: System, source: Path, output: Path, model: str) -> str:
-    """What the command says on a run from the shell."""
-    argv = [sys.executable, "-m", "penstock", "submit", source, "-o", output, "--model", model]
-    key = {"PENSTOCK_URL": running.url, "PENSTOCK_API_KEY": running.api_key}
-    done = subprocess.run([str(part) for part in argv], env=clean_environment() | key, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
 
 
 def answer_of(client: httpx.Client, model: str = "constant-v1") -> dict[str, Any]:
@@ -83,44 +66,22 @@ def answer_of(client: httpx.Client, model: str = "constant-v1") -> dict[str, Any
 
 
 def test_an_edited_model_runs_again_where_an_unchanged_one_gives_its_result_of_before(tmp_path: Path) -> None:
-    module, weight, helper = (tmp_path / name for name in ("constant_model.py", "weight.txt", "constant_helper.py"))
-    environ = ENVIRON | {"PYTHONPATH": str(tmp_path)}
-    module.write_text(SOURCE)
-    weight.write_text("1")
-    helper.write_text("OFFSET = 0")
+    """Here what it imports is edited; `tests/unit/test_loading.py` has every other edit."""
+    (tmp_path / "constant_model.py").write_text(SOURCE)
+    (tmp_path / "weight.txt").write_text("1")
     seen = []
-    for edit in (
-        None,
-        lambda: module.write_text(SOURCE.replace("+ 0", "+ 10")),
-        lambda: weight.write_text("2"),
-        lambda: helper.write_text("OFFSET = 100"),
-    ):
-        if edit:
-            edit()
-        with up(tmp_path / "data", **environ) as running, running.client() as client:
+    for offset in (0, 100):
+        (tmp_path / "constant_helper.py").write_text(f"OFFSET = {offset}")
+        with up(tmp_path / "data", PYTHONPATH=str(tmp_path), **ENVIRON) as running, running.client() as client:
             first, second = answer_of(client), answer_of(client)
             boastful, empty = answer_of(client, "boastful-v1"), answer_of(client, "empty-v1")
         seen.append((first["result"]["data"]["answer"], first["reuse"], second["reuse"]))
 
-    assert seen == [(1, "miss", "hit"), (11, "miss", "hit"), (12, "miss", "hit"), (112, "miss", "hit")]
+    assert seen == [(1, "miss", "hit"), (101, "miss", "hit")]
     assert boastful["error"]["code"] == "model_result_invalid"
     assert boastful["error"]["message"] == "the model returned no file, and its card says that it produces an image"
     assert empty["error"]["message"] == "the model returned a Product without a file and without data"
     assert len(boastful["attempts"]) == len(empty["attempts"]) == 1
-
-
-def test_a_model_that_says_nothing_of_its_results_has_them_named_by_their_type(tmp_path: Path) -> None:
-    (tmp_path / "constant_model.py").write_text(SOURCE)
-    (tmp_path / "weight.txt").write_text("1")
-    (tmp_path / "constant_helper.py").write_text("OFFSET = 0")
-    environ = ENVIRON | {"PYTHONPATH": str(tmp_path)}
-    with up(tmp_path / "data", **environ) as running:
-        printed = [submitted(running, PHOTO, tmp_path / "out", "table-v1") for _ in range(2)]
-
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.csv"]
-    assert (tmp_path / "out/photo.csv").read_bytes() == b"a,b"
-    assert "1 done" in printed[0]
-    assert "skipped" in printed[1]
 
 
 def test_the_digest_of_a_built_in_model_is_that_of_its_version_and_its_files() -> None:

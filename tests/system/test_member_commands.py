@@ -14,6 +14,7 @@ from penstock.client.files import DIRECT_BYTES
 from penstock.settings import clean_environment
 from tests.support.processes import System, up
 
+PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(200)
 NAMES = ["left.wav", "right.wav", "told.json"]
 
@@ -21,7 +22,7 @@ NAMES = ["left.wav", "right.wav", "told.json"]
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     environ = {"GPU_IDS": "cpu", "PENSTOCK_MODELS_MODULES": "tests.support.sound_models"}
-    environ |= {"PENSTOCK_MODELS_SERVE": "voices,echo"}
+    environ |= {"PENSTOCK_MODELS_SERVE": "voices,echo,table"}
     with up(tmp_path_factory.mktemp("up"), RATE_LIMIT_PER_MINUTE="100000", **environ) as running:
         yield running
 
@@ -86,6 +87,15 @@ def test_a_text_becomes_a_file_whose_suffix_is_that_of_its_type(system: System, 
     assert (name[:5], name[-4:]) == ("echo-", ".txt")
     assert (tmp_path / "out" / name).read_text() == "hi there"
     assert [first["status"], second["status"]] == ["done", "skipped"], "the same text is the same file"
+
+
+def test_a_model_that_says_nothing_of_its_results_has_them_named_by_their_type(system: System, tmp_path: Path) -> None:
+    printed = [penstock(system, "submit", PHOTO, "--model", "table", "-o", tmp_path / "out") for _ in range(2)]
+
+    assert names_in(tmp_path / "out") == ["photo.csv"]
+    assert (tmp_path / "out/photo.csv").read_bytes() == b"a,b"
+    assert "1 done" in printed[0]
+    assert "skipped" in printed[1]
 
 
 def test_a_wrong_member_is_one_line_before_anything_is_sent(system: System) -> None:
@@ -180,6 +190,7 @@ def test_the_models_are_listed_with_their_states_and_shown_with_what_they_take(s
 
     assert [line.split() for line in listed.splitlines()[1:]] == [
         ["echo", "any", "1", "yes", "ready"],
+        ["table", "any", "1", "yes", "ready"],
         ["voices", "any", "1", "yes", "ready"],
     ]
     assert "file (audio/*)" in shown

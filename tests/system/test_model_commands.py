@@ -1,5 +1,6 @@
 """`penstock models push`, `pull` and `remove` beside a running server whose storage is a real S3 server."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from penstock.cli.main import cli
+from penstock.core.model import Model
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
-from penstock.settings import StorageSettings
+from penstock.local.redis_server import socket_of
+from penstock.settings import QueueSettings, RedisSettings, StorageSettings
+from penstock.store import Engine, Store, connect
 from tests.support.drive import data_uri, image
 from tests.support.processes import System, up, wait_for
 from tests.support.tiny_models import add_model
@@ -111,6 +115,61 @@ def test_a_model_with_waiting_tasks_is_removed_by_force_alone(
         view = wait_for(client, task_id, "SUCCESS", "FAILED")
 
     assert view["status"] == "SUCCESS", "it was loaded, and ends what waited for it"
+
+
+def test_a_model_that_is_loaded_for_tasks_is_removed_by_force_alone(
+    server: tuple[System, Path], bucket: dict[str, str]
+) -> None:
+    system, home = server
+    add_model(home / "data" / "models", "cow@1", 6.0, burden=20)
+    with system.client() as client:
+        while client.get("/v1/models/cow").status_code == 404:
+            time.sleep(0.05)
+        body = {"model": "cow", "input": {"image_url": data_uri(image())}, "reuse": False}
+        task_id = client.post("/v1/tasks", json=body).raise_for_status().json()["task_id"]
+        while client.get("/v1/models/cow").json()["state"] != "loading":
+            time.sleep(0.01)
+
+        assert "tasks wait (some for cow@1, which" in run(home, "remove", "cow", status=1, **bucket)
+        view = wait_for(client, task_id)
+        assert len(view["attempts"]) == 1
+        run(home, "push", "cow", **bucket)
+        removed = run(home, "remove", "cow", **bucket)
+
+    assert "cow@1 is still in the storage, and served; then: penstock models remove cow@1 --storage" in removed
+    assert run(home, "remove", "cow", "--storage", **bucket) == "removed: cow@1\n"
+
+
+def test_a_model_whose_machines_have_gone_is_removed_from_the_catalogue(
+    server: tuple[System, Path], bucket: dict[str, str]
+) -> None:
+    system, home = server
+
+    async def publish() -> None:
+        redis = RedisSettings(url=f"unix://{socket_of(home / 'data')}", namespace="fleet")
+        async with connect(redis) as client:
+            store = Store(Engine(client, redis.namespace, QueueSettings()))
+            await store.models.publish([Model(name="left", version="1", digest="d")], worker="gone-cpu-1")
+
+    asyncio.run(publish())
+    with system.client() as client:
+        while client.get("/v1/models/left").status_code == 404:
+            time.sleep(0.05)
+        assert run(home, "remove", "left", **bucket) == "removed: left\n"
+        while client.get("/v1/models/left").status_code != 404:
+            time.sleep(0.05)
+        assert "there is no model superres-x4 in" in run(home, "remove", "superres-x4", status=1, **bucket)
+
+
+@pytest.mark.parametrize("command", [("push", "face"), ("pull", "face")])
+def test_a_storage_that_cannot_be_used_is_one_line(tmp_path: Path, bucket: dict[str, str], command: list[str]) -> None:
+    add_model(tmp_path / "data" / "models", "face@1", 1.0)
+    nowhere = {"PENSTOCK_STORAGE_S3_ENDPOINT": "http://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0"}
+
+    said = run(tmp_path, *command, status=1, **bucket | nowhere)
+
+    assert said.startswith("Error: the storage cannot be used; ")
+    assert said.count("\n") == 1
 
 
 def test_where_no_server_runs_the_commands_say_so_and_do_their_work(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.processes import System, penstock, up, wait_for
 MODEL = """
 import time
 from pathlib import Path
-from own_answer import ANSWER
+from own_answer import ANSWER, TAKES_S
 from penstock.models.base import BaseModelRunner
 from penstock.models.registry import model_runner
 
@@ -29,7 +29,7 @@ class SlowAnswer(BaseModelRunner):
     def infer(self, tensor):
         with Path(__file__).with_name("runs").open("a") as runs:
             runs.write("1")
-        time.sleep(1.0)
+        time.sleep(TAKES_S)
         return tensor
 
     def postprocess(self, output):
@@ -39,7 +39,7 @@ class SlowAnswer(BaseModelRunner):
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    (tmp_path / "own_answer.py").write_text("ANSWER = 1\n")
+    (tmp_path / "own_answer.py").write_text("ANSWER, TAKES_S = 1, 1.0\n")
     path = tmp_path / "own_models.py"
     path.write_text(MODEL)
     return path
@@ -70,7 +70,7 @@ def test_an_edit_is_served_without_a_restart_and_a_broken_one_changes_nothing(tm
         children = set(system.process.children())
         running = [submitted(client, reuse=False) for _ in range(6)]
         wait_for(client, running[0], "RUNNING", "SUCCESS")
-        (tmp_path / "own_answer.py").write_text("ANSWER = 2\n")
+        (tmp_path / "own_answer.py").write_text("ANSWER, TAKES_S = 2, 0.0\n")
         (reloaded,) = logged(system, "models reloaded")
         after = wait_for(client, submitted(client))
         before = [wait_for(client, task_id) for task_id in running]

@@ -20,11 +20,13 @@ from typing import Any, ClassVar
 import httpx
 import numpy as np
 import pytest
+import redis
 from msgspec.structs import replace
 from PIL import Image
 
 from penstock import Client
 from penstock.client import Upload
+from penstock.local.redis_server import PART_OF_MEMORY, memory_bytes
 from penstock.settings import LimitSettings, Settings, StorageSettings, environment_of
 from tests.support import api_server, slow_model
 from tests.support.processes import Process, System, up, wait_for
@@ -715,3 +717,15 @@ def test_the_demo_writes_the_photo_and_prints_the_scores(tmp_path: Path) -> None
         assert image.size == (900, 600)
     assert re.search(r"\d\.\d\d → \d\.\d\d", text), "score before and after"
     assert sys.executable not in text
+
+
+def test_the_redis_of_up_keeps_to_a_part_of_the_memory_and_its_files_to_their_owner(system: System) -> None:
+    directory = system.process.log.parent / "redis"
+    with redis.Redis(unix_socket_path=str((directory / "redis.sock").resolve())) as client:
+        limits = client.config_get("maxmemory*")
+
+    assert limits["maxmemory"] == str(memory_bytes() // PART_OF_MEMORY)
+    assert limits["maxmemory-policy"] == "noeviction"
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    assert any("appendonly" in path.name for path in files)
+    assert [path for path in files if path.stat().st_mode & 0o077] == []

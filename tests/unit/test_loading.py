@@ -97,14 +97,24 @@ def test_an_edit_within_one_second_is_read(tmp_path: Path) -> None:
     assert seen == ["1\n", "2\n"]
 
 
-def test_the_digest_of_a_model_covers_its_file(tmp_path: Path) -> None:
-    digests = set()
-    for folder, answer in (("a", "1"), ("b", "2")):
-        (tmp_path / folder).mkdir()
-        digests.add(results_digest(runner_of(written(tmp_path / folder / f"own_{folder}.py", model(answer=answer)))))
-        _REGISTRY.pop("mine-v1")
+def test_the_digest_of_a_model_covers_its_file_what_it_imports_beside_it_and_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    whole = "import own_offset\n" + model(answer="1").replace(
+        "    answer", "    files = ('weight.txt',)\n    answer", 1
+    )
+    contents = {"own_models.py": whole, "own_offset.py": "OFFSET = 0", "weight.txt": "1"}
 
-    assert len(digests) == 2
+    def digest(**edited: str) -> str:
+        for name, text in contents.items():
+            written(tmp_path / name, text + edited.get(name.partition(".")[0], ""))
+        found = results_digest(runner_of(str(tmp_path / "own_models.py")))
+        _REGISTRY.pop("mine-v1"), sys.modules.pop("own_models"), sys.modules.pop("own_offset")
+        return found
+
+    assert digest() == digest()
+    assert len({digest(), digest(own_models="# 2"), digest(own_offset="0"), digest(weight="0")}) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from penstock.errors import ImageTooLarge, ModelError, ModelUnavailable, PenstockError
 from penstock.models.base import DeviceBroken, Interrupted
-from penstock.worker.model_code import model_code
+from penstock.worker.model_code import model_code, model_error
 
 
 def raised_by(act: Callable[[], None]) -> BaseException:
@@ -53,6 +53,14 @@ def test_an_exception_of_a_model_is_a_model_error_that_names_its_class_alone(err
     assert type(error).__name__ in found.detail
     assert "infer" in found.detail
     assert "secret" not in found.detail
+
+
+@pytest.mark.parametrize("name", ["Bad\r\nX: y", "\x1b[2J", "Bild ü", "N" * 10_000])
+def test_the_name_of_a_class_is_a_short_part_of_one_line(name: str) -> None:
+    detail = str(model_error("infer", type(name, (Exception,), {})()))
+
+    assert detail.isprintable()
+    assert len(detail) < 200
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.api.app import openapi_document
 from penstock.api.description import model_requests
-from penstock.api.description.components import schemas
+from penstock.api.description.components import component, schemas
 from penstock.api.description.examples.requests import by_type
 from penstock.api.replicate.versions import openapi_of
 from penstock.core.model import Member, Model
@@ -51,6 +51,24 @@ def test_a_member_of_an_input_is_described_by_its_kind() -> None:
     assert shown["properties"]["audio"]["description"] == "what was said"
     assert shown["properties"]["text"]["anyOf"] == [TEXT, {"type": "null"}]
     assert found[shown["properties"]["words"]["$ref"].rpartition("/")[2]] == {"type": "array"}
+
+
+def test_the_example_of_json_without_a_type_is_no_null() -> None:
+    words = {"any": Member(kind="json"), "one": Member(kind="json", schema={"enum": ["a", "b"]})}
+
+    shown = by_type([Model(name="words", version="1", digest="w", inputs=words)])
+
+    assert shown["TaskRequest"]["examples"]["words"]["value"]["input"] == {"any": "text", "one": "a"}
+
+
+def test_a_line_of_a_batch_takes_what_any_model_does() -> None:
+    found = served(AUDIO)
+    lines = [{"audio": "https://example.com/a.wav", "words": []}, {"image_url": "https://example.com/a.png"}]
+
+    for name in ("BatchLine", "BatchDefaults"):
+        takes = jsonschema_rs.validator_for(found[name]["properties"]["input"])
+        assert all(map(takes.is_valid, lines))
+        assert component("InputRequest") in schemas(models_of())[name]["properties"]["input"]["anyOf"]
 
 
 def test_a_model_with_one_image_takes_what_it_always_took() -> None:

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from penstock.cli.main import cli
 from penstock.cli.models.tables import models, print_state, show
-from penstock.client import Example, FaultyModel, Member, Model, ModelOnWorker, Version
+from penstock.cli.tables import workers
+from penstock.client import Example, FaultyModel, Member, Model, ModelOnWorker, Version, Worker
 from penstock.client.model_views import ExampleAnswer
 
 SINCE = "2026-11-28T23:40:11.123Z"
@@ -24,6 +25,11 @@ def a_model(*versions: Version, **more: object) -> Model:
     return Model(
         **{"name": "detector", "title": "Detector", "version": "2", "produces": "data"} | more, versions=versions
     )  # type: ignore[arg-type]
+
+
+def a_worker(*models: str) -> Worker:
+    state = {"id": "gpu0", "device": "cuda:0", "host": "here", "state": "READY", "started_at": SINCE}
+    return Worker(**state, models=models, slots=8, running=0)  # type: ignore[arg-type]
 
 
 READY = Version(
@@ -128,3 +134,14 @@ def test_an_option_before_the_subcommand_is_refused_not_dropped(option: list[str
 
     assert done.exit_code == 2
     assert f"give {option[0]} after set-default, not before it" in done.output
+
+
+def test_a_worker_with_hundreds_of_versions_takes_few_lines(printed: Callable[[], list[str]]) -> None:
+    versions = [f"model{number}@1" for number in range(200)]
+    workers([a_worker("superres-x4", *versions)], as_json=False)
+    many = printed()
+    workers([a_worker("dog@1", "superres-x4")], as_json=False)
+
+    assert len(many) <= 5
+    assert "200" in "".join(many)
+    assert "dog@1" in "".join(printed())

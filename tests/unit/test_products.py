@@ -2,6 +2,7 @@
 
 import io
 import wave
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,13 @@ def test_an_image_is_a_file_of_the_format_that_the_client_asks_for(returned: Any
     assert (file.name, file.content_type) == ("result.png", "image/png")
     assert (file.width, file.height) == (shown.shape[1], shown.shape[0])
     assert (pixels(file.content) == shown).all()
+
+
+@pytest.mark.parametrize(("width", "is_one"), [(0, True), (2**31 - 1, True), (2**31, False), (-1, False), (1.0, False)])
+def test_the_side_of_an_image_is_a_number_that_json_and_clients_can_hold(width: Any, is_one: bool) -> None:
+    returned = ProductFile("a.png", b"x", "image/png", width, 1)
+    with nullcontext() if is_one else pytest.raises(ModelResultInvalid, match="the width of the result is"):
+        assert file_of(returned).width == width
 
 
 @pytest.mark.parametrize("form", ["jpeg", "webp"])

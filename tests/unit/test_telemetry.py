@@ -85,6 +85,25 @@ def test_every_instrument_is_exported_under_its_documented_name() -> None:
         assert set(samples[name]) == set(instrument.labels)
 
 
+def test_the_series_of_versions_that_come_and_go_are_bounded() -> None:
+    code = (
+        "from penstock.telemetry import exposition, metrics\n"
+        "for number in range(500):\n"
+        "    for key in ('attempts', 'task.duration'):\n"
+        "        metrics.report(key, model=f'face@{number}')\n"
+        "print(exposition.scrape().decode())\n"
+    )
+    scraped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    families = {one.name: one for one in text_string_to_metric_families(scraped)}
+    attempts = {one.labels["model"]: one.value for one in families["penstock_attempts"].samples}
+    durations = {one.labels["model"] for one in families["penstock_task_duration_seconds"].samples}
+
+    assert len(attempts) == metrics.MOST_MODELS + 1
+    assert attempts["face@0"] == 1
+    assert attempts[metrics.OTHER_MODEL] == 500 - metrics.MOST_MODELS
+    assert durations == attempts.keys()
+
+
 def test_the_metrics_of_children_are_merged_and_a_dead_one_is_left_out() -> None:
     metrics.report("tasks.submitted", model="merged", priority="low")
     port = exposition.serve_metrics("127.0.0.1", 0)

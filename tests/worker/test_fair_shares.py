@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from msgspec.structs import replace
 
+from penstock.core.access import TENANT
 from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions
-from penstock.core.task import PRIORITIES, TENANT, ErrorRecord, Outcome, Priority, Progress, State
+from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, State
 from penstock.storage import Storage
 from penstock.store import Store
 from tests.support.slow_model import MODEL as SLOW

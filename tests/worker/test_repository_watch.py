@@ -2,6 +2,7 @@
 hinders the rest."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,7 +16,7 @@ from msgspec import Struct
 from penstock.core.task import State
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.models.declared import declared_runner
-from penstock.models.repository.cache import ModelCache
+from penstock.models.repository.cache import SMALL_BYTES, ModelCache
 from penstock.models.repository.remote import RemoteTree, push, remove
 from penstock.models.repository.tree import remove_version
 from penstock.settings import LimitSettings
@@ -24,6 +25,7 @@ from penstock.storage.contract import Stored
 from penstock.store import ModelStore, Store
 from penstock.worker.host import Host
 from penstock.worker.publisher import Publisher
+from penstock.worker.residency import repository
 from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.versions import LocalVersions, Sighting
@@ -115,8 +117,9 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start:
-    """Starts a worker of this repository, in which so many of its models fit."""
+def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Starts a worker of this repository, in which so many of its models fit. It looks ten times as often as usual."""
+    monkeypatch.setattr(repository, "LOOK_S", repository.LOOK_S / 10)
 
     @asynccontextmanager
     async def start(
@@ -136,7 +139,7 @@ def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path) -> Start
                 RemoteTree(storage),
                 ModelCache(storage, tmp_path / worker_id),
                 store=store,
-                publisher=Publisher(catalogue or store.models, worker_id),
+                publisher=Publisher(catalogue or store.models, store.workers, worker_id),
                 info=worker_info(worker_id, ()),
                 serve=serve,
                 limits=LimitSettings(),
@@ -231,6 +234,39 @@ async def test_what_is_pushed_is_fetched_verified_and_served_until_it_is_removed
         await worker.published(set())
 
 
+async def test_a_damaged_file_of_the_cache_is_fetched_again_once(
+    watched: Start, storage: Storage, tmp_path: Path
+) -> None:
+    folder = add(tmp_path / "elsewhere", "face@1", 3.0, weights=SMALL_BYTES)
+    runner = declared_runner(folder)
+    index = await push(storage, runner.described(), folder, ["model.toml", "model.onnx"], runner.definition.run)
+    cached = await ModelCache(storage, tmp_path / "here-w1").folder(index) / "model.onnx"
+    cached.write_bytes(bytes(cached.stat().st_size))
+    async with watched(storage=storage) as worker:
+        await worker.becomes({"face@1": "cold"})
+
+        assert await worker.number("face@1") == 3.0
+        assert cached.read_bytes() == (folder / "model.onnx").read_bytes()
+
+
+async def test_a_model_that_is_damaged_in_the_storage_too_fails_after_one_more_fetch(
+    watched: Start, storage: Storage, tmp_path: Path
+) -> None:
+    folder = add(tmp_path / "elsewhere", "face@1", 3.0, weights=SMALL_BYTES)
+    runner = declared_runner(folder)
+    index = await push(storage, runner.described(), folder, ["model.toml", "model.onnx"], runner.definition.run)
+    cached = await ModelCache(storage, tmp_path / "here-w1").folder(index) / "model.onnx"
+    cached.write_bytes(bytes(cached.stat().st_size))
+    (key,) = [f"models/face/1/files/{file.sha256}" for file in index.files if file.name == "model.onnx"]
+    await storage.put(key, bytes(cached.stat().st_size), "application/octet-stream")
+    async with watched(storage=storage) as worker:
+        await worker.becomes({"face@1": "cold"})
+
+        code, message = await worker.refused("face@1")
+        assert code == "model_unavailable"
+        assert message.endswith("model.onnx is damaged in the storage; push it again")
+
+
 class SilentStorage(MemoryStorage):
     """A storage that says nothing for longer than any test."""
 
@@ -252,9 +288,11 @@ class AwayStorage(MemoryStorage):
     """A storage that sends no file while it is away."""
 
     is_away = True
+    refused = 0
 
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         if self.is_away:
+            self.refused += 1
             raise StorageUnavailable("it is away")
         return await super().stream(key, start, stop)
 
@@ -267,7 +305,7 @@ async def test_tasks_wait_for_a_model_whose_storage_is_away(watched: Start, tmp_
         await worker.becomes({"face@1": "cold"})
         key = await submit_image(worker.store, "face@1", max_retries=0)
         await worker.becomes({"face@1": "loading"})
-        await asyncio.sleep(0.3)
+        await until(lambda: storage.refused > 0)
         storage.is_away = False
 
         assert (await ended(worker.store, key)).state is State.SUCCESS
@@ -315,6 +353,7 @@ async def test_a_bad_version_is_one_line_in_the_log_and_a_model_that_has_failed(
         logger.remove(told)
 
     assert "kind" in reason
+    assert str(tree) not in reason, "a client reads it"
     assert serves == ("good@1",)
     assert len(lines) == 1
 
@@ -330,6 +369,25 @@ def test_a_version_that_fails_in_a_way_nobody_thought_of_hides_no_other(tree: Pa
 
     assert set(seen.versions) == {"good@1"}
     assert seen.broken["bad@1"].startswith("RecursionError")
+
+
+@pytest.mark.parametrize("file", ["model.toml", "model.onnx", "labels.txt"])
+async def test_a_pipe_in_the_directory_holds_up_no_other_model(watched: Start, tree: Path, file: str) -> None:
+    folder = add(tree, "pipe@1", 2.0)
+    with (folder / "model.toml").open("a") as definition:
+        definition.write('\n[output]\nlabels = "labels.txt"\n')
+    (folder / "labels.txt").write_text("cat")
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    add(tree, "good@1", 1.0)
+    async with watched() as worker:
+        await until(lambda: {"good@1", "pipe@1"} <= worker.states().keys())
+        if file == "model.onnx":  # which is read when the model is loaded
+            await submit_image(worker.store, "pipe@1")
+        await until(lambda: worker.states()["pipe@1"] == "failed")
+
+        assert "no plain file" in worker.reason("pipe@1")
+        assert await worker.number("good@1") == 1.0
 
 
 async def test_a_bad_version_is_served_when_it_was_mended(watched: Start, tree: Path) -> None:
@@ -352,7 +410,7 @@ async def test_a_model_whose_file_is_damaged_is_left_to_other_workers(watched: S
         code, message = await worker.refused("face@1")
 
         assert code == "model_unavailable"
-        assert "digest" in message or "sha256" in message, message
+        assert message == "face@1: model.onnx is another file than model.toml says: its sha256 differs"
         assert worker.host.models.models == ("good@1",)
         assert await worker.number("good@1") == 1.0
 
@@ -374,7 +432,7 @@ async def test_a_directory_that_cannot_be_read_for_a_while_keeps_its_models(watc
         for unreadable in (tree, tree / "face", tree / "face" / "1"):
             kept = unreadable.rename(tree.with_name("kept"))
             unreadable.symlink_to("x" * 300)
-            await asyncio.sleep(1.2)  # some looks later
+            await worker.looks_again()
             unreadable.unlink()
             kept.rename(unreadable)
 
@@ -472,3 +530,36 @@ async def test_what_was_removed_while_no_worker_ran_is_retracted(watched: Start,
         await worker.published({"face@2"})
 
         assert (await worker.refused("face@1"))[0] == "model_unavailable"
+
+
+async def test_a_directory_that_is_empty_all_at_once_keeps_its_models_and_the_default_version(
+    watched: Start, tree: Path
+) -> None:
+    """As one does whose volume is not mounted."""
+    for model in ("face@1", "face@2"):
+        add(tree, model, 1.0)
+    lines: list[str] = []
+    told = logger.add(lambda line: lines.append(str(line)), level="ERROR", format="{message}: {extra}")
+    async with watched("here-w1") as worker:
+        await worker.published({"face@1", "face@2"})
+        await worker.store.models.set_default("face", "2")
+        away = tree.rename(tree.with_name("away"))
+        await worker.looks_again()
+        tree.mkdir()
+        await worker.looks_again()
+        while_it_ran = (worker.reason("face@1"), len(lines))
+    async with watched("here-w2") as worker:
+        await worker.looks_again()
+        at_a_start = (worker.states(), len(lines))
+        defaults = (await worker.store.models.catalogue()).defaults
+        tree.rmdir()
+        away.rename(tree)
+        await worker.becomes({"face@1": "cold", "face@2": "cold"})
+        remove_version(tree, "face")
+        await worker.published(set())
+    logger.remove(told)
+
+    assert while_it_ran == ("", 1)
+    assert at_a_start == ({}, 2)
+    assert defaults == {"face": "2"}
+    assert all("is its volume mounted?" in line for line in lines)

@@ -12,10 +12,12 @@ from penstock.errors import ConfigurationError, DeviceOutOfMemory, ModelNotFound
 from penstock.models.base import DeviceBroken
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.devices import cpu
+from penstock.worker.log_capture import capturing
 from penstock.worker.residency.freed import UNSEEN_BYTES, MemoryInUse, memory_of
 from penstock.worker.residency.loads import ModelLoads
 from penstock.worker.residency.resident import Offer, Use
 from penstock.worker.residency.residents import Residents
+from penstock.worker.task_log import TaskLog
 from penstock.worker.threads import Threads
 from tests.support.tiny_models import Adding, adding
 from tests.support.workers import until
@@ -33,6 +35,7 @@ class Shelf(Struct, eq=False):
     made: dict[str, list[Adding]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     faults: dict[str, list[Exception]] = field(default_factory=dict)
+    log: TaskLog = field(default_factory=TaskLog)
 
     def offer(self, name: str, number: float = 0.0, **options: float | bool) -> None:
         """Offers a model that adds this number."""
@@ -51,7 +54,7 @@ class Shelf(Struct, eq=False):
 
     async def use(self, name: str, priority: Priority = Priority.NORMAL) -> Use:
         """Uses a model as a task does."""
-        return self.residents.take(name) or await self.residents.wait(name, priority)
+        return self.residents.take(name) or await self.residents.wait(name, priority, self.log)
 
     async def answer(self, name: str) -> float:
         """Runs a task to its end, and returns the number that came out."""
@@ -101,6 +104,24 @@ async def test_a_model_is_loaded_when_a_task_asks_for_it_and_not_before() -> Non
         assert answers == [1.0, 1.0]
         assert models.states() == {"one": "ready", "two": "cold"}
         assert len(models.made["one"]) == 1
+
+
+async def test_what_a_load_says_and_raises_is_in_the_logs_of_the_tasks_that_waited_for_it() -> None:
+    with capturing("INFO"):
+        async with shelf() as models:
+            models.offer("one", 1.0)
+            models.offer("bad")
+            models.faults["bad"] = [LookupError("the text of the exception")]
+            await models.answer("one")
+            once = models.log.text(1).decode()
+            await models.answer("one")
+            with pytest.raises(ModelUnavailable):
+                await models.use("bad")
+
+    assert "load_model: reading weights" in once
+    text = models.log.text(1).decode()
+    assert text.count("reading weights") == 2, "one that is loaded is not loaded again"
+    assert "LookupError: the text of the exception" in text
 
 
 async def test_two_tasks_that_want_the_same_model_share_one_load() -> None:
@@ -204,8 +225,7 @@ async def test_an_idle_model_is_unloaded_after_its_time() -> None:
         await models.answer("brief")
         await models.answer("long")
         await until(lambda: models.states() == {"brief": "evicted", "long": "ready"})
-
-        assert models.made["brief"][0].session is None
+        await until(lambda: models.made["brief"][0].session is None)
 
 
 async def test_a_task_that_is_canceled_while_its_model_is_loaded_leaves_nothing_behind() -> None:
@@ -228,7 +248,7 @@ async def test_a_task_that_is_canceled_just_when_its_model_is_ready_gives_it_bac
         models.gated.add("one")
         models.offer("one")
         models.offer("two", 2.0)
-        waiting = asyncio.create_task(models.residents.wait("one", Priority.NORMAL))
+        waiting = asyncio.create_task(models.residents.wait("one", Priority.NORMAL, TaskLog()))
         await until(lambda: "one" in models.made)
         resident = next(resident for resident in models.residents if resident.id == "one")
         resident.serve()
@@ -342,6 +362,19 @@ async def test_an_error_of_a_models_own_code_names_its_class_alone() -> None:
             await models.answer("bad")
 
         assert str(met.value) == "bad: ValueError was raised when it was loaded"
+
+
+async def test_the_reason_of_a_failed_load_is_one_line_of_bounded_length_that_names_the_model_once() -> None:
+    async with shelf() as models:
+        models.faults["bad"] = [ConfigurationError("bad: the graph takes\n" + "n" * 10**6)]
+        models.offer("bad")
+        with pytest.raises(ModelUnavailable) as met:
+            await models.answer("bad")
+
+        reason = models.residents.residence()["bad"].reason
+        assert reason.startswith("the graph takes nnn")
+        assert len(reason) < 600
+        assert str(met.value) == f"bad: {reason}"
 
 
 async def test_a_load_that_hangs_ends_its_tasks_and_others_are_loaded() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from penstock.bench.images import mirrored
+from penstock.core.access import TENANT
 from penstock.core.request import Format, OutputOptions, Request, Source
 from penstock.core.submission import Submission
-from penstock.core.task import TENANT, Priority, new_task_id
+from penstock.core.task import Priority, new_task_id
 from penstock.models import imaging
 from penstock.store import Store
 from tools.device_model.plan import NAME

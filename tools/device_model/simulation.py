@@ -8,8 +8,9 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.core.access import TENANT
 from penstock.core.request import Format
-from penstock.core.task import TENANT, Task
+from penstock.core.task import Task
 from penstock.settings import ModelSettings, RedisSettings, Settings, StorageSettings, TelemetrySettings
 from penstock.store import Engine, Redis, Store
 from tools.device_model.cards import Card

@@ -6,8 +6,8 @@ stands in a lower layer, and itself. What stands in one layer may not know one a
 
 LAYERS: list[set[str]] = [
     {"errors", "lazy_import"},
-    {"settings"},
     {"core"},
+    {"settings"},
     {"net", "pixels"},
     {"telemetry"},
     {"storage", "client"},

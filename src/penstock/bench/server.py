@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from penstock.bench import processes
 from penstock.bench.plan import NOOP, Plan
+from penstock.core.access import entry_of
 from penstock.errors import ConfigurationError
 from penstock.local.children import die_with_parent, python
 from penstock.local.up import Address
@@ -75,7 +76,7 @@ async def reached(plan: Plan, settings: Settings, home: Path) -> AsyncIterator[S
             await _check(server, plan)
             yield server
     else:
-        key = plan.api_key or next((key.rpartition(":")[2] for key in settings.api.keys), "")
+        key = plan.api_key or next((entry_of(key).secret for key in settings.api.keys), "")
         url = plan.url.rstrip("/")
         server = Server(url=url, api_key=key, metrics_url=plan.metrics_url or f"{url}/metrics")
         await _check(server, plan)

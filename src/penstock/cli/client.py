@@ -49,6 +49,7 @@ async def reached(
     """Yields a client for the server. A refusal of the server ends the command with one line and exit status 1, and an
     argument that cannot be sent ends it with exit status 2."""
     from penstock.client import AsyncClient, PenstockApiError
+    from penstock.client.requests import EmptyName
 
     try:
         async with AsyncClient(url, api_key, patience_s=patience_s, on_pause=on_pause) as client:
@@ -57,6 +58,8 @@ async def reached(
         raise click.ClickException(str(error)) from error
     except UnicodeEncodeError as error:
         raise click.BadParameter(f"{error.object!r} is not UTF-8") from error
+    except EmptyName as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Prints tasks, models, workers and queues as tables on a terminal, or as JSON lines."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar, Unpack
@@ -15,6 +15,9 @@ from penstock.cli.terminal import add_pairs, console, ids, pairs, plain, plain_l
 from penstock.client import AsyncClient, Filter, PenstockApiError, Queue, ResultFile, Task, Worker
 
 T = TypeVar("T")
+
+MOST_VERSIONS = 12
+"""Versions of the repository that a row of the list of workers names."""
 
 MODEL_ERROR = "model_error"
 """The code of a failure that has a traceback in the task's log."""
@@ -126,7 +129,7 @@ def workers(known: Iterable[Worker], *, as_json: bool) -> None:
             plain(worker.device),
             f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else "",
             f"{worker.running}/{worker.slots}",
-            plain(", ".join(worker.models)),
+            plain(_served(worker.models)),
             short(worker.started_at),
         )
         if worker.reason:
@@ -137,6 +140,14 @@ def workers(known: Iterable[Worker], *, as_json: bool) -> None:
             )
     if not as_json:
         console().print(rows if rows.row_count else "[dim]no workers[/dim]", *reasons, sep="\n")
+
+
+def _served(models: Sequence[str]) -> str:
+    """Returns the names of models; of more versions of the repository than a cell can show, how many there are."""
+    versions = [model for model in models if "@" in model]
+    if len(versions) <= MOST_VERSIONS:
+        return ", ".join(models)
+    return ", ".join([*(model for model in models if "@" not in model), f"{len(versions)} versions"])
 
 
 def queues(known: Iterable[Queue], *, as_json: bool) -> None:

@@ -91,6 +91,7 @@ class AsyncClient(Administration):
         holding it in memory. Raises OSError if it cannot be read."""
         file = await asyncio.to_thread(File.of, source)
         asked = {"size": file.size, "sha256": file.sha256, "content_type": file.content_type}
+        asked |= {"name": file.name} if file.name.isprintable() and file.name else {}
         opened = await self._transport.ask("POST", "/v1/uploads", Opened, body=msgspec.json.encode(asked))
         await self._transport.deliver(opened, file)
         return Upload(upload_id=opened.upload_id, size=file.size, sha256=file.sha256)

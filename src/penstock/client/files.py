@@ -32,6 +32,7 @@ class File(Struct, frozen=True, kw_only=True):
     size: int
     sha256: str
     content_type: str
+    name: str
 
     @classmethod
     def of(cls, source: str | Contents) -> "File":
@@ -43,8 +44,9 @@ class File(Struct, frozen=True, kw_only=True):
             while piece := file.read(CHUNK_BYTES):
                 digest.update(piece)
                 size += len(piece)
-        content_type = media_type_of(name_of(contents)) or "application/octet-stream"
-        return cls(source=contents, size=size, sha256=digest.hexdigest(), content_type=content_type)
+        name = name_of(contents)
+        content_type = media_type_of(name) or "application/octet-stream"
+        return cls(source=contents, size=size, sha256=digest.hexdigest(), content_type=content_type, name=name)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yields the announced number of bytes. Raises OSError if the file has become shorter."""

@@ -70,27 +70,33 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
+class EmptyName(ValueError):
+    """An id or a name that would stand in a path is empty."""
+
+
 def batch_path(batch_id: str) -> str:
     """Returns the path of a batch. Raises ValueError for an empty id."""
     if not batch_id:
-        raise ValueError("the id of a batch is empty")
+        raise EmptyName("the id of a batch is empty")
     return f"/v1/batches/{quote(batch_id, safe='')}"
 
 
 def task_path(task_id: str) -> str:
     """Returns the path of a task. Raises ValueError for an empty id."""
     if not task_id:
-        raise ValueError("the id of a task is empty")  # else the request would go to the path of all tasks
+        raise EmptyName("the id of a task is empty")  # else the request would go to the path of all tasks
     return f"/v1/tasks/{segment(task_id)}"
 
 
 def result_path(task_id: str, name: str | None = None) -> str:
     """Returns the path of a result, or of the file of this name in it. Raises ValueError for an empty id or name."""
     if name == "":
-        raise ValueError("the name of a file is empty")
+        raise EmptyName("the name of a file is empty")
     return f"{task_path(task_id)}/result" + (f"/{segment(name)}" if name else "")
 
 
 def segment(name: str) -> str:
-    """Quotes a name as one segment of a path."""
+    """Quotes a name as one segment of a path. Raises ValueError for an empty one."""
+    if not name:
+        raise EmptyName("the name is empty")  # else the request would go to another path
     return quote(name, safe="")

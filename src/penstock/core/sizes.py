@@ -1,8 +1,12 @@
 """How large a result is, how much a device computes for it, and how many tiles an image is cut into. Pure."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+"""Pixels."""
 
 
 class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -13,10 +17,10 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     neither is set, the image as it is.
     """
 
-    scale: float | None = None
-    kilopixels: int | None = None
-    sides: tuple[int, ...] = ()
-    overlap_px: int = 0
+    scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+    kilopixels: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    sides: tuple[Side, ...] = ()
+    overlap_px: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where no image comes, or nobody knows."""

@@ -23,9 +23,6 @@ from penstock.core.events import Event
 from penstock.core.request import Request
 from penstock.errors import PenstockError
 
-TENANT = "default"
-"""The only tenant so far; every record and every API key belongs to one."""
-
 RECORD_VERSION = 4
 """The version of every record. A server or worker refuses to start where it finds records of another version."""
 

@@ -36,6 +36,7 @@ class Upload(Struct, frozen=True, kw_only=True):
     - `is_checked`: a process of Penstock has read all bytes and found this digest. A bucket may accept any bytes.
     - `token`: the digest of the secret that allows sending the bytes to the API, while `is_open`.
     - `due`: when it is deleted; None while `tasks`, the number of tasks that use it, is not 0.
+    - `name`: what its owner calls the file, if they say so.
     - `file`: present for an upload that is listed as a file.
     """
 
@@ -52,6 +53,7 @@ class Upload(Struct, frozen=True, kw_only=True):
     is_open: bool
     due: int | None
     tasks: int
+    name: str | None = None
     file: FileFacts | None = None
 
     @property

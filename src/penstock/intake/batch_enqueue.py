@@ -12,13 +12,14 @@ from loguru import logger
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.core.access import Caller
 from penstock.core.batch import Batch, FeedLease, StoredLine, task_id_of
 from penstock.core.request import Line
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import State
 from penstock.errors import Internal, NotReady, PenstockError, QueueFull, StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_lines import defaults_of, line_of, task_of
-from penstock.intake.call import Caller, SubmitCall, checked_call
+from penstock.intake.call import SubmitCall, checked_call
 from penstock.intake.deps import Deps
 from penstock.intake.enqueue import discard, items_of, submission_of
 from penstock.intake.examine import Examined, examine, look_at, weigh

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 import msgspec
 from msgspec import Struct
 
+from penstock.core.access import Caller
 from penstock.core.batch import part_key
 from penstock.errors import InvalidRequest, NotReady, PenstockError, StoreUnavailable
 from penstock.intake.batch_lines import MAX_LINE_BYTES, Slices, Text, line_of, readable_custom_id, task_of
-from penstock.intake.call import Caller, SubmitCall, checked_call
+from penstock.intake.call import SubmitCall, checked_call
 from penstock.intake.deps import Deps
 from penstock.intake.examine import examine, look_at
 from penstock.intake.inline import is_long

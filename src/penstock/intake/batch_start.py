@@ -7,12 +7,12 @@ from contextlib import aclosing
 import msgspec
 from msgspec import Struct
 
+from penstock.core.access import Caller
 from penstock.core.batch import BatchPlan, Started
 from penstock.core.upload import Upload
 from penstock.errors import InvalidRequest, UploadMismatch, UrlBlocked
 from penstock.intake.batch_lines import Slices, defaults_of
 from penstock.intake.batch_receive import Receiver
-from penstock.intake.call import Caller
 from penstock.intake.deps import Deps
 from penstock.intake.inline import is_inline, refuse_bare_base64
 from penstock.intake.requests import BatchDefaults, BatchOptions

@@ -6,11 +6,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.core.access import Caller
 from penstock.core.events import Dialect
 from penstock.core.model import Model
 from penstock.core.request import Line
 from penstock.core.sizes import SizeRule
-from penstock.core.task import TENANT
 from penstock.errors import InvalidRequest, MalformedRequest
 from penstock.intake.given import Given, given_of
 from penstock.intake.inline import is_inline
@@ -27,13 +27,6 @@ DURATION_PATTERN = r"^(([0-9]{1,4}h)?([0-9]{1,6}m)?[0-9]{1,7}s?|([0-9]{1,4}h)?[0
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(r"[!#-~]+")
 _DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s?)?", re.IGNORECASE)
-
-
-class Caller(Struct, frozen=True):
-    """Who submits: the name of an API key, or the first 12 hex digits of its digest, and its tenant."""
-
-    id: str
-    tenant: str = TENANT
 
 
 class SubmitCall(Struct, frozen=True, kw_only=True):

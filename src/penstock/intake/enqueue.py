@@ -6,10 +6,11 @@ import msgspec
 from loguru import logger
 from msgspec import Struct
 
+from penstock.core.access import Caller
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import EnqueuePermit, Submission, input_keys
 from penstock.errors import PenstockError, StorageUnavailable, StoreUnavailable
-from penstock.intake.call import Caller, SubmitCall
+from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
 from penstock.intake.examine import Examined, examine
 from penstock.intake.found import Found

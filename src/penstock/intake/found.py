@@ -122,7 +122,7 @@ async def _of_upload(given: Given, call: SubmitCall, deps: Deps) -> Found:
     if upload.size > limits.max_input_bytes:
         raise InputTooLarge(f"the {member.kind} has {upload.size} bytes, the limit is {limits.max_input_bytes}")
     if member.kind == "file":
-        name = None if upload.file is None else upload.file.name
+        name = upload.name or (upload.file.name if upload.file else None)
         if member.media_types:
             check_type(member, await beginning_of(upload, BEGINNING_BYTES, deps), upload.content_type)
         return Found(given=given, upload=upload, declared=upload.content_type, name=name)

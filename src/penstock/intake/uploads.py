@@ -7,9 +7,9 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
+from penstock.core.access import Caller
 from penstock.core.upload import Upload, UploadState
 from penstock.errors import ResultExpired, UploadMismatch, UploadNotFound, UploadNotReady
-from penstock.intake.call import Caller
 from penstock.intake.deps import Deps
 from penstock.storage import CHUNK_BYTES, LocalStorage
 from penstock.store import UploadStore

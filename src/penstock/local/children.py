@@ -37,13 +37,15 @@ worker 210 instead of 296 (`python -m tools.soak --tasks 4000`); throughput is t
 class Launch(Struct, frozen=True, kw_only=True, eq=False):
     """How to start one process. It is made anew for each start.
 
-    `identity` is what `Child.after_death` is called with: the id of a worker, whose tasks are then taken back.
+    `identity` is what `Child.after_death` is called with: the id of a worker, whose tasks are then taken back. `umask`
+    takes bits from the modes of the files that it makes; -1 leaves those of this process.
     """
 
     argv: list[str]
     environment: dict[str, str]
     identity: str = ""
     pass_fds: tuple[int, ...] = ()
+    umask: int = -1
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -106,6 +108,7 @@ class ChildProcess:
                 stdout=log or sys.stderr,
                 stderr=log or sys.stderr,
                 pass_fds=(*launch.pass_fds, *((writing,) if writing is not None else ())),
+                umask=launch.umask,
                 start_new_session=True,  # Ctrl-C then reaches the parent alone, which stops its children in order
                 preexec_fn=partial(die_with_parent, child.parent_died),
             )

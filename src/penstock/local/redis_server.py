@@ -1,5 +1,6 @@
 """The Redis of `penstock up`: a real server with append-only persistence, on a private unix socket."""
 
+import os
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -12,8 +13,19 @@ SOCKET_PATH_MAX = 100
 """The longest path of a unix socket, in bytes, that every kernel accepts (108 on Linux, 104 on macOS)."""
 
 
-def redis_child(data_dir: Path) -> tuple[Child, str]:
-    """The child to supervise, and the URL of its socket. Raises ConfigurationError when there is no server program."""
+PART_OF_MEMORY = 4
+"""The server takes no more than this part of the machine's memory, unless `up.redis_max_bytes` says how much."""
+
+PRIVATE = 0o077
+"""The umask of the server: what it writes is read by nobody else, wherever its directory is moved to."""
+
+
+def redis_child(data_dir: Path, max_bytes: int) -> tuple[Child, str]:
+    """The child to supervise, and the URL of its socket. `max_bytes` is what it may keep in memory: 0 stands for a part
+    of the machine's memory.
+
+    Raises ConfigurationError when there is no server program.
+    """
     program = find_server()
     directory = data_dir / "redis"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -27,11 +39,22 @@ def redis_child(data_dir: Path) -> tuple[Child, str]:
         *("--appendonly", "yes"),
         *("--appendfsync", "everysec"),
         *("--save", ""),
+        *("--maxmemory", str(max_bytes or memory_bytes() // PART_OF_MEMORY)),
         *("--maxmemory-policy", "noeviction"),
         *("--logfile", str(directory / "redis.log")),
     ]
-    launch = Launch(argv=argv, environment={})
+    launch = Launch(argv=argv, environment={}, umask=PRIVATE)
     return Child(name="redis", rank=0, launch=lambda: launch, grace_s=10), f"unix://{socket}"
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, or that of its container where that is less."""
+    of_machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return of_machine
+    return min(of_machine, int(limit)) if limit.isdigit() else of_machine
 
 
 def _socket_in(directory: Path) -> Path:

@@ -23,6 +23,7 @@ from loguru import logger
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.core.access import entry_of
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.local.children import Child, Launch, Patience, called_aside, python
@@ -73,7 +74,7 @@ async def everything(
         settings = _with_webhook_secret(settings, data_dir)
         settings = within(settings, data_dir)
         if own_redis:
-            child, url = redis_child(data_dir)
+            child, url = redis_child(data_dir, settings.up.redis_max_bytes)
             settings = replace(settings, redis=replace(settings.redis, url=url))
             supervisor.add(child)
         host, port = listener.getsockname()[:2]
@@ -127,7 +128,7 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             usual = (GPU_VARIABLES if now.device.kind == "cuda" else {}) | (FRESH if settings.models.modules else {})
             return Launch(
                 argv=python("worker-process", "--device", device, "--id", worker_id),
-                environment=usual | clean_environment() | environment_of(settings) | now.environment,
+                environment=usual | clean_environment() | environment_of(_of_worker(settings)) | now.environment,
                 identity=worker_id,
             )
 
@@ -150,6 +151,12 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
 
     watch_cards(cards)
     return [child(place) for place in places]
+
+
+def _of_worker(settings: Settings) -> Settings:
+    """The settings without the secrets that only the API uses: code of models runs in a worker."""
+    api, webhooks = replace(settings.api, keys=()), replace(settings.webhooks, secrets=())
+    return replace(settings, api=api, webhooks=webhooks)
 
 
 def _has_card(place: Placement) -> bool:
@@ -266,7 +273,7 @@ def _bound(host: str, port: int) -> socket.socket:
 def _with_key(settings: Settings, data_dir: Path) -> tuple[Settings, str]:
     """The first key of the settings, else one that the first start makes and keeps in the data directory."""
     if settings.api.keys:
-        return settings, settings.api.keys[0].rpartition(":")[2]
+        return settings, entry_of(settings.api.keys[0]).secret
     key = _made_once(data_dir / "api-key", new_key)
     return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
 

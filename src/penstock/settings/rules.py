@@ -9,9 +9,17 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
+from penstock.core.access import NAME, SCOPES, entry_of, scopes_of
+
 KEY_MIN_LENGTH = 16
 
 _PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(/[A-Za-z0-9._~/-]*)?")
+
+
+def _is_named(key: str) -> bool:
+    """Whether a key has a good name, or none. A secret that is a list of scopes is one that was forgotten."""
+    entry = entry_of(key)
+    return (not entry.name or bool(NAME.fullmatch(entry.name))) and scopes_of(entry.secret) is None
 
 
 def _is_network(text: str) -> bool:
@@ -48,7 +56,13 @@ def _are_cuda_options(text: str) -> bool:
 RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "api.keys",
-        lambda tree: all(len(key.rpartition(":")[2]) >= KEY_MIN_LENGTH for key in tree.api.keys),
+        lambda tree: all(map(_is_named, tree.api.keys)),
+        "each is `secret`, `name:secret` or `name:secret:scopes`: a name has letters, digits, `_`, `.` and `-` only, "
+        f"and scopes are some of {'+'.join(SCOPES)}",
+    ),
+    (
+        "api.keys",
+        lambda tree: all(len(entry_of(key).secret) >= KEY_MIN_LENGTH for key in tree.api.keys),
         f"a key needs at least {KEY_MIN_LENGTH} characters after its name",
     ),
     (

@@ -32,7 +32,8 @@ class ApiSettings(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 8000
     keys: tuple[str, ...] = ()
-    """API keys, each `secret` or `name:secret`; a secret has at least 16 characters."""
+    """API keys, each `secret`, `name:secret` or `name:secret:scopes` (such as `read+submit`); a secret has at least 16
+    characters, a name letters, digits, `_`, `.` and `-`."""
     rate_limit_per_minute: NonNegative = 600
     """Submits of one key in any 60 s, and as many uploads, counted over all API processes; 0 means no limit."""
     linger_s: NotBelowZero = 2.0
@@ -263,6 +264,9 @@ class UpSettings(Section, frozen=True):
     """`penstock up`: everything on one machine."""
 
     data_dir: str = "penstock-data"
+    redis_max_bytes: NonNegative = 0
+    """What its Redis may keep in memory: 0 stands for a quarter of the machine's memory. When that is full, submits are
+    refused with 503, and nothing is lost."""
 
 
 class Settings(Section, frozen=True):

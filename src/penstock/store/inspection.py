@@ -5,11 +5,14 @@ from collections.abc import Awaitable
 from typing import Any, cast
 
 from msgspec import Struct
+from redis.asyncio.connection import SSLConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
-from penstock.core.task import RECORD_VERSION, TENANT, State
+from penstock.core.access import TENANT
+from penstock.core.task import RECORD_VERSION, State
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings
+from penstock.store import exposure
 from penstock.store.connection import Redis, translated
 from penstock.store.engine import Engine
 from penstock.store.failures import WrongSetting
@@ -79,7 +82,8 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
     if replication.get("role") == "slave":
         return ["Redis is a replica, which takes no writes: name its master in redis.url"]
     return [
-        *_of_persistence(said, is_here=client.connection_pool.connection_kwargs.get("host") in HERE),
+        *_of_persistence(said, is_here=_is_here(client)),
+        *await _of_exposure(client),
         *_of_replicas(said, replication),
         *await _of_writes(client, namespace),
     ]
@@ -111,6 +115,19 @@ def _of_persistence(said: dict[str, str], *, is_here: bool) -> list[str]:
             "it (set appendfsync always, if its disk is quick)"
         ]
     return []
+
+
+def _is_here(client: Redis) -> bool:
+    return client.connection_pool.connection_kwargs.get("host") in HERE
+
+
+async def _of_exposure(client: Redis) -> list[str]:
+    if _is_here(client):
+        return []
+    pool, server = client.connection_pool, await look_at(client)
+    is_encrypted = issubclass(pool.connection_class, SSLConnection)
+    given = pool.connection_kwargs
+    return exposure.warnings_of(given, is_encrypted=is_encrypted, product=server.product, version=server.version)
 
 
 async def _of_writes(client: Redis, namespace: str) -> list[str]:

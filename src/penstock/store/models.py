@@ -1,6 +1,6 @@
 """ModelStore: the models as workers have published them, which versions are the default, and the word to load one."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -70,6 +70,14 @@ class ModelStore:
     async def set_default(self, name: str, version: str) -> None:
         """Make this version the one that the bare name means. Tasks that were submitted keep theirs."""
         await self._engine.pipelined([("HSET", self._keys.models_default, name, version), self._changed()])
+
+    async def restore_defaults(self, defaults: Mapping[str, str]) -> None:
+        """Make these versions the default ones of their names where Redis has lost which they were."""
+        if defaults:
+            await self._engine.pipelined(
+                [("HSETNX", self._keys.models_default, name, version) for name, version in defaults.items()]
+                + [self._changed()]
+            )
 
     async def tell(self, act: Act, model_id: str) -> int:
         """Tell all workers; returns how many listen."""

@@ -9,7 +9,8 @@ from typing import Any
 from loguru import logger
 from redis.exceptions import ResponseError
 
-from penstock.core.task import TENANT, State
+from penstock.core.access import TENANT
+from penstock.core.task import State
 from penstock.store.connection import Redis, ask
 from penstock.store.keys import Keys
 from penstock.store.scripts import TAKES, Argument

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 from redis.exceptions import ResponseError
 
+from penstock.core.access import TENANT
 from penstock.core.batch import BatchState
 from penstock.core.request import Request
-from penstock.core.task import PRIORITIES, RECORD_VERSION, TENANT, ErrorRecord, Outcome, Reuse, Stage, State
+from penstock.core.task import PRIORITIES, RECORD_VERSION, ErrorRecord, Outcome, Reuse, Stage, State
 from penstock.errors import RecordUnreadable
 from penstock.store.records import LARGEST, UnreadableRecord, attempts_of, batch_of, events_of, reading, task_of
 

@@ -50,6 +50,7 @@ class UploadStore:
         late_s: float,
         unused_ttl_s: float,
         rate_limit: int,
+        name: str = "",
         file: FileFacts | None = None,
     ) -> Opened:
         """Write down an upload whose bytes may be sent for `url_ttl_s` from now, and have all arrived `late_s` after
@@ -67,6 +68,7 @@ class UploadStore:
             late_ms=int(late_s * 1000),
             unused_ms=int(unused_ttl_s * 1000),
             rate_limit=rate_limit,
+            name=name,
             file="" if file is None else msgspec.json.encode(file),
         )
         return Opened(*verdict(UPLOAD_OPEN, upload_id, answer))
@@ -192,5 +194,6 @@ def _upload_of(upload_id: str, fields: Mapping[bytes, bytes], due: float | None,
         is_open=now < int(f["url_until"]),
         due=None if due is None else int(due),
         tasks=int(f.get("tasks", 0)),
+        name=f.get("name"),
         file=msgspec.json.decode(f["file"], type=FileFacts) if "file" in f else None,
     )

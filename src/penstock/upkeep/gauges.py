@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from loguru import logger
 
-from penstock.core.task import TENANT
+from penstock.core.access import TENANT
 from penstock.intake.residence import differing
 from penstock.store import BatchStore, Store
 from penstock.telemetry import metrics

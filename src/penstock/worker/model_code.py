@@ -31,12 +31,10 @@ LONGEST_CHAIN = 16
 """The most exceptions that are looked at of those that led to one another."""
 
 
-class model_code(LogScope):  # noqa: N801  it is read as a block; a generator would take longer, six times a task
+class said_by_model(LogScope):  # noqa: N801  it is read as a block; a generator would take longer, six times a task
     """Inside of this block a model's method of this name runs, on any thread, for the tasks with these logs.
 
-    What it says goes to the logs, and so do the tracebacks of its exceptions. Errors of `penstock.errors` pass, as do
-    Interrupted and DeviceBroken. Anything else, also SystemExit, is raised as ModelError from it, or as
-    TransientModelError when a table here says so.
+    What it says goes to the logs, and so do the tracebacks of its exceptions but those that the contract knows.
     """
 
     __slots__ = ("_before",)
@@ -48,10 +46,21 @@ class model_code(LogScope):  # noqa: N801  it is read as a block; a generator wo
         SCOPE.reset(self._before)
         if self._partial:
             self.end_line()
-        if error is None or isinstance(error, PASSED):
+        if error is None or isinstance(error, (*PASSED, ConfigurationError)):
             return
         self.say(own_traceback(error).rstrip())
-        raise model_error(self._method, error) from error
+
+
+class model_code(said_by_model):  # noqa: N801
+    """The same for a task that runs. Errors of `penstock.errors` pass, as do Interrupted and DeviceBroken. Anything
+    else, also SystemExit, is raised as ModelError from it, or as TransientModelError when a table here says so."""
+
+    __slots__ = ()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        super().__exit__(kind, error, at)
+        if error is not None and not isinstance(error, PASSED):
+            raise model_error(self._method, error) from error
 
 
 @contextmanager
@@ -73,7 +82,7 @@ def model_error(method: str, error: BaseException) -> ModelError:
     """The error of a task whose model has raised `error` in this method. Its text has the class alone: what else an
     exception says may be a secret of the operator."""
     kind = TransientModelError if is_transient(error) else ModelError
-    return kind(f"the model raised {type(error).__name__[:100]} in {method}; the task's log has the traceback")
+    return kind(f"the model raised {_name_of(error)} in {method}; the task's log has the traceback")
 
 
 def is_transient(error: BaseException) -> bool:
@@ -86,3 +95,9 @@ def is_transient(error: BaseException) -> bool:
             return True
         at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
     return False
+
+
+def _name_of(error: BaseException) -> str:
+    # A class that is made at run time may have any name, also of several lines.
+    name = type(error).__name__
+    return name[:100] if name.isidentifier() else ascii(name)[:100]

@@ -146,7 +146,7 @@ class Pipeline:
         use = self.models.take(lease.request.model)
         if use is None:
             with stage("load"), clock.standing():
-                use = await self.models.wait(lease.request.model, lease.priority)
+                use = await self.models.wait(lease.request.model, lease.priority, self._logs[lease.key])
         return use
 
     async def _make(

@@ -6,10 +6,11 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import uvloop
 from loguru import logger
@@ -52,6 +53,8 @@ from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
 from penstock.worker.threads import Threads, tile_threads
 
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
 SWITCH_S = 0.0005
 """How long a thread may keep the interpreter from others beside a GPU, which waits for the one that gives it the next
 batch. With Python's 5 ms that takes a millisecond and more, while a batch of an H100 takes 40."""
@@ -81,72 +84,115 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
     return 0
 
 
+class _Opened(NamedTuple):
+    """What a worker process holds open until it ends."""
+
+    store: Store
+    storage: Storage
+    runners: Sequence[Runner]
+    scheduler: DeviceScheduler
+    spool: Spool
+    memory: MemoryBudget
+    pipeline: Pipeline
+    residents: Residents
+
+
 async def _serve(settings: Settings, device: Device, names: list[str], worker_id: str, heartbeat: Heartbeat) -> None:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connect(settings.redis))
-        store = Store(Engine(client, settings.redis.namespace, settings.queue))
-        storage = await stack.enter_async_context(open_storage(settings.storage, settings.redis.namespace))
-        runners = {name: registry()[name](settings.limits) for name in names}
-        scheduler = await _scheduler(settings, device, runners.values(), stack)
-        stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
-        stack.enter_context(capturing(settings.telemetry.log_level))
-        for warning in await _when_available(client, settings.redis.namespace):
-            logger.warning(warning)
-        spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
-        stack.push_async_callback(spool.aclose)
-        codecs = CodecThreads(device, stack.enter_context(open_pool(settings.limits)))
-        stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
-        memory = MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
-        if device.kind == "cuda":
-            sys.setswitchinterval(SWITCH_S)
-            imaging.keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
-        fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=await _buckets(settings, stack)))
+        opened = await _open(settings, device, names, heartbeat, stack)
         models = descriptions(names)
-        residents = Residents()
-        residents.hold(runners.values(), models)
-        loads = _loads(settings, residents, scheduler)
-        pipeline = Pipeline(
-            residents,
-            scheduler,
-            inputs=Inputs(fetcher, storage, codecs, settings.limits),
-            storage=storage,
-            spool=spool,
-            codecs=codecs,
-            memory=memory,
-            limits=settings.limits,
-        )
+        opened.residents.hold(opened.runners, models)
         info = _info(settings, device, models, worker_id)
-        publisher = Publisher(store.models, worker_id, device.name)
+        publisher = Publisher(opened.store.models, opened.store.workers, worker_id, device.name)
         await publisher.publish(models)
-        await publisher.retract_former(store.workers)
-        watch = _watch(settings, residents, storage, store, publisher, info)
+        await publisher.retract_former()
+        watch = _watch(settings, opened, publisher, info)
         await watch.look_once()
-        host = Host(
-            info=info,
-            models=residents,
-            beside={
-                "upkeep": partial(_keep_up, store, storage),
-                "publisher": publisher.run,
-                "repository": watch.run,
-                "model loads": loads.serve,
-            },
-            look_for_models=watch.look,
-            memory=partial(_memory, memory, device),
-            store=store,
-            pipeline=pipeline,
-            spool=spool,
-            retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
-            slots=info.slots,
-            reserved_slots=settings.worker.reserved_slots,
-            lease_s=settings.queue.lease_s,
-            drain_s=settings.worker.drain_s,
-        )
+        loads = _loads(settings, opened.residents, opened.scheduler)
+        beside = {"publisher": publisher.run, "repository": watch.run, "model loads": loads.serve}
+        host = _host(settings, opened, info, beside, watch.look)
         loads.lost = host.check_device
         metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"
         heartbeat.ready(metrics_url, drain=host.drain, drain_s=settings.worker.drain_s)
         logger.bind(device=device.name, models=names).info("worker ready")
         await host.serve()
         logger.info("worker stopped")
+
+
+async def _open(
+    settings: Settings, device: Device, names: list[str], heartbeat: Heartbeat, stack: AsyncExitStack
+) -> _Opened:
+    """Load the models that stay, then wait for Redis. All of it is closed with the stack."""
+    client = await stack.enter_async_context(connect(settings.redis))
+    store = Store(Engine(client, settings.redis.namespace, settings.queue))
+    storage = await stack.enter_async_context(open_storage(settings.storage, settings.redis.namespace))
+    runners = [registry()[name](settings.limits) for name in names]
+    scheduler = await _scheduler(settings, device, runners, stack)
+    stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
+    stack.enter_context(capturing(settings.telemetry.log_level))
+    for warning in await _when_available(client, settings.redis.namespace):
+        logger.warning(warning)
+    spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
+    stack.push_async_callback(spool.aclose)
+    memory, residents = _memory_of_tasks(settings, device), Residents()
+    pipeline = await _pipeline(settings, residents, scheduler, storage, spool, memory, stack)
+    return _Opened(store, storage, runners, scheduler, spool, memory, pipeline, residents)
+
+
+def _memory_of_tasks(settings: Settings, device: Device) -> MemoryBudget:
+    if device.kind == "cuda":
+        sys.setswitchinterval(SWITCH_S)
+        imaging.keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
+    return MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
+
+
+async def _pipeline(
+    settings: Settings,
+    residents: Residents,
+    scheduler: DeviceScheduler,
+    storage: Storage,
+    spool: Spool,
+    memory: MemoryBudget,
+    stack: AsyncExitStack,
+) -> Pipeline:
+    codecs = CodecThreads(scheduler.device, stack.enter_context(open_pool(settings.limits)))
+    stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
+    objects = await _buckets(settings, stack)
+    fetcher = await stack.enter_async_context(Fetcher(settings.limits, objects=objects))
+    return Pipeline(
+        residents,
+        scheduler,
+        inputs=Inputs(fetcher, storage, codecs, settings.limits),
+        storage=storage,
+        spool=spool,
+        codecs=codecs,
+        memory=memory,
+        limits=settings.limits,
+    )
+
+
+def _host(
+    settings: Settings,
+    opened: _Opened,
+    info: WorkerInfo,
+    beside: Mapping[str, Loop],
+    look_for_models: Callable[[], None],
+) -> Host:
+    return Host(
+        info=info,
+        models=opened.residents,
+        beside={"upkeep": partial(_keep_up, opened.store, opened.storage), **beside},
+        look_for_models=look_for_models,
+        memory=partial(_memory, opened.memory, opened.scheduler.device),
+        store=opened.store,
+        pipeline=opened.pipeline,
+        spool=opened.spool,
+        retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
+        slots=info.slots,
+        reserved_slots=settings.worker.reserved_slots,
+        lease_s=settings.queue.lease_s,
+        drain_s=settings.worker.drain_s,
+    )
 
 
 def _loads(settings: Settings, residents: Residents, scheduler: DeviceScheduler) -> ModelLoads:
@@ -161,20 +207,14 @@ def _loads(settings: Settings, residents: Residents, scheduler: DeviceScheduler)
     )
 
 
-def _watch(
-    settings: Settings,
-    residents: Residents,
-    storage: Storage,
-    store: Store,
-    publisher: Publisher,
-    info: WorkerInfo,
-) -> RepositoryWatch:
+def _watch(settings: Settings, opened: _Opened, publisher: Publisher, info: WorkerInfo) -> RepositoryWatch:
+    cache = Path(settings.worker.cache_dir or cache_directory() or tempfile.gettempdir())
     return RepositoryWatch(
-        residents,
+        opened.residents,
         LocalVersions(Path(settings.models.directory), settings.limits),
-        RemoteTree(storage),
-        ModelCache(storage, Path(settings.worker.cache_dir or cache_directory() or tempfile.gettempdir())),
-        store=store,
+        RemoteTree(opened.storage),
+        ModelCache(opened.storage, cache),
+        store=opened.store,
         publisher=publisher,
         info=info,
         serve=settings.models.serve,

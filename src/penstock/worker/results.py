@@ -22,6 +22,9 @@ from penstock.worker.spool import StoredFiles
 FIRST = "result"
 """The name, without its extension, of the file that a Product holds in `file`."""
 
+MOST_PIXELS = 2**31 - 1
+"""No format of images has a longer side."""
+
 _EXTENSION = re.compile(r"[A-Za-z0-9]{1,16}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
@@ -120,9 +123,12 @@ def _pixels(value: Any, name: str) -> int | None:
     if value is None:
         return None
     try:
-        return operator.index(value)  # an integer of numpy is one, too
+        pixels = operator.index(value)  # an integer of numpy is one, too
     except TypeError:
         raise ModelResultInvalid(f"the {name} of the result is {kind_of(value)}, not an integer") from None
+    if not 0 <= pixels <= MOST_PIXELS:
+        raise ModelResultInvalid(f"the {name} of the result is not from 0 to {MOST_PIXELS}")
+    return pixels
 
 
 def _matching(pattern: re.Pattern[str], value: Any, name: str) -> str:

@@ -35,6 +35,13 @@ class TaskLog:
                 self._tail_bytes += len(data) + 1
                 self._drop()
 
+    def adopt(self, other: TaskLog) -> None:
+        """Add what another log has, such as that of the load of a model for which several tasks have waited."""
+        with other._lock:
+            lines = [line.decode(errors="replace") for line in (*other._head, *other._tail)]
+        for line in lines:
+            self.add(line)
+
     def text(self, attempt: int) -> bytes:
         """The log of this attempt, which begins with its number; empty where nothing was said."""
         with self._lock:

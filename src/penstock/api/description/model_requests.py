@@ -16,6 +16,10 @@ MOST_BYTES = 512 * 1024
 
 OTHERS = "OtherModelRequest"
 ANYTHING: Schema = {"type": "object"}
+OF_ANY_MODEL: Schema = ANYTHING | {
+    "minProperties": 1,
+    "description": "The members that the model takes, as in the request of a task for it",
+}
 
 _LOCAL = "#/$defs/"
 
@@ -46,6 +50,9 @@ def add_requests(models: Sequence[Model], found: Schema) -> None:
         found["TaskRequest"] = _one_of(names, general["description"])
     if all(map(_takes_one_image, models)):
         del found["UploadReference"]  # only members of other inputs refer to it
+    else:
+        for line in ("BatchLine", "BatchDefaults"):
+            found[line]["properties"]["input"] = or_null(OF_ANY_MODEL, "input")
 
 
 def _references(model: Model, *, is_default: bool) -> list[str]:

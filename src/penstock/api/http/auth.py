@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from litestar import Request
 from litestar.datastructures import URL, State
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec.structs import replace
 
+from penstock.core.access import TENANT, Caller, callers_of
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
-from penstock.intake.call import Caller
 
 SCHEMES = (b"bearer", b"token")
 """Schemes of `Authorization`; older clients of Replicate send the second."""
@@ -32,11 +33,7 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[str]) -> None:
         """Raises ConfigurationError when `keys` is empty."""
-        self._callers: list[tuple[bytes, Caller]] = []
-        for key in keys:
-            name, _, secret = key.rpartition(":")  # the secret has no colon, a name may have some
-            digest = hashlib.sha256(secret.encode())
-            self._callers.append((digest.digest(), Caller(name or digest.hexdigest()[:12])))
+        self._callers = [(digest, replace(caller, tenant=TENANT)) for digest, caller in callers_of(keys)]
         if not self._callers:
             raise ConfigurationError("api.keys: set at least one key, for instance API_KEYS=me:$(openssl rand -hex 24)")
 

@@ -19,7 +19,7 @@ from penstock.api.http.problems import documented
 from penstock.api.result_files import result_of, send_file
 from penstock.api.schemas.render import filename
 from penstock.api.services import ServicesDep
-from penstock.core.task import TENANT
+from penstock.core.access import TENANT
 from penstock.errors import RangeNotSatisfiable, ResultExpired, ResultNotReady, StorageUnavailable, TaskNotFound
 
 

@@ -46,7 +46,8 @@ async def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
     tags=["models"],
     summary="Make a version of a model the default one",
     description="From the answer on, the bare name of the model means this version. Tasks that were submitted before "
-    "run on the version that they were submitted for. " + REPEATED,
+    "run on the version that they were submitted for. A version that no worker could load is refused until one has "
+    "loaded it. " + REPEATED,
     middleware=[require_json],
     opt=describe(body={JSON: DefaultVersionRequest}),
     status_code=200,
@@ -55,7 +56,7 @@ async def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
 async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath[str]) -> ModelView:
     """Answers the model as it is now."""
     version = decode(await body_of(request), DefaultVersionRequest).version
-    await _found(f"{name}@{version}", services)
+    await _refuse_failed(await _found(f"{name}@{version}", services), services)
     await services.store.models.set_default(name, version)
     await services.models.read()
     logger.bind(model=name, version=version, by=request.auth.id).info("default version changed")
@@ -103,6 +104,13 @@ async def _tell(act: Act, reference: str, request: ApiRequest, services: Service
     await services.store.models.tell(act, model.id)
     logger.bind(model=model.id, act=act, by=request.auth.id).info("workers told")
     return await _view(reference, services)
+
+
+async def _refuse_failed(model: Model, services: Services) -> None:
+    found = residents(model.id, await services.store.workers.listed())
+    if found and all(residence.state == "failed" for _, residence in found):
+        told = f"no worker could load {model.id}: {found[0][1].reason}; when it is mended, load it first"
+        raise InvalidRequest(told, param="version")
 
 
 async def _found(reference: str, services: Services) -> Model:

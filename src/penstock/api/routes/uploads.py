@@ -18,6 +18,7 @@ from penstock.api.http.problems import documented
 from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.api.services import Services, ServicesDep
+from penstock.core.media_types import file_name
 from penstock.core.upload import Upload, UploadState, new_upload_id, upload_key
 from penstock.errors import (
     InvalidRequest,
@@ -43,6 +44,7 @@ LATE_S = 3600.0
 """Longest time that bytes may arrive in a bucket after their link has ended: it checks the link when they begin."""
 
 TOKEN_BYTES = 24
+MAX_NAME = 255
 
 _WORD = r"[A-Za-z0-9.+_-]+"
 _MEDIA_TYPE = rf'^({_WORD}/{_WORD}( ?; ?{_WORD}=({_WORD}|"[A-Za-z0-9.+_ -]*"))*)?(?!\n)$'
@@ -57,6 +59,7 @@ class UploadRequest(RequestBody, frozen=True):
     size: Annotated[int, Meta(ge=1, description="Bytes; at most limits.max_upload_bytes")]
     content_type: Annotated[str, Meta(max_length=128, pattern=_MEDIA_TYPE)] = UNKNOWN_TYPE
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$", description="In hex")] | None = None
+    name: Annotated[str, Meta(max_length=MAX_NAME, description="Of the file, for the model")] | None = None
 
     def __post_init__(self) -> None:
         """Replace an empty media type by the one for unknown bytes."""
@@ -85,6 +88,7 @@ class UploadView(ResponseBody, frozen=True):
     content_type: str
     sha256: str | None
     tasks: int
+    name: str | None
     created_at: Moment
     expires_at: Moment | None
 
@@ -125,6 +129,7 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
             late_s=LATE_S if link else 0,
             unused_ttl_s=services.settings.storage.upload_ttl_s,
             rate_limit=limit,
+            name=file_name(asked.name or ""),
         )
     except RateLimited as error:
         error.headers |= rate_headers("upload", limit, left=0, reset_s=error.retry_after_s or 1)
@@ -233,6 +238,7 @@ def _view(upload: Upload) -> UploadView:
         content_type=upload.content_type,
         sha256=upload.sha256,
         tasks=upload.tasks,
+        name=upload.name,
         created_at=moment(upload.created),
         expires_at=None if upload.due is None else moment(upload.due),
     )

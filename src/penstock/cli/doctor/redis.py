@@ -84,5 +84,6 @@ def _records(aside: Sequence[SetAside]) -> CheckResult:
 
 
 def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
+    """The URL without what may hold one: what is before the host, and the query."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,6 +1,7 @@
 """Adds a model to the directory: a process of its own drafts the folder, which then appears there whole."""
 
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from msgspec import Struct
 from penstock.errors import ConfigurationError
 from penstock.models.declared.document import InvalidModel, read_definition
 from penstock.models.inspection.child import in_child
-from penstock.models.inspection.draft import DraftRequest, ModelDraft
+from penstock.models.inspection.draft import LABELS_FILE, DraftRequest, ModelDraft
 from penstock.models.inspection.inspection import digest
 from penstock.models.repository.tree import NAME, check_id, scan, write_version
 
@@ -52,7 +53,7 @@ def add_model(asked: Adding, directory: Path) -> Added:
             file=str(asked.file.absolute()),
             folder=folder,
             name=name,
-            said=asked.said,
+            said=tuple(_with_labels_in(Path(folder), text, asked.file.parent) for text in asked.said),
             version=version,
             example=str(asked.example.absolute()) if asked.example else "",
         )
@@ -68,6 +69,19 @@ def add_model(asked: Adding, directory: Path) -> Added:
         is_only=list(_versions(directory, name)) == [version],
         took_s=time.monotonic() - started,
     )
+
+
+def _with_labels_in(folder: Path, text: str, beside: Path) -> str:
+    """What was said; a file of labels that it names is looked for here and beside the ONNX file, and copied into the
+    folder. Raises InvalidModel where it is at neither place."""
+    member, _, value = (part.strip() for part in text.partition("="))
+    if member != "output.labels" or not value.endswith(".txt"):
+        return text
+    for file in (Path(value), beside / value):
+        if file.is_file():
+            shutil.copyfile(file, folder / LABELS_FILE)
+            return f"{member}={LABELS_FILE}"
+    raise InvalidModel(f"--set {text[:80]}: there is no such file, neither here nor beside the ONNX file")
 
 
 def name_of(file: Path) -> str:

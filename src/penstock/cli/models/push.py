@@ -1,9 +1,19 @@
 """`penstock models push`: puts models into the storage, from which the workers of a fleet fetch them."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from penstock.cli.context import coroutine
-from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, store_of, versions_in
+from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, storage_of, store_of, versions_in
+
+if TYPE_CHECKING:
+    from penstock.core.model import Model
+    from penstock.settings import Settings
 
 
 @click.command()
@@ -17,25 +27,28 @@ async def push(model: str, data_dir: str | None) -> None:
     worker sees half a version; files that are there are not sent again. Workers fetch a version when a task asks for
     it, and compare its digests.
     """
-    from pathlib import Path
-
-    from penstock.errors import StoreUnavailable
     from penstock.models.declared import declared_runner
     from penstock.models.declared.document import FILE
     from penstock.models.declared.files import files_of
     from penstock.models.repository import remote
-    from penstock.storage import open_storage
 
     settings = settings_with(data_dir)
     folders = versions_in(Path(settings.models.directory), model)
     pushed = []
-    async with open_storage(settings.storage, settings.redis.namespace) as storage:
+    async with storage_of(settings) as storage:
         for one in folders:
             runner = declared_runner(one.folder, name=one.name, version=one.version)
-            names = [FILE, *files_of(runner.definition)]
-            index = await remote.push(storage, runner.described(), one.folder, names, runner.definition.run)
+            digests, run = files_of(runner.definition), runner.definition.run
+            names = [FILE, *digests]
+            index = await remote.push(storage, runner.described(), one.folder, names, run, digests=digests)
             click.echo(f"{index.id} pushed: {len(index.files)} files, {index.size / 1e6:.1f} MB")
             pushed.append(index.model)
+    await _tell(settings, pushed)
+
+
+async def _tell(settings: Settings, pushed: Sequence[Model]) -> None:
+    from penstock.errors import StoreUnavailable
+
     try:
         async with store_of(settings) as store:
             await store.models.publish(pushed, worker="operator")

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from penstock.cli.context import coroutine
-from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, store_of, versions_in
+from penstock.cli.models.places import (
+    DATA_DIR,
+    MODEL,
+    settings_with,
+    storage_of,
+    store_of,
+    versions_in,
+    versions_stored,
+)
 from penstock.core.model import split_id
 from penstock.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from penstock.storage import Storage
-    from penstock.store import Store
+    from penstock.store import Store, WorkerInfo
+
+
+LOOK_S = 3.0
+"""How long the command looks whether the storage has what it has removed from the directory."""
 
 
 @click.command()
@@ -30,15 +44,14 @@ async def remove(model: str, in_storage: bool, force: bool, data_dir: str | None
 
     Without a version, all versions of the name are removed. A version for which tasks wait is not removed: let them
     end, or give --force, with which they fail as `model_unavailable`. A worker that has the version loaded ends what it
-    runs.
+    runs. A model that is neither here nor on any worker is removed from the catalogue.
     """
     from penstock.models.repository.tree import remove_version
-    from penstock.storage import open_storage
 
     settings = settings_with(data_dir)
     directory = Path(settings.models.directory)
-    async with open_storage(settings.storage, settings.redis.namespace) as storage, store_of(settings) as store:
-        ids = await _stored(storage, model) if in_storage else [one.id for one in versions_in(directory, model)]
+    async with storage_of(settings) as storage, store_of(settings) as store:
+        ids = await _ids(storage, model) if in_storage else await _ids_in(directory, model, store)
         if not force:
             await _refuse_waiting(store, ids)
         if in_storage:
@@ -47,17 +60,31 @@ async def remove(model: str, in_storage: bool, force: bool, data_dir: str | None
             remove_version(directory, *split_id(model))
         click.echo(f"removed: {', '.join(ids)}")
         await _tell(store, ids)
+        await _say_what_stays(storage, directory, ids)
 
 
-async def _stored(storage: Storage, model: str) -> list[str]:
-    from penstock.models.repository.remote import RemoteTree
+async def _ids(storage: Storage, model: str) -> list[str]:
+    return [one.id for one in await versions_stored(storage, model)]
 
-    there = await RemoteTree(storage).look()
-    ids = [one for one in there if model in (one, split_id(one)[0])]
-    if not ids:
-        known = ", ".join(there) or "none"
-        raise click.ClickException(f"there is no model {model} in the storage (there are: {known})")
-    return ids
+
+async def _ids_in(directory: Path, model: str, store: Store) -> list[str]:
+    """The ids in the directory, else those in the catalogue that no worker has: their machines have gone for good."""
+    try:
+        return [one.id for one in versions_in(directory, model)]
+    except click.ClickException:
+        left = await _left_behind(store, model)
+        if not left:
+            raise
+        return left
+
+
+async def _left_behind(store: Store, model: str) -> list[str]:
+    try:
+        published = [one.model.id for one in (await store.models.catalogue()).versions]
+        served = {one for worker in await store.workers.listed() for one in worker.models}
+    except StoreUnavailable:
+        return []
+    return [one for one in published if model in (one, split_id(one)[0]) and one not in served]
 
 
 async def _remove_stored(storage: Storage, ids: Sequence[str]) -> None:
@@ -73,10 +100,34 @@ async def _refuse_waiting(store: Store, ids: Sequence[str]) -> None:
     try:
         for queue in await store.queues.depths(ids):
             waiting[queue.model] += queue.depth
+        workers = await store.workers.listed()
     except StoreUnavailable:
         return  # no server runs, or it is another one's business
-    if tasks := ", ".join(f"{depth} for {one}" for one, depth in waiting.items() if depth):
-        raise click.ClickException(f"tasks wait ({tasks}): let them end, or give --force, with which they fail")
+    tasks = [f"{depth} for {one}" for one, depth in waiting.items() if depth]
+    tasks += [f"some for {one}, which {worker.id} loads" for worker in workers for one in ids if _loads(worker, one)]
+    if tasks:
+        told = f"tasks wait ({', '.join(tasks)}): let them end, or give --force, with which they fail"
+        raise click.ClickException(told)
+
+
+def _loads(worker: WorkerInfo, model: str) -> bool:
+    return model in worker.residence and worker.residence[model].state == "loading"
+
+
+async def _say_what_stays(storage: Storage, directory: Path, ids: Sequence[str]) -> None:
+    """Say which of these versions are served still: each may be in the directory and in the storage."""
+    from penstock.errors import StorageUnavailable
+    from penstock.models.repository.remote import RemoteTree
+    from penstock.models.repository.tree import scan
+
+    for one in ids:
+        if one in scan(directory).versions:
+            click.echo(f"{one} is still in {directory}; to remove it there too: penstock models remove {one}")
+    with suppress(StorageUnavailable, TimeoutError):
+        async with asyncio.timeout(LOOK_S):
+            stored = await RemoteTree(storage).look()
+        for one in sorted(stored.keys() & set(ids)):
+            click.echo(f"{one} is still in the storage, and served; then: penstock models remove {one} --storage")
 
 
 async def _tell(store: Store, ids: Sequence[str]) -> None:

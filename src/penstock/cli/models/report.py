@@ -21,6 +21,9 @@ from penstock.models.inspection.findings import MemberFinding
 MOST_VALUE = 40
 """Characters of a value that are shown; model.toml has all."""
 QUIET = frozenset({"kind", "licence", "title"})
+FALLBACKS = frozenset({"tensors", "image-to-tensors"})
+"""Kinds of which one asks why it is no other."""
+NAMED = frozenset({"image-to-labels", "image-to-boxes"})
 
 
 def print_added(added: Added, *, as_json: bool) -> None:
@@ -42,8 +45,10 @@ def _print(out: Console, added: Added) -> None:
     out.print(Text.assemble((f"{added.name}@{added.version}", "bold"), f"  {draft.kind}"))
     out.print(plain(f"takes {_joined(draft.inputs)}, gives {_joined(draft.outputs)}", "dim"))
     _print_findings(out, "said", draft.said)
-    _print_findings(out, "known", [found for found in draft.known if found.path not in QUIET])
+    quiet = QUIET - {"kind"} if draft.kind in FALLBACKS else QUIET
+    _print_findings(out, "known", [found for found in draft.known if found.path not in quiet])
     _print_guesses(out, draft.guessed)
+    _print_nameless(out, draft)
     _print_answer(out, draft)
     word = "replaced" if added.replaced else "written"
     out.print(f"\n{word} in {added.took_s:.1f} s: ", plain(readable(added.folder)), sep="")
@@ -78,6 +83,13 @@ def _print_guesses(out: Console, guesses: tuple[MemberFinding, ...]) -> None:
             out.print(Padding(said, (0, 0, 0, 2)))
         out.print(Padding(plain(why, "dim"), (0, 0, 0, 6)))
     out.print(Padding(Text("or remove its line from [guessed] in model.toml", "dim"), (0, 0, 0, 2)))
+
+
+def _print_nameless(out: Console, draft: ModelDraft) -> None:
+    named = any(found.path == "output.labels" for found in (*draft.said, *draft.known, *draft.guessed))
+    if draft.kind in NAMED and not named:
+        out.print(Text.assemble(("\nnot known", "yellow"), ": what its classes are called. Say it, one a line, with"))
+        out.print(Padding(Text("--set output.labels=labels.txt"), (0, 0, 0, 2)))
 
 
 def _others(found: MemberFinding) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Product
 from penstock.models.declared.definition import Definition
+from penstock.models.declared.files import bounded
 from penstock.models.declared.kinds.packing import unpacked
 from penstock.models.members import InputFile, InputMembers
 
@@ -30,6 +32,8 @@ IMAGES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 MOST_BYTES = 64 * 1024 * 1024
 """The largest example, and the largest answer."""
+MOST_INLINE = 2048
+"""The largest example that the catalogue shows whole: every API reads all of it."""
 
 ON_CPU = Device(name="cpu", kind="cpu", threads=os.cpu_count() or 1, sides=CPU_SIDES, square=False, batches=(1,))
 """The CPU as one stream of all its cores, for one answer at a time."""
@@ -45,7 +49,7 @@ def run(runner: Any) -> None:
     definition: Definition = runner.definition
     if not (definition.check.input and definition.check.answer):
         return
-    stored = _content(runner.folder / definition.check.answer)
+    stored = bounded(runner.folder / definition.check.answer, MOST_BYTES)
     try:
         product = answered(runner, _source(definition, runner.folder), definition.check.params)
         compare(product, stored, definition.check.answer, definition.check.tolerance)
@@ -90,29 +94,29 @@ def example(definition: Definition, folder: Path) -> Example | None:
     if not name:
         return None
     try:
-        data = msgspec.json.decode(_content(folder / name)) if name.endswith(".json") else None
+        data = msgspec.json.decode(bounded(folder / name, MOST_BYTES)) if name.endswith(".json") else None
     except (ConfigurationError, msgspec.DecodeError):
         return None
     files = () if name.endswith(".json") else (name,)
     member = "file" if definition.kind == "tensors" else "image_url"
-    shown = {member: f"https://example.com/{definition.check.input}"}
+    try:
+        shown = {member: _url_of(folder / definition.check.input)}
+    except ConfigurationError:
+        return None
     return Example(input=shown, params=dict(definition.check.params), data=_shortened(data), files=files)
 
 
+def _url_of(file: Path) -> str:
+    """The file itself where it is small; else a URL that nobody takes for a real one."""
+    content = bounded(file, MOST_BYTES)
+    if len(content) > MOST_INLINE:
+        return f"https://YOUR-SERVER/{file.name}"
+    return f"data:{InputFile(content).content_type};base64,{b64encode(content).decode()}"
+
+
 def _source(definition: Definition, folder: Path) -> Any:
-    content = _content(folder / definition.check.input)
+    content = bounded(folder / definition.check.input, MOST_BYTES)
     return InputMembers({"file": InputFile(content)}) if definition.kind == "tensors" else content
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
-    if len(content) > MOST_BYTES:
-        raise ConfigurationError(f"{path} is larger than {MOST_BYTES} bytes")
-    return content
 
 
 def _without_guesses(data: Any) -> Any:

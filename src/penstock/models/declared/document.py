@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.definition import Definition, DefinitionSection
+from penstock.models.declared.plain_file import read_plain
 from penstock.models.declared.rules import disagreements
 
 FILE = "model.toml"
@@ -39,8 +40,7 @@ def read_definition(folder: Path) -> Definition:
     """Read the `model.toml` of a model's folder. Raises InvalidModel."""
     path = folder / FILE
     try:
-        with path.open("rb") as stream:
-            data = stream.read(LARGEST_BYTES + 1)
+        data = read_plain(path, LARGEST_BYTES + 1)
     except OSError as error:
         raise InvalidModel(f"{path} cannot be read: {error.strerror}") from error
     return parse_definition(data, where=str(path))

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.definition import Definition
+from penstock.models.declared.plain_file import open_plain, read_plain
 from penstock.models.onnxruntime.runtime import External
 
 MOST_BYTES = 1024 * 1024
@@ -23,6 +24,10 @@ DESCRIPTIVE = ("title", "licence", "source", "check", "run", "guessed")
 """Members of a definition that change no result. What is guessed does: a result says so."""
 
 Contents = bytes
+
+
+class DamagedFile(ConfigurationError):
+    """A file beside `model.toml` is not the one of its digest."""
 
 
 class DeclaredFile(Struct, frozen=True, kw_only=True):
@@ -38,11 +43,11 @@ class DeclaredFile(Struct, frozen=True, kw_only=True):
 
     def external(self) -> External:
         """The files that the definition names as its external data, each once it is verified. Raises
-        ConfigurationError."""
+        ConfigurationError, DamagedFile."""
         return {name: _mapped(self.folder / name, sha256) for name, sha256 in self.data.items()}
 
     def read(self) -> Contents:
-        """Its contents, once they are verified. Raises ConfigurationError."""
+        """Its contents, once they are verified. Raises ConfigurationError, DamagedFile."""
         content = _read(self.folder / self.file)
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise _damaged(self.folder / self.file)
@@ -107,27 +112,32 @@ def digest_of(definition: Definition, folder: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise ConfigurationError(f"{path} is larger than {MOST_BYTES} bytes")
-        return content.decode("utf-8-sig")
+        return bounded(path, MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path.name} is not UTF-8") from error
+
+
+def bounded(path: Path, most: int) -> bytes:
+    """The contents of a file. Raises ConfigurationError where it cannot be read, or has more than so many bytes."""
+    try:
+        content = read_plain(path, most + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8") from error
+    if len(content) > most:
+        raise ConfigurationError(f"{path.name} is larger than {most} bytes")
+    return content
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def _mapped(path: Path, sha256: str) -> bytes | mmap:
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             empty = not path.stat().st_size  # nothing that can be mapped
             content = b"" if empty else mmap(file.fileno(), 0, access=ACCESS_READ)
     except OSError as error:
@@ -144,9 +154,12 @@ def _size(path: Path) -> int:
         raise _unreadable(path, error) from error
 
 
+# Clients read these too: they name the file in the folder of the version, and not where that is on this machine.
+
+
 def _unreadable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"{path} cannot be read ({error.strerror})")
+    return ConfigurationError(f"{path.name} cannot be read ({error.strerror})")
 
 
-def _damaged(path: Path) -> ConfigurationError:
-    return ConfigurationError(f"{path} is another file than model.toml says: its sha256 differs")
+def _damaged(path: Path) -> DamagedFile:
+    return DamagedFile(f"{path.name} is another file than model.toml says: its sha256 differs")

@@ -48,7 +48,10 @@ def in_child(act: str, request: Struct, reply: type[Reply], *, folder: Path, lim
     Raises InvalidModel with one line: what the process says, or how it ended.
     """
     memory_bytes = MEMORY_BYTES + COPIES * sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    call = msgspec.json.encode(ChildCall(act=act, request=msgspec.to_builtins(request), memory_bytes=memory_bytes))
+    try:
+        call = msgspec.json.encode(ChildCall(act=act, request=msgspec.to_builtins(request), memory_bytes=memory_bytes))
+    except UnicodeEncodeError as error:
+        raise InvalidModel(f"{str(folder)!r} or the file in it has a name that is not UTF-8") from error
     command = [sys.executable, "-m", "penstock.models.inspection.child"]
     try:
         ended = subprocess.run(command, input=call, capture_output=True, timeout=limit_s, check=False)
@@ -85,7 +88,7 @@ def serve(acts: dict[str, Callable[[dict[str, Any]], Struct]]) -> None:
         )
     except (MemoryError, RecursionError):
         reply = ChildRefusal(
-            refused=f"it needs more than {MEMORY_BYTES // 1024**3} GiB of memory, or is nested too deeply"
+            refused=f"the file needs more than {MEMORY_BYTES // 1024**3} GiB of memory, or is nested too deeply"
         )
     answer.write(msgspec.json.encode(reply))
     answer.close()

@@ -16,7 +16,7 @@ from penstock.errors import ConfigurationError, PenstockError
 from penstock.models.declared import check, declared_runner
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import FILE, InvalidModel, document, read_definition
-from penstock.models.inspection.examples import ExampleFile, examples_for
+from penstock.models.inspection.examples import LARGEST_EXAMPLE_BYTES, ExampleFile, examples_for
 from penstock.models.inspection.findings import MemberFinding, parse_said
 from penstock.models.inspection.inspection import Inspection, inspect_file
 from penstock.models.inspection.trial import plain_message
@@ -26,6 +26,9 @@ from penstock.settings import LimitSettings
 LABELS_FILE = "labels.txt"
 MOST_LABELS = 200
 """More labels than these go into a file beside `model.toml`."""
+
+
+ANSWERS = frozenset({".json", ".png", ".npy", ".npz"})
 
 
 class DraftRequest(Struct, frozen=True, kw_only=True):
@@ -65,10 +68,18 @@ def draft(request: DraftRequest) -> ModelDraft:
     inspection = inspect_file(file, parse_said(request.said), version=request.version)
     definition = inspection.definition
     for name in (definition.file, *definition.data):
+        if _is_of_a_draft(name, request):
+            raise InvalidModel(f"{name} is the name of another file of a model: give it another one")
         shutil.copyfile(file.parent / name, folder / name)
     definition = _with_labels_apart(definition, folder)
     _write(definition, inspection, folder)
     return _answered(request, inspection, definition, folder)
+
+
+def _is_of_a_draft(name: str, request: DraftRequest) -> bool:
+    stem, extension = Path(name).stem, Path(name).suffix
+    extensions = {".jpg", ".npz", Path(request.example).suffix.lower()} if stem == "example" else ANSWERS
+    return name in (FILE, LABELS_FILE) or (stem in ("example", "answer") and extension in extensions)
 
 
 def _with_labels_apart(definition: Definition, folder: Path) -> Definition:
@@ -88,7 +99,7 @@ def _write(definition: Definition, inspection: Inspection, folder: Path) -> None
 def _answered(request: DraftRequest, inspection: Inspection, definition: Definition, folder: Path) -> ModelDraft:
     """The draft with the answer to its example, which is stored as the model's check. Where the runtime takes none of
     the examples that we can think of, the model has no check, and the draft says why."""
-    problem = ""
+    problem = f"its inputs take more than {LARGEST_EXAMPLE_BYTES // 2**20} MiB"
     for example in examples_for(definition, Path(request.example) if request.example else None):
         try:
             return _checked(request.name, inspection, example, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.definition import Definition, TensorSection
-from penstock.models.declared.document import InvalidModel
+from penstock.models.declared.files import bounded
 from penstock.models.declared.kinds.packing import npz
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ else:
 
 LENGTHS = (16, 1, 256, 512, 4096)
 """Lengths of axes that may have any, to be tried one after another; the first axis has 1."""
-LARGEST_ARRAY = 64 * 1024 * 1024
 LARGEST_EXAMPLE_BYTES = 64 * 1024 * 1024
 
 
@@ -38,7 +38,9 @@ def examples_for(definition: Definition, given: Path | None) -> Iterator[Example
     """Examples to try, one after another. With a file that an operator gives there is only that one."""
     member = "file" if definition.kind == "tensors" else "image"
     if given is not None:
-        yield ExampleFile(name=f"example{given.suffix.lower()}", content=_read(given), member=member)
+        yield ExampleFile(
+            name=f"example{given.suffix.lower()}", content=bounded(given, LARGEST_EXAMPLE_BYTES), member=member
+        )
     elif definition.kind == "tensors":
         yield from _arrays(definition.tensors)
     else:
@@ -46,21 +48,10 @@ def examples_for(definition: Definition, given: Path | None) -> Iterator[Example
         yield ExampleFile(name="example.jpg", content=photo, member=member)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_EXAMPLE_BYTES + 1)
-    except OSError as error:
-        raise InvalidModel(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > LARGEST_EXAMPLE_BYTES:
-        raise InvalidModel(f"{path} has more than {LARGEST_EXAMPLE_BYTES // 2**20} MiB")
-    return content
-
-
 def _arrays(tensors: tuple[TensorSection, ...]) -> Iterator[ExampleFile]:
     for length in LENGTHS:
         shapes = {tensor.name: _shape(tensor, length) for tensor in tensors}
-        if any(int(np.prod(shape, dtype=np.float64)) > LARGEST_ARRAY for shape in shapes.values()):
+        if sum(_bytes(tensor, shapes[tensor.name]) for tensor in tensors) > LARGEST_EXAMPLE_BYTES:
             continue
         content = npz({tensor.name: _filled(tensor, shapes[tensor.name]) for tensor in tensors})
         yield ExampleFile(name="example.npz", content=content, member="file")
@@ -71,6 +62,10 @@ def _shape(tensor: TensorSection, length: int) -> tuple[int, ...]:
         size if isinstance(size, int) else 1 if axis == 0 and len(tensor.shape) > 1 else length
         for axis, size in enumerate(tensor.shape)
     )
+
+
+def _bytes(tensor: TensorSection, shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * np.dtype(tensor.dtype).itemsize
 
 
 def _filled(tensor: TensorSection, shape: tuple[int, ...]) -> NDArray[Any]:

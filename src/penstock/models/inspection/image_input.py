@@ -34,10 +34,12 @@ class ImageInput(Struct, frozen=True, kw_only=True):
 
 
 def find_image(graph: Graph) -> ImageInput | None:
-    """The image among the inputs; None where no input, or more than one, could be one, or others must be given too."""
-    if len(graph.inputs) != 1:
-        return None
-    port = graph.inputs[0]
+    """The only input, where that takes an image; None where it does not, or others must be given too."""
+    return image_of(graph, graph.inputs[0]) if len(graph.inputs) == 1 else None
+
+
+def image_of(graph: Graph, port: GraphTensor) -> ImageInput | None:
+    """What this input takes, if that may be an image."""
     if port.dims is None or port.rank != 4 or port.dtype not in ("float32", "float16", "uint8"):
         return None
     if port.dims[0] not in (1, None) and not isinstance(port.dims[0], str):

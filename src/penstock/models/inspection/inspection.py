@@ -11,10 +11,11 @@ from msgspec import Struct
 
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import InvalidModel, checked
+from penstock.models.declared.plain_file import open_plain
 from penstock.models.inspection.families import guess_family, guess_the_usual
 from penstock.models.inspection.findings import Findings, MemberFinding
 from penstock.models.inspection.graph import Graph, GraphTensor
-from penstock.models.inspection.image_input import describe_image, find_image
+from penstock.models.inspection.image_input import describe_image, find_image, image_of
 from penstock.models.inspection.kinds import describe_activation, describe_outputs
 from penstock.models.inspection.metadata import describe_metadata
 from penstock.models.inspection.reading import read_graph
@@ -72,7 +73,7 @@ def find_out(path: Path, graph: Graph, said: Mapping[str, Any]) -> Findings:
     findings = Findings(said)
     image = find_image(graph)
     if image is None:
-        _refuse_unlike(findings)
+        _refuse_unlike(graph, findings)
         _describe_tensors(graph, findings)
         return findings
     if findings.get("kind") == "tensors":
@@ -88,17 +89,28 @@ def find_out(path: Path, graph: Graph, said: Mapping[str, Any]) -> Findings:
     return findings
 
 
-def _refuse_unlike(findings: Findings) -> None:
+def _refuse_unlike(graph: Graph, findings: Findings) -> None:
     if findings.get("kind", "tensors") != "tensors":
-        raise InvalidModel(f"kind {findings.get('kind')} needs one input that takes an image; the graph has none")
+        kind, why = findings.get("kind"), _beside_an_image(graph) or "the graph has none"
+        raise InvalidModel(f"kind {kind} needs one input that takes an image, and no other: {why}")
+
+
+def _beside_an_image(graph: Graph) -> str:
+    """Why the image of a graph makes no kind that takes one; empty where there is none."""
+    image = next((port.name for port in graph.inputs if image_of(graph, port)), None)
+    if image is None:
+        return ""
+    others = ", ".join(port.name for port in graph.inputs if port.name != image)[:200]
+    return (
+        f"{image[:60]} may be an image, but {others} must be given too; a runner takes both: penstock models new NAME"
+    )
 
 
 def _describe_tensors(graph: Graph, findings: Findings) -> None:
     other = [port for port in (*graph.inputs, *graph.outputs) if port.dtype == "other"]
     if other:
         raise InvalidModel(f"{other[0].name[:60]!r} is no tensor of numbers; such graphs need a runner of your own")
-    inputs = ", ".join(map(str, graph.inputs))
-    findings.know("kind", "tensors", f"no input alone is an image: {inputs}"[:400])
+    findings.know("kind", "tensors", (_beside_an_image(graph) or "no input is an image")[:400])
 
 
 def _tensor(port: GraphTensor) -> dict[str, Any]:
@@ -109,7 +121,7 @@ def _tensor(port: GraphTensor) -> dict[str, Any]:
 def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     found = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_plain(path) as stream:
         while chunk := stream.read(CHUNK):
             found.update(chunk)
     return found.hexdigest()

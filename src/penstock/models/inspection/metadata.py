@@ -63,7 +63,7 @@ def _describe_ultralytics_detector(graph: Graph, task: str, labels: int, finding
     if task != "detect":
         return
     metadata, dims = graph.metadata, graph.outputs[0].dims or ()
-    ended = metadata.get("end2end") == "True" or _literal(metadata.get("args", "{}")).get("nms") is True
+    ended = metadata.get("end2end") == "True" or _members(metadata.get("args", "")).get("nms") is True
     if ended or dims[-1:] == (6,):
         findings.know("output.boxes", "end2end", "Ultralytics' metadata: end2end")
         findings.guess("output.nms", "none", "an end-to-end network drops overlapping boxes itself, or needs not to")
@@ -171,6 +171,11 @@ def _literal(text: str) -> Any:
         return {}
 
 
+def _members(text: str) -> dict[Any, Any]:
+    found = _literal(text)
+    return found if isinstance(found, dict) else {}
+
+
 def _floats(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.replace(",", " ").split()[:4])
@@ -179,4 +184,5 @@ def _floats(text: str) -> tuple[float, ...]:
 
 
 def _line(text: Any) -> str:
-    return " ".join(str(text).split())[:200]
+    whole = str(text).encode(errors="replace").decode()  # a literal may have half of a surrogate pair
+    return " ".join(whole.split())[:200]

@@ -7,8 +7,9 @@ or deeper than any network. The runtime itself refuses some of this, in some of 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ def read_graph(path: Path) -> Graph:
     if not graph.node or not graph.output:
         raise InvalidModel("it has no graph: it is no ONNX file, or an empty one")
     _refuse_foreign_code(proto)
+    _refuse_endless_functions(proto)
     external = _external_files(proto, path.parent)
     constants = _constants(graph)
     return Graph(
@@ -100,9 +102,33 @@ def _refuse_foreign_code(proto: Any) -> None:
             )
 
 
+def _refuse_endless_functions(proto: Any) -> None:
+    """The runtime writes each call of a function out: thirty that call the next one twice are a billion nodes."""
+    bodies = {(function.domain, function.name): function.node for function in proto.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def written_out(nodes: Any) -> int:
+        return sum(size_of((node.domain, node.op_type)) for node in _nodes_in(nodes))
+
+    def size_of(called: tuple[str, str]) -> int:
+        if called not in bodies:
+            return 1
+        if called not in sizes:
+            sizes[called] = MOST_NODES + 1  # as long as it is not known: one that calls itself has no end
+            sizes[called] = written_out(bodies[called])
+        return sizes[called]
+
+    if bodies and written_out(proto.graph.node) > MOST_NODES:
+        raise InvalidModel(f"it has more than {MOST_NODES} nodes when its functions are written out")
+
+
 def _all_nodes(proto: Any) -> Iterator[Any]:
     """Every node, also of subgraphs and functions."""
-    stack = [(nodes, 1) for nodes in (proto.graph.node, *(function.node for function in proto.functions))]
+    return _nodes_in(proto.graph.node, *(function.node for function in proto.functions))
+
+
+def _nodes_in(*lists: Any) -> Iterator[Any]:
+    stack = [(nodes, 1) for nodes in lists]
     while stack:
         nodes, depth = stack.pop()
         if depth > DEEPEST:
@@ -122,28 +148,46 @@ def _subgraphs(node: Any) -> Iterator[Any]:
 def _external_files(proto: Any, folder: Path) -> tuple[str, ...]:
     """Names of the files with weights. Raises InvalidModel for any that is not a plain file in the same folder."""
     found: list[str] = []
-    for tensor in _all_tensors(proto):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
+    tensors = _external(_all_tensors(proto))
+    for tensor in tensors:
         entries = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
         name = entries.get("location", "")
         if name not in found:
             _refuse_outside(name, folder)
             found.append(name)
         _refuse_beyond_end(entries, folder / name)
+    if len(tensors) > len(_external(_tensors_of(proto.graph))):
+        raise InvalidModel(
+            "weights of a subgraph (the body of an If or a Loop) are in another file: keep them in this one"
+        )
     return tuple(found)
 
 
+def _external(tensors: Iterable[Any]) -> list[Any]:
+    return [tensor for tensor in tensors if tensor.data_location == onnx.TensorProto.EXTERNAL]
+
+
 def _all_tensors(proto: Any) -> Iterator[Any]:
-    graphs = [proto.graph]
+    """Those of the graph, of its subgraphs, and of functions."""
+    yield from _tensors_of(proto.graph)
+    for node in chain.from_iterable(function.node for function in proto.functions):
+        yield from _attributes_of(node)
     for node in _all_nodes(proto):
-        graphs += _subgraphs(node)
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            yield from _parts((attribute.sparse_tensor, *attribute.sparse_tensors))
-    for graph in graphs:
-        yield from graph.initializer
-        yield from _parts(graph.sparse_initializer)
+        for graph in _subgraphs(node):
+            yield from _tensors_of(graph)
+
+
+def _tensors_of(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    yield from _parts(graph.sparse_initializer)
+    for node in graph.node:
+        yield from _attributes_of(node)
+
+
+def _attributes_of(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        yield from (attribute.t, *attribute.tensors)
+        yield from _parts((attribute.sparse_tensor, *attribute.sparse_tensors))
 
 
 def _parts(sparse: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.models.declared.plain_file import read_plain
 from penstock.models.inspection.findings import Findings
 from penstock.models.inspection.graph import Graph
 
@@ -97,8 +98,7 @@ def _json(name: str, folders: tuple[Path, ...]) -> dict[str, Any]:
 def _content(path: Path) -> bytes:
     """The file's bytes; none where it is not there, or larger than such a file is."""
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
+        content = read_plain(path, MOST_BYTES + 1)
     except OSError:
         return b""
     return content if len(content) <= MOST_BYTES else b""

@@ -11,8 +11,9 @@ The index is written last and deleted first, so that a version is there whole or
 import asyncio
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
@@ -22,6 +23,7 @@ from msgspec import Meta, Struct
 from penstock.core.model import Model
 from penstock.errors import ConfigurationError, InputTooLarge, ResultExpired
 from penstock.models.declared.definition import RunSection
+from penstock.models.declared.plain_file import read_plain
 from penstock.models.repository.tree import check_id
 from penstock.storage import Storage, Stored
 
@@ -33,6 +35,7 @@ INDEX_KEY = re.compile(r"models/(?P<name>[^/]+)/(?P<version>[^/]+)/index\.json")
 BINARY = "application/octet-stream"
 
 _DEFAULT_RUN = RunSection()
+NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 PlainName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(?!\n)$")]
@@ -72,16 +75,24 @@ class VersionIndex(Struct, frozen=True, kw_only=True):
 
 
 async def push(
-    storage: Storage, model: Model, folder: Path, names: Iterable[str], run: RunSection = _DEFAULT_RUN
+    storage: Storage,
+    model: Model,
+    folder: Path,
+    names: Iterable[str],
+    run: RunSection = _DEFAULT_RUN,
+    *,
+    digests: Mapping[str, str] = NO_DIGESTS,
 ) -> VersionIndex:
-    """Store a version: these files of its folder, then the index. Files that are there are not sent again.
+    """Store a version: these files of its folder, then the index. Files that are there are not sent again. `digests`
+    are what some of the files must have, by name.
 
-    Raises ConfigurationError when a file cannot be read or its name cannot be stored, and StorageUnavailable.
+    Raises ConfigurationError when a file cannot be read, has another digest, or a name that cannot be stored, and
+    StorageUnavailable.
     """
     check_id(model.name, model.version)
     before = await _index(storage, _index_key(model.name, model.version))
     there = {file.sha256 for file in before.files} if before else set()
-    files = [await _sent(storage, model, folder / name, there) for name in names]
+    files = [await _sent(storage, model, folder / name, there, digests.get(name, "")) for name in names]
     index = _checked(VersionIndex(model=model, run=run, files=tuple(files)))
     await storage.put(_index_key(model.name, model.version), msgspec.json.encode(index), "application/json")
     await storage.delete(*(_file_key(model, one) for one in there - {file.sha256 for file in files}))
@@ -128,7 +139,8 @@ class RemoteTree:
 async def fetch(storage: Storage, index: VersionIndex, into: Path) -> None:
     """Write the files of a version into a folder that is not there yet, and compare their digests.
 
-    Raises ConfigurationError when a file is not what the index says, or cannot be written, and StorageUnavailable.
+    Raises ConfigurationError when a file is not what the index says, OSError when one cannot be written, and
+    StorageUnavailable.
     """
     try:
         await asyncio.to_thread(into.mkdir, parents=True)
@@ -136,8 +148,6 @@ async def fetch(storage: Storage, index: VersionIndex, into: Path) -> None:
             await _fetch(storage, index, file, into / file.name)
     except ResultExpired as error:
         raise ConfigurationError(f"{index.id}: a file is missing in the storage; push it again") from error
-    except OSError as error:
-        raise ConfigurationError(f"{index.id}: {into} cannot be written: {error.strerror}") from error
 
 
 async def _fetch(storage: Storage, index: VersionIndex, file: IndexedFile, target: Path) -> None:
@@ -154,12 +164,14 @@ async def _fetch(storage: Storage, index: VersionIndex, file: IndexedFile, targe
         raise ConfigurationError(f"{index.id}: {file.name} is damaged in the storage; push it again")
 
 
-async def _sent(storage: Storage, model: Model, path: Path, there: set[str]) -> IndexedFile:
+async def _sent(storage: Storage, model: Model, path: Path, there: set[str], wanted: str) -> IndexedFile:
     try:
-        data = await asyncio.to_thread(path.read_bytes)
+        data = await asyncio.to_thread(read_plain, path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+    if wanted not in ("", sha256):
+        raise ConfigurationError(f"{path} is another file than model.toml says: its sha256 differs")
     if sha256 not in there:
         await storage.put(_file_key(model, sha256), data, BINARY)
     return IndexedFile(name=path.name, size=len(data), sha256=sha256)
@@ -170,7 +182,7 @@ async def _index(storage: Storage, key: str) -> VersionIndex | None:
         index = msgspec.json.decode(await storage.get(key, limit=LARGEST_INDEX_BYTES), type=VersionIndex)
     except ResultExpired:
         return None
-    except (msgspec.MsgspecError, InputTooLarge) as error:
+    except (ValueError, RecursionError, InputTooLarge) as error:
         raise ConfigurationError(f"{key} is no index of a model: {error}") from error
     check_id(index.model.name, index.model.version)
     if _index_key(index.model.name, index.model.version) != key:

@@ -16,11 +16,16 @@ from typing import NamedTuple
 
 from penstock.errors import ConfigurationError
 from penstock.models.declared.document import FILE
+from penstock.models.declared.plain_file import open_plain
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
 CHUNK_BYTES = 1024 * 1024
+
+MARK = ".penstock-models"
+"""A file in the directory that says that it is one of models. A place without it and without versions is not known to
+be the directory with nothing in it: the volume may not be mounted there."""
 
 UNREADABLE = "it cannot be read"
 """The reason why a folder is refused that may hold a version, and does not show it now."""
@@ -66,6 +71,17 @@ def scan(directory: Path) -> Scan:
     return found
 
 
+def is_marked(directory: Path) -> bool:
+    """Whether this is known to be a directory of models, also when nothing is in it."""
+    return (directory / MARK).exists()
+
+
+def mark(directory: Path) -> None:
+    """Say that this is a directory of models, where it can be written and is there."""
+    with suppress(OSError):
+        (directory / MARK).touch()
+
+
 def write_version(
     directory: Path, name: str, version: str, files: Mapping[str, bytes | Path], *, replace: bool = False
 ) -> Path:
@@ -83,7 +99,8 @@ def write_version(
         draft = _hidden(target)
         try:
             _write(draft, files)
-            _exchange(draft, target)
+            mark(directory)
+            _exchange(draft, target, replace=replace)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
@@ -97,6 +114,7 @@ def remove_version(directory: Path, name: str, version: str | None = None) -> li
     Raises ConfigurationError when one cannot be removed.
     """
     check_id(name, version or "1")
+    mark(directory)
     folder = directory / name
     try:
         gone = [one for one in _entries(str(folder)) if VERSION.fullmatch(one.name) and version in (None, one.name)]
@@ -199,7 +217,7 @@ def _write(draft: Path, files: Mapping[str, bytes | Path]) -> None:
     for name, content in files.items():
         with (draft / name).open("xb") as file:
             if isinstance(content, Path):
-                with content.open("rb") as source:
+                with open_plain(content) as source:
                     shutil.copyfileobj(source, file, CHUNK_BYTES)
             else:
                 file.write(content)
@@ -207,11 +225,13 @@ def _write(draft: Path, files: Mapping[str, bytes | Path]) -> None:
             os.fsync(file.fileno())
 
 
-def _exchange(draft: Path, target: Path) -> None:
-    """Move a folder to its name, and what is there out of the way."""
+def _exchange(draft: Path, target: Path, *, replace: bool) -> None:
+    """Move a folder to its name, with `replace` what is there out of the way. Raises OSError where something is there
+    that was not a moment ago."""
     former = _hidden(target)
-    with suppress(FileNotFoundError):
-        target.rename(former)
+    if replace:
+        with suppress(FileNotFoundError):
+            target.rename(former)
     draft.rename(target)
     _sync(target.parent)
     shutil.rmtree(former, ignore_errors=True)

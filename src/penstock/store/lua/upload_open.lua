@@ -1,9 +1,9 @@
 -- Writes an upload down before any byte of it is stored, so that no object is ever without a record.
 -- `token` is the digest of its token; its bytes may be sent for `open_ms`, and may arrive for `late_ms` after that;
 -- unused it lives for `unused_ms`; `rate_limit` is per 60 s, 0 for none; `file` are the facts, as JSON, of the file
--- that it is listed as. `sha256`, `token` and `file` may be ''.
+-- that it is listed as. `sha256`, `token`, `name` and `file` may be ''.
 -- Answers {'ok', ms until which its bytes may be sent, rate left, rate reset ms} or {'rate', retry after ms}
--- takes: id tenant caller size content_type sha256 token open_ms late_ms unused_ms rate_limit file
+-- takes: id tenant caller size content_type sha256 token open_ms late_ms unused_ms rate_limit name file
 -- needs: base.ROOT base.now_ms base.now_us rate.count_in rate.rate_state upload.files_key upload.upload_key
 local limit, now = tonumber(rate_limit), now_us()
 local key, rate_key = upload_key(id), ROOT .. 'uploadrate:' .. caller
@@ -20,6 +20,7 @@ redis.call('HSET', key, 'tenant', tenant, 'caller', caller, 'size', size, 'type'
   'url_until', url_until, 'late', late, 'unused_ms', unused_ms)
 if sha256 ~= '' then redis.call('HSET', key, 'sha256', sha256) end
 if token ~= '' then redis.call('HSET', key, 'token', token) end
+if name ~= '' then redis.call('HSET', key, 'name', name) end
 if file ~= '' then
   redis.call('HSET', key, 'file', file)
   redis.call('ZADD', files_key(tenant, caller), now, id)

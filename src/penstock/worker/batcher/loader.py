@@ -14,6 +14,8 @@ from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.outcomes import Outcomes
 from penstock.worker.batcher.warm_up import warm_up
+from penstock.worker.model_code import said_by_model
+from penstock.worker.task_log import TaskLog
 from penstock.worker.threads import Threads
 
 
@@ -31,12 +33,14 @@ class ModelLoader:
         self._loading: set[asyncio.Future[None]] = set()
         self._dropping: set[asyncio.Task[None]] = set()
 
-    async def load(self, runner: Runner, *, limit_s: float, on_dropped: Callable[[], None] = lambda: None) -> float:
-        """Load and warm up a model; returns the seconds. Raises what the model raises, and ModelUnavailable when it
-        takes longer than `limit_s`: its thread is left behind, and what it may still load is dropped. Then it calls
-        `on_dropped`."""
+    async def load(
+        self, runner: Runner, log: TaskLog, *, limit_s: float, on_dropped: Callable[[], None] = lambda: None
+    ) -> float:
+        """Load and warm up a model; returns the seconds. What it says goes to `log`. Raises what the model raises, and
+        ModelUnavailable when it takes longer than `limit_s`: its thread is left behind, and what it may still load is
+        dropped. Then it calls `on_dropped`."""
         threads, started = self._threads_of(runner), time.perf_counter()
-        loading = threads.run(self._load, runner)
+        loading = threads.run(self._load, runner, log)
         self._loading.add(loading)
         loading.add_done_callback(self._loading.discard)
         await asyncio.wait([loading], timeout=limit_s)
@@ -73,9 +77,10 @@ class ModelLoader:
     def _threads_of(self, runner: Runner) -> Threads:
         return self._own if runner.concurrent else self._first
 
-    def _load(self, runner: Runner) -> None:
-        runner.load_model(self._device)
-        warm_up(self._device, [runner], self._costs, self._outcomes)
+    def _load(self, runner: Runner, log: TaskLog) -> None:
+        with said_by_model("load_model", log):
+            runner.load_model(self._device)
+            warm_up(self._device, [runner], self._costs, self._outcomes)
 
     def _leave_behind(
         self, threads: Threads, runner: Runner, loading: asyncio.Future[None], on_dropped: Callable[[], None]

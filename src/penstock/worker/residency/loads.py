@@ -14,6 +14,7 @@ from loguru import logger
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory, ModelUnavailable, PenstockError
 from penstock.models.base import DeviceBroken
+from penstock.models.declared.files import DamagedFile
 from penstock.models.onnxruntime import faults
 from penstock.models.onnxruntime.cuda import cuda_runtime
 from penstock.models.onnxruntime.cuda_device import arena_limit
@@ -26,6 +27,7 @@ from penstock.worker.residency.resident import Resident
 from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.room import has_expired, next_moment, to_close, to_evict
 from penstock.worker.starvation import StarvationGuard
+from penstock.worker.task_log import TaskLog
 
 MOST_TIMES_FILES, MOST_BEYOND_BYTES = 4, 64 * 1024**2
 """What a load takes is measured while other tasks run. It counts as no less than the files of the model, and as no more
@@ -161,7 +163,7 @@ class ModelLoads:
     async def _load(self, resident: Resident) -> None:
         waiting = {one.turn[0] for one in self._residents if one.is_asked_for}
         self._guard.served(resident.turn[0], waiting - {resident.turn[0]})
-        resident.is_loading = True
+        resident.is_loading, resident.log = True, TaskLog()
         before, started = self._memory.used(), time.monotonic()
         try:
             resident.runner = await self._loaded(resident)
@@ -178,9 +180,18 @@ class ModelLoads:
         self._report()
 
     async def _loaded(self, resident: Resident) -> Runner:
-        """The runner, loaded. When the device has no memory for it, another model goes, and it is loaded once more."""
+        """The runner, loaded. When a file of it is damaged that can be fetched again, it is, once."""
         assert resident.making is not None  # noqa: S101  `_next` has chosen it
-        runner = await resident.making
+        try:
+            return await self._loaded_here(resident, await resident.making)
+        except DamagedFile as error:
+            if resident.offer.make_anew is None:
+                raise
+            logger.bind(model=resident.id, reason=str(error)).warning("a damaged model is fetched again")
+        return await self._loaded_here(resident, await resident.offer.make_anew())
+
+    async def _loaded_here(self, resident: Resident, runner: Runner) -> Runner:
+        """The runner, loaded. When the device has no memory for it, another model goes, and it is loaded once more."""
         try:
             await self._load_on_device(resident, runner)
         except Exception as error:
@@ -203,7 +214,7 @@ class ModelLoads:
             self._residents.stirred.set()
 
         try:
-            await self._device.loader.load(runner, limit_s=self._limit_s, on_dropped=give_back)
+            await self._device.loader.load(runner, resident.log, limit_s=self._limit_s, on_dropped=give_back)
         except ModelUnavailable:
             self._hung_bytes += size  # the load goes on: it takes what it takes, until it was dropped
             raise
@@ -224,11 +235,11 @@ class ModelLoads:
     def _fail(self, resident: Resident, error: Exception, took_s: float) -> None:
         resident.load_s = took_s
         reason = str(error) if isinstance(error, NOT_NOW) else f"{type(error).__name__} was raised when it was loaded"
+        resident.fail(reason, time.monotonic())
         if not isinstance(error, NOT_NOW):
             logger.bind(model=resident.id).opt(exception=error).error("a model could not be loaded")
         else:
-            logger.bind(model=resident.id, reason=reason).error("a model could not be loaded")
-        resident.fail(reason, time.monotonic())
+            logger.bind(model=resident.id, reason=resident.reason).error("a model could not be loaded")
         metrics.report("model.loads", model=resident.id, device=self._device.device.name, outcome="failed")
 
     def _lose(self, resident: Resident, error: DeviceBroken) -> None:

@@ -17,7 +17,7 @@ from penstock.settings import LimitSettings
 from penstock.store import Store, WorkerInfo
 from penstock.worker.publisher import Publisher
 from penstock.worker.residency.residents import Residents
-from penstock.worker.residency.versions import LocalVersions, OfferedVersion, remote_version
+from penstock.worker.residency.versions import EMPTY, LocalVersions, OfferedVersion, remote_version
 
 LOOK_S = 0.5
 """How often the directory is looked at: a look takes about 30 µs of a core for each version."""
@@ -73,6 +73,7 @@ class RepositoryWatch:
         self._published: dict[str, Model] = {}
         self._has_seen_storage = False
         self._has_looked_back = False
+        self._has_missed = False
 
     def look(self) -> None:
         """Look at once, also into the storage."""
@@ -99,7 +100,7 @@ class RepositoryWatch:
         self._withdraw(versions)
         with suppress(StoreUnavailable):  # the next look goes on
             await self._keep_warm(versions)
-            await self._find_leftovers(there)
+            await self._find_leftovers(there, is_away=seen.is_away)
             await self._let_go()
         return LOOK_S
 
@@ -178,22 +179,23 @@ class RepositoryWatch:
             self._removed[name] = time.monotonic()
         self._missing = missing
 
-    async def _find_leftovers(self, there: Collection[str]) -> None:
-        """Once, withdraw what a worker of this machine has published from files that were removed while none ran."""
-        if self._has_looked_back or not self._has_seen_storage:
+    async def _find_leftovers(self, there: Collection[str], *, is_away: bool) -> None:
+        """Once, withdraw what a worker of this machine has published from files that were removed while none ran.
+        Nothing is withdrawn while the directory is away."""
+        if not self._has_seen_storage or self._has_looked_back or (is_away and self._has_missed):
             return
         published = (await self._store.models.catalogue()).versions
-        gone = [
-            one.model.id
-            for one in published
-            if one.model.versioned and one.worker.startswith(f"{self._host}-") and one.model.id not in there
-        ]
+        mine = [one.model.id for one in published if one.model.versioned and one.worker.startswith(f"{self._host}-")]
         served = {name for worker in await self._others() for name in worker.models}
+        gone = [name for name in mine if name not in {*there, *served, *self._refused}]
+        if is_away and gone:
+            self._has_missed = True
+            logger.bind(models=gone).error(f"the directory of models {EMPTY}")
+            return
         self._has_looked_back = True
         for name in gone:
-            if name not in served and name not in self._refused:
-                self._residents.withdraw(name, REMOVED)
-                self._removed[name] = time.monotonic()
+            self._residents.withdraw(name, REMOVED)
+            self._removed[name] = time.monotonic()
 
     async def _others(self) -> list[WorkerInfo]:
         return [worker for worker in await self._store.workers.listed() if worker.id != self._worker]
@@ -208,7 +210,8 @@ class RepositoryWatch:
             for name in worker.models
             if name not in worker.residence or worker.residence[name].reason != REMOVED
         }
-        await self._store.models.retract([name for name in self._removed if name not in elsewhere])
+        gone = self._removed.keys() - elsewhere
+        await self._store.models.retract(gone.difference(await self._store.models.missing(sorted(gone))))
         now = time.monotonic()
         waiting = {queue.model for queue in await self._store.queues.depths(self._removed) if queue.depth}
         self._removed |= dict.fromkeys(waiting, now)

@@ -13,6 +13,7 @@ from penstock.core.task import PRIORITIES, Priority
 from penstock.errors import ModelUnavailable
 from penstock.models.base import DeviceBroken
 from penstock.worker.batcher.device_work import Runner
+from penstock.worker.task_log import TaskLog
 
 FAILED_FOR_S = 10.0
 """A model that could not be loaded is tried again after this time, for a task that asks for it. Until then this worker
@@ -24,17 +25,23 @@ FAILED_LOADS = 5
 _arrivals = count()
 
 
+LONGEST_REASON = 500
+"""Characters of a reason that are kept."""
+
+
 class Offer(Struct, frozen=True, kw_only=True, eq=False):
     """A version of a model that a worker can load.
 
     `takes` are the members of its input, none for the bytes of one image. `make` returns a new runner for `load_model`;
-    it may take long, to fetch files. `size` is the bytes of its files; `memory_bytes` what it is said to take of the
+    it may take long, to fetch files, and `make_anew` does the same from files that it fetches again, where there is
+    another place than this machine. `size` is the bytes of its files; `memory_bytes` what it is said to take of the
     device, 0 where that is measured. A `warm` version is loaded at once and not evicted.
     """
 
     id: str
     digest: str
     make: Callable[[], Awaitable[Runner]]
+    make_anew: Callable[[], Awaitable[Runner]] | None = None
     takes: Mapping[str, Member] = {}
     size: int = 0
     memory_bytes: int = 0
@@ -43,10 +50,11 @@ class Offer(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Waiter(Struct, frozen=True, eq=False):
-    """A task that waits until a model is loaded. `rank` is that of its priority."""
+    """A task that waits until a model is loaded. `rank` is that of its priority; `log` gets what the load says."""
 
     rank: int
     arrival: int
+    log: TaskLog
     granted: "asyncio.Future[Use]"
 
 
@@ -56,7 +64,8 @@ class Resident(Struct, eq=False):
     A `fixed` one was loaded at the start and stays. One that `is_wanted` is loaded though no task waits for it, and one
     that `is_expected`, as long as so many tasks are `expecting` it, only where there is room; `is_loading` while the
     device loads it. One that `is_closed` takes no more uses, and is unloaded when the last one has ended: one that
-    `is_leaving` in any case, another where the room is still needed. `gone` says why it cannot be loaded any more.
+    `is_leaving` in any case, another where the room is still needed. `gone` says why it cannot be loaded any more,
+    `log` is what its last load has said.
 
     Moments are seconds of `time.monotonic`, but for `since`, which is in ms since 1970.
     """
@@ -77,6 +86,7 @@ class Resident(Struct, eq=False):
     state: ResidenceState = "cold"
     reason: str = ""
     since: int = field(default_factory=lambda: now_ms())
+    log: TaskLog = field(default_factory=TaskLog)
     bytes: int = 0
     load_s: float = 0.0
     ready_at: float = 0.0
@@ -129,13 +139,13 @@ class Resident(Struct, eq=False):
         return self.state == "failed" and now < self.try_at
 
     def become(self, state: ResidenceState, reason: str = "") -> None:
-        """Note where it is from now on."""
-        self.state, self.reason, self.since = state, reason, now_ms()
+        """Note where it is from now on. The reason is kept as one line that need not name the model."""
+        self.state, self.reason, self.since = state, _line(reason.removeprefix(f"{self.id}: ")), now_ms()
 
-    def wait(self, priority: Priority) -> Waiter:
+    def wait(self, priority: Priority, log: TaskLog) -> Waiter:
         """Let a task wait for it."""
         granted = asyncio.get_running_loop().create_future()
-        waiter = Waiter(PRIORITIES.index(priority), next(_arrivals), granted)
+        waiter = Waiter(PRIORITIES.index(priority), next(_arrivals), log, granted)
         self.waiters = [*self.waiting, waiter]
         return waiter
 
@@ -148,12 +158,14 @@ class Resident(Struct, eq=False):
         """Let all tasks that wait use it."""
         waiters, self.waiters = self.waiting, []
         for waiter in waiters:
+            waiter.log.adopt(self.log)
             waiter.granted.set_result(self.use())
 
     def refuse(self, error: ModelUnavailable | DeviceBroken) -> None:
         """End the wait of all tasks with this error."""
         waiters, self.waiters = self.waiting, []
         for waiter in waiters:
+            waiter.log.adopt(self.log)
             waiter.granted.set_exception(error)
 
     def fail(self, reason: str, now: float) -> None:
@@ -161,7 +173,7 @@ class Resident(Struct, eq=False):
         self.become("failed", reason)
         self.is_wanted = self.is_expected = self.is_leaving = False
         self.try_at = now + max(FAILED_FOR_S, FAILED_LOADS * self.load_s)
-        self.refuse(ModelUnavailable(f"{self.id}: {reason}"))
+        self.refuse(ModelUnavailable(f"{self.id}: {self.reason}"))
 
     def forget_making(self) -> None:
         """Make its runner no longer, and forget one that was made and not loaded."""
@@ -180,6 +192,12 @@ class Resident(Struct, eq=False):
             memory_bytes=held,
             reason=self.gone or self.reason,
         )
+
+
+def _line(reason: str) -> str:
+    # It stands in the list of workers and in answers, and may quote names of a graph, which may be of any length.
+    start = " ".join(reason[: 2 * LONGEST_REASON].split())
+    return start if len(start) <= LONGEST_REASON else f"{start[:LONGEST_REASON]}…"
 
 
 class Use(Struct, frozen=True, eq=False):

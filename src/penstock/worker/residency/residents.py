@@ -14,6 +14,7 @@ from penstock.core.task import Priority
 from penstock.errors import ModelNotFound, ModelUnavailable
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.residency.resident import Offer, Resident, Use
+from penstock.worker.task_log import TaskLog
 
 
 class Residents:
@@ -73,9 +74,10 @@ class Residents:
                 resident.is_expected = False
                 self.stirred.set()
 
-    async def wait(self, model: str, priority: Priority) -> Use:
-        """Wait until a model is loaded, and use it. Raises ModelUnavailable where that fails, DeviceBroken."""
-        waiter = self._known(model).wait(priority)
+    async def wait(self, model: str, priority: Priority, log: TaskLog) -> Use:
+        """Wait until a model is loaded, and use it; `log` gets what the load says. Raises ModelUnavailable where that
+        fails, DeviceBroken."""
+        waiter = self._known(model).wait(priority, log)
         self.stirred.set()
         try:
             return await waiter.granted

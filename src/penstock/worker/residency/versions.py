@@ -15,10 +15,25 @@ from penstock.models.declared import DeclaredRunner, declared_runner
 from penstock.models.declared.definition import RunSection
 from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import VersionIndex
-from penstock.models.repository.tree import UNREADABLE, Scan, Stamp, VersionFolder, scan
+from penstock.models.repository.tree import (
+    MARK,
+    UNREADABLE,
+    Scan,
+    Stamp,
+    VersionFolder,
+    is_marked,
+    mark,
+    scan,
+)
 from penstock.settings import LimitSettings
 from penstock.worker.residency.resident import Offer
 from penstock.worker.spool import patiently
+
+EMPTY = (
+    "is empty all at once: is its volume mounted? Its models stay in the catalogue. If nothing is meant to be there, "
+    f"create the file {MARK} in it"
+)
+"""What an operator is told of a directory that is away."""
 
 
 class OfferedVersion(Struct, frozen=True, eq=False):
@@ -31,11 +46,13 @@ class OfferedVersion(Struct, frozen=True, eq=False):
 
 class Sighting(NamedTuple):
     """The versions in a directory by their ids; the reasons why others cannot be offered, by their ids too; and those
-    of folders that are none, by their paths."""
+    of folders that are none, by their paths. `is_away` says that the directory may not be mounted: it has nothing, and
+    nobody has said that it is one of models."""
 
     versions: dict[str, OfferedVersion]
     broken: dict[str, str]
     strange: dict[str, str]
+    is_away: bool = False
 
 
 class LocalVersions:
@@ -47,16 +64,19 @@ class LocalVersions:
         self._known: dict[str, tuple[Stamp, OfferedVersion | str]] = {}
         self._last = Sighting({}, {}, {})
         self._unreadable = ""
+        self._has_marked = False
 
     def look(self) -> Sighting:
-        """What is in the directory now; what cannot be read now is as it was. It blocks."""
+        """What is in the directory now; what cannot be read now is as it was, and so is everything while the directory
+        is away. It blocks."""
         try:
             found = scan(self._directory)
         except ConfigurationError as error:
             self._say(str(error))
-        else:
-            self._say("")
-            self._last = self._sighted(found)
+            return self._last
+        is_away = found == ({}, {}) and not is_marked(self._directory)
+        self._say(f"{self._directory} {EMPTY}" if is_away and self._known else "")
+        self._last = self._last._replace(is_away=True) if is_away else self._sighted(found)
         return self._last
 
     def _say(self, unreadable: str) -> None:
@@ -65,6 +85,9 @@ class LocalVersions:
         self._unreadable = unreadable
 
     def _sighted(self, found: Scan) -> Sighting:
+        if not self._has_marked:
+            mark(self._directory)
+            self._has_marked = True
         kept = {name: one for name, one in self._known.items() if _is_unreadable(name, found)}
         self._known = kept | {one.id: self._read(one) for one in found.versions.values()}
         read = {name: one for name, (_, one) in self._known.items()}
@@ -81,7 +104,7 @@ class LocalVersions:
         try:
             return folder.stamp, self._offered(folder)
         except (ConfigurationError, PenstockError, OSError) as error:
-            return folder.stamp, str(error)
+            return folder.stamp, str(error).replace(f"{folder.folder}/", "")  # clients read it, too
         except Exception as error:  # noqa: BLE001  what nobody thought of must not hide the other versions
             return folder.stamp, f"{type(error).__name__}: {error}"
 
@@ -112,14 +135,23 @@ def remote_version(index: VersionIndex, cache: ModelCache, limits: LimitSettings
         runner = await asyncio.to_thread(declared_runner, folder, name=index.model.name, version=index.model.version)
         return await _made(runner, limits)
 
-    return OfferedVersion(index.digest, index.model, _offer(index.model, index.run, size=index.size, make=make))
+    async def make_anew() -> DeclaredRunner:
+        await cache.drop(index)
+        return await make()
+
+    offer = _offer(index.model, index.run, size=index.size, make=make, make_anew=make_anew)
+    return OfferedVersion(index.digest, index.model, offer)
 
 
-def _offer(model: Model, run: RunSection, *, size: int, make: Callable[[], Awaitable[DeclaredRunner]]) -> Offer:
+Make = Callable[[], Awaitable[DeclaredRunner]]
+
+
+def _offer(model: Model, run: RunSection, *, size: int, make: Make, make_anew: Make | None = None) -> Offer:
     return Offer(
         id=model.id,
         digest=model.digest,
         make=make,
+        make_anew=make_anew,
         takes=_taken(model),
         size=size,
         memory_bytes=run.memory_bytes,

@@ -53,10 +53,10 @@ def _made_up(name: str, member: Member) -> Any:
         return IMAGE_URL
     if member.kind == "file":
         return f"https://files.example.com/{name}"
-    examples = member.schema.get("examples")
-    if isinstance(examples, list) and examples:
-        return examples[0]
-    return member.schema.get("default", _OF_TYPE.get(str(member.schema.get("type"))))
+    for examples in (member.schema.get("examples"), member.schema.get("enum")):
+        if isinstance(examples, list) and examples:
+            return examples[0]
+    return member.schema.get("default", _OF_TYPE.get(str(member.schema.get("type")), "text"))
 
 
 _OF_TYPE: dict[str, Any] = {"string": "text", "object": {}, "array": [], "number": 0.5, "integer": 1, "boolean": True}

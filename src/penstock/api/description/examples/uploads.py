@@ -9,6 +9,7 @@ REQUEST = UploadRequest(
     size=6_291_456,
     content_type="image/jpeg",
     sha256="2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+    name="photo.jpg",
 )
 
 ANSWERS: tuple[ResponseBody, ...] = (
@@ -26,6 +27,7 @@ ANSWERS: tuple[ResponseBody, ...] = (
         content_type=REQUEST.content_type,
         sha256=REQUEST.sha256,
         tasks=0,
+        name=REQUEST.name,
         created_at="2026-11-22T09:00:00.000Z",
         expires_at="2026-11-23T09:00:04.512Z",
     ),

@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
-from penstock.models.declared.kinds.contract import KindAnswer, finite, value_of
+from penstock.models.declared.kinds.contract import DeclaredKind, KindAnswer, finite, value_of
 from penstock.models.declared.kinds.one_image import OneImage
 from penstock.models.declared.kinds.packing import NPZ, npz
 from penstock.models.declared.settings import Setting
@@ -27,11 +27,15 @@ CHARACTERS = 2
 """A number takes at least so many characters in JSON, with the comma."""
 
 
-class ImageToTensors(OneImage):
+class AnswersTensors(DeclaredKind):
     """Answers `outputs`: for each output of the graph its `shape`, `dtype` and `values`; the values are in a `.npz`
-    file where that is asked for, or they are too many for data."""
+    file where that is asked for, or they are too many for data.
+
+    `check_ports` of a kind notes their names in `_names`.
+    """
 
     produces = "any"
+    _names: Sequence[str]
 
     @property
     def settings(self) -> dict[str, Setting]:
@@ -44,6 +48,16 @@ class ImageToTensors(OneImage):
         name = self.definition.output.name
         return (name,) if name else ()
 
+    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
+        """All outputs by name."""
+        arrays = dict(zip(self._names, work.outputs[0], strict=True))
+        form = value_of(params, "format", self.definition.output.format)
+        return tensors_answer(arrays, form, self.limits.max_result_data_bytes)
+
+
+class ImageToTensors(AnswersTensors, OneImage):
+    """What a network says about an image, as it says it."""
+
     def check_ports(self, ports: Ports) -> None:
         """Note the names of the outputs."""
         super().check_ports(ports)
@@ -52,12 +66,6 @@ class ImageToTensors(OneImage):
     def memory_needed(self, source: bytes) -> int:
         """Twice the pixels and the tensor: how large the outputs are, only the graph knows."""
         return 2 * super().memory_needed(source)
-
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
-        """All outputs by name."""
-        arrays = dict(zip(self._names, work.outputs[0], strict=True))
-        form = value_of(params, "format", self.definition.output.format)
-        return tensors_answer(arrays, form, self.limits.max_result_data_bytes)
 
 
 def tensor_settings(chosen: str) -> dict[str, Setting]:

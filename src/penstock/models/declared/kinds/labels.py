@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.request import OutputOptions
+from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.models.declared.kinds.activation import activated
@@ -36,6 +37,7 @@ class ImageToLabels(OneImage):
         """The most probable classes, that with the lowest index first where two are equal."""
         section = self.definition.output
         probabilities = finite(activated(work.outputs[0][0].ravel(), section.activation))
+        check_labels(self.labels, len(probabilities))
         best = np.argsort(-probabilities, kind="stable")[: value_of(params, "top_k", section.top_k)]
         return KindAnswer({"labels": [self._named(int(index), float(probabilities[index])) for index in best]})
 
@@ -56,8 +58,15 @@ class ImageToScores(OneImage):
         if len(scores) == 1:
             return KindAnswer({"score": scores[0]})
         if self.labels:
+            check_labels(self.labels, len(scores))
             return KindAnswer({"scores": {label_of(self.labels, index): score for index, score in enumerate(scores)}})
         return KindAnswer({"scores": scores})
+
+
+def check_labels(labels: tuple[str, ...], classes: int) -> None:
+    """Raises InvalidOutput when there are more labels than classes: they are those of another network, or shifted."""
+    if len(labels) > classes:
+        raise InvalidOutput(f"output.labels has {len(labels)} names, and the graph gives {classes} numbers")
 
 
 def label_of(labels: tuple[str, ...], index: int) -> str:

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import Device
 from penstock.core.model import Member
-from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, InvalidRequest
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.models.declared.definition import Definition, TensorSection
-from penstock.models.declared.kinds.arrays import tensor_settings, tensors_answer
-from penstock.models.declared.kinds.contract import DeclaredKind, KindAnswer, value_of
+from penstock.models.declared.kinds.arrays import AnswersTensors
 from penstock.models.declared.kinds.packing import unpacked, unpacked_bytes
 from penstock.models.declared.network import FREE, Arrays, DeclaredNetwork
-from penstock.models.declared.settings import Setting
 from penstock.models.onnxruntime.ports import Ports
 from penstock.settings import LimitSettings
 
@@ -49,11 +46,8 @@ class Part(NamedTuple):
     offset: int
 
 
-class TensorsToTensors(DeclaredKind):
-    """Takes each input of the graph as a member of that name, nested lists of numbers; or all of them in one file.
-    Answers as image-to-tensors does."""
-
-    produces = "any"
+class TensorsToTensors(AnswersTensors):
+    """Takes each input of the graph as a member of that name, nested lists of numbers; or all of them in one file."""
 
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         super().__init__(definition, labels, limits)
@@ -67,17 +61,6 @@ class TensorsToTensors(DeclaredKind):
         arrays = {name: _member(tensor) for name, tensor in self._tensors.items()}
         described = "A .npz file with the arrays by name, or the .npy file of the only one, in place of the others."
         return arrays | {FILE: Member(kind="file", required=False, description=described)}
-
-    @property
-    def settings(self) -> dict[str, Setting]:
-        """In which form the values come."""
-        return tensor_settings(self.definition.output.format)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """All, or the one that the definition names."""
-        name = self.definition.output.name
-        return (name,) if name else ()
 
     def check_ports(self, ports: Ports) -> None:
         """Compare names, types and shapes of all inputs, and note the names of the outputs."""
@@ -133,12 +116,6 @@ class TensorsToTensors(DeclaredKind):
         """Each array by name, (tiles, ...)."""
         return {part.name: _taken(tiles, part) for part in work.context}
 
-    def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
-        """All outputs by name."""
-        arrays = dict(zip(self._names, work.outputs[0], strict=True))
-        form = value_of(params, "format", self.definition.output.format)
-        return tensors_answer(arrays, form, self.limits.max_result_data_bytes)
-
     def _arrays(self, source: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         given = {name: value for name, value in source.items() if name in self._tensors and value is not None}
         if source.get(FILE) is not None:
@@ -154,6 +131,8 @@ class TensorsToTensors(DeclaredKind):
         arrays = unpacked(content, param, max_bytes=self.limits.max_input_bytes)
         if set(arrays) == {""} and len(self._tensors) == 1:
             return dict.fromkeys(self._tensors, arrays[""])
+        if set(arrays) == {""}:
+            raise InvalidRequest("the model takes several arrays: a .npz file with their names", param=param)
         members = {tensor.name: name for name, tensor in self._tensors.items()}
         if unknown := sorted(set(arrays) - set(members)):
             raise InvalidRequest(f"the model has no input {unknown[0]!r}", param=param)
@@ -198,7 +177,9 @@ def _as_array(value: Any, tensor: TensorSection, sizes: dict[str, int], param: s
         has == (size if isinstance(size, int) else sizes.setdefault(size, has) if size else has)
         for has, size in zip(array.shape, tensor.shape, strict=True)
     )
-    if not fits or 0 in array.shape:
+    if 0 in array.shape:
+        raise InvalidRequest(f"{param} is empty: it has the shape {list(array.shape)}", param=param)
+    if not fits:
         expected = [sizes.get(size, size) if isinstance(size, str) else size for size in tensor.shape]
         raise InvalidRequest(f"{param} has the shape {list(array.shape)}, not {expected}", param=param)
     return _converted(array, wanted, param)
