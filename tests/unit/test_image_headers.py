@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from penstock.core.request import OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
 from penstock.models import imaging
 from penstock.pixels.headers import ImageBounds, ImageHeader, content_type_of, end_of, probe, probe_beginning
@@ -24,7 +25,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 FORMS = {
     "png": ("PNG", {}),
-    "png, interlaced palette": ("PNG", {"mode": "P"}),
+    "png, palette": ("PNG", {"mode": "P"}),
     "png, 16 bits": ("PNG", {"mode": "I;16"}),
     "jpeg": ("JPEG", {}),
     "jpeg, progressive": ("JPEG", {"progressive": True}),
@@ -208,6 +209,67 @@ def test_a_webp_has_one_size() -> None:
 def test_each_bound_holds(bounds: ImageBounds) -> None:
     with pytest.raises(ImageTooLarge):
         probe(saved("jpeg, progressive"), bounds)
+
+
+OTHERS = {
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    "psd": b"8BPS\0\x01" + bytes(6) + b"\0\x03",
+    "fits": b"SIMPLE  =                    T",
+    "pdf": b"%PDF-1.7\n",
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "ico": b"\0\0\x01\0\x01\0",
+    "tiff": b"MM\0*\0\0\0\x08",
+    "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "hdf5": b"\x89HDF\r\n\x1a\n",
+    "bufr": b"BUFR\0\0\0\x04",
+    "fli": b"\0\x10\0\0\x11\xaf\x01\0",
+    "gif with an archive": b"GIF89a\x08\0\x08\0PK\x03\x04",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_up10_formats_whose_decoders_had_faults_never_reach_one(name: str) -> None:
+    data = OTHERS[name] + bytes(1000)
+
+    for look in (probe, probe_beginning, imaging.decode):
+        with pytest.raises(UnsupportedImageFormat):
+            look(data, BOUNDS)
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_up3_of_a_polyglot_only_the_pixels_are_left(form: str) -> None:
+    other = b"PK\x03\x04<html><script>alert(1)</script></html>"
+    data = saved(form) + other
+
+    picture = imaging.decode(data, BOUNDS)
+
+    assert np.array_equal(picture.rgb, imaging.decode(saved(form), BOUNDS).rgb)
+    for format in ("png", "jpeg", "webp"):
+        assert other not in imaging.encode(picture, OutputOptions(format=format))
+
+
+BROKEN = {
+    "no bytes": (b"", UnsupportedImageFormat),
+    "nothing but a signature": (SIGNATURE, ImageDecodeFailed),
+    "half of a png": (saved("png")[: len(saved("png")) // 2], ImageDecodeFailed),
+    "half of a jpeg": (saved("jpeg")[: len(saved("jpeg")) // 2], ImageDecodeFailed),
+    "half of a webp": (saved("webp")[: len(saved("webp")) // 2], ImageDecodeFailed),
+    "a wrong checksum of the header": (png()[:29] + b"\0\0\0\0" + png()[33:], ImageDecodeFailed),
+    "pixels that do not inflate": (png().replace(b"IDATx", b"IDATy"), ImageDecodeFailed),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_up5_what_is_broken_is_refused_with_a_code(name: str) -> None:
+    data, error = BROKEN[name]
+
+    with pytest.raises(error):
+        imaging.decode(data, BOUNDS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_up5_the_smallest_image_of_every_form_is_decoded(form: str) -> None:
+    assert imaging.decode(saved(form, COLOURS[:1, :1]), BOUNDS).rgb.shape == (1, 1, 3)
 
 
 MUTATED = [saved(form) for form in FORMS] + [png(chunk(b"tEXt", b"a\0b")), saved("jpeg", icc_profile=PROFILE)]
