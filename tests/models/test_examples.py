@@ -7,9 +7,9 @@ from penstock.core.model import SMALL_PHOTO
 from penstock.core.request import OutputOptions
 from penstock.intake.inline import bytes_of
 from penstock.models.base import Params
-from penstock.models.imaging import probe
 from penstock.models.scoring import ImageScoring
 from penstock.models.superres import SuperResolution
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
 from penstock.worker.devices import cpu
 
@@ -40,5 +40,5 @@ def test_the_example_of_the_upscaler_is_a_request_that_it_takes() -> None:
 
     params = SuperResolution.params(**example.params)
 
-    header = probe(PHOTO, max_megapixels=50)
+    header = probe(PHOTO, ImageBounds())
     assert SuperResolution.output_size(header.width, header.height, params) == (4 * header.width, 4 * header.height)

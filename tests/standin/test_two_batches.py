@@ -12,7 +12,8 @@ from penstock.models import scoring, superres
 from penstock.net.egress import LOOKUPS_AT_ONCE
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.scheduler import DeviceScheduler
-from penstock.worker.threads import CodecThreads, Threads, tile_threads
+from penstock.worker.codecs import CodecThreads
+from penstock.worker.threads import Threads, tile_threads
 from tests.standin.counts import counts, difference
 
 DEVICE = Device(name="cuda:0", kind="cuda", threads=1, sides=(128, 256), batches=(1, 2, 4))
@@ -72,7 +73,7 @@ async def main():
     device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,), cores=192 // 8)
     scheduler, runner, tiles = await started(device, scoring.ImageScoring)
     await ran(scheduler, runner, 100)
-    codecs = CodecThreads.of(device)
+    codecs = CodecThreads(device)
     for pool in (codecs.urgent, codecs.usual, tiles, scheduler._stacking, *scheduler._threads._all):
         for _ in range(100):
             pool.run(gate.wait)

@@ -20,6 +20,7 @@ from penstock.storage import Storage
 from penstock.store import Store, WorkerMemory
 from penstock.upkeep.sweep import sweep
 from penstock.worker.batcher.scheduler import DeviceScheduler
+from penstock.worker.codecs import CodecThreads
 from penstock.worker.devices import cpu
 from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
@@ -31,7 +32,7 @@ from penstock.worker.residency.loads import ModelLoads
 from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
 from penstock.worker.spool import Spool
-from penstock.worker.threads import CodecThreads, Threads
+from penstock.worker.threads import Threads
 from tests.support.drive import image
 from tests.support.stores import submission, worker_info
 
@@ -51,7 +52,7 @@ async def pipeline(
     """Opens a pipeline with these models, already loaded, and loads others on demand within `model_bytes`."""
     device, limits = cpu(1), limits or LimitSettings()
     async with AsyncExitStack() as stack:
-        codecs = CodecThreads.of(device)
+        codecs = CodecThreads(device)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         tiles = stack.enter_context(Threads(2, "tiles"))
         runners = {name: registry()[name](limits) for name in models}

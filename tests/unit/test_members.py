@@ -11,6 +11,7 @@ from penstock.core.model import Member
 from penstock.errors import ConfigurationError, ImageTooLarge
 from penstock.models.base import size_of
 from penstock.models.members import InputFile, InputMembers, members_of
+from penstock.pixels.headers import ImageBounds
 
 PHOTO = (Path(__file__).parents[2] / "src/penstock/models/photo.jpg").read_bytes()
 
@@ -26,7 +27,7 @@ def test_a_file_is_its_bytes_with_a_type_a_name_and_an_image() -> None:
 
 def test_an_image_is_decoded_within_the_limit_of_the_operator() -> None:
     with pytest.raises(ImageTooLarge):
-        InputFile(PHOTO, max_megapixels=0.001).image()
+        InputFile(PHOTO, bounds=ImageBounds(0.001)).image()
 
 
 def test_bytes_of_no_image_have_the_type_that_was_sent_or_none() -> None:

@@ -23,6 +23,7 @@ from penstock.models.base import Product, Work, model_runner
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.superres import SuperResolution, SuperresParams
 from penstock.models.tiling import Ladder
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.worker import prefetch
 from tools.device_model.plan import NAME, VARIABLE, Plan
 from tools.device_model.record import Kind, Recorder
@@ -82,7 +83,7 @@ class SimulatedSuperres(SuperResolution):
 
     def image(self, source: bytes) -> imaging.Picture:
         """Check the header, and sleep for as long as decoding takes."""
-        header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
+        header = probe(source, ImageBounds.of(self.limits))
         time.sleep(_plan.slowed * header.megapixels / _plan.rates.decode_mp_per_s)
         pixels = self._pixels[: 3 * header.width * header.height]
         return imaging.Picture(pixels.reshape(header.height, header.width, 3))

@@ -8,7 +8,7 @@ LAYERS: list[set[str]] = [
     {"errors", "lazy_import"},
     {"core"},
     {"settings"},
-    {"net"},
+    {"net", "pixels"},
     {"telemetry"},
     {"storage", "client"},
     {"store"},
@@ -85,6 +85,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "worker": [
         {
+            "worker.decoders",
             "worker.devices",
             "worker.starvation",
             "worker.spool",
@@ -96,6 +97,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "worker.task_log",
         },
         {"worker.threads", "worker.memory", "worker.results", "worker.model_code", "worker.log_capture"},
+        {"worker.codecs"},
         {"worker.batcher", "worker.sources"},
         {"worker.inputs"},
         {"worker.residency"},
@@ -127,7 +129,7 @@ VENDORS: dict[str, set[str]] = {
     "httptools": {"api/serving/connection.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
     "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures", "conformance"},
-    "PIL": {"models/imaging.py"},
+    "PIL": {"models/imaging.py", "worker/decoders/child.py"},
     "onnx": {"models/inspection/reading.py"},
     "onnxruntime": {"models/onnxruntime/runtime.py"},
     "opentelemetry": {"telemetry/metrics.py"},

@@ -12,6 +12,7 @@ from penstock.bench.plan import NOOP
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, PenstockError
 from penstock.models import imaging
+from penstock.pixels.headers import ImageBounds, probe
 
 SIZES = ((256, 192), (384, 256), (512, 384), (640, 480), (768, 512), (1024, 768))
 """Width and height of the built-in mix: 0.05 to 0.79 megapixels, 0.31 on average."""
@@ -61,7 +62,7 @@ def image_set(paths: Sequence[Path], model: str) -> list[Image]:
 def mirrored(columns: int, rows: int, *, corner: int = 0) -> imaging.Picture:
     """A picture as rich as a photo: the bundled one enlarged twice, from one of six corners of it, and mirrored at its
     edges as often as it takes to fill the size."""
-    photo = imaging.decode(_bundled(), max_megapixels=1)
+    photo = imaging.decode(_bundled())
     height, width = (side * ENLARGED for side in photo.rgb.shape[:2])
     large = np.dstack([imaging.resize(photo.rgb[..., channel], width, height) for channel in range(3)])
     cut = large[30 * corner :, 45 * corner :]
@@ -86,7 +87,7 @@ def _inside(directory: Path) -> list[Path]:
 
 def _image(name: str, data: bytes) -> Image:
     try:
-        header = imaging.probe(data, max_megapixels=float("inf"))
+        header = probe(data, ImageBounds())
     except PenstockError as error:
         raise ConfigurationError(f"--images: {name}: {error.detail}") from error
     return Image(name=name, data=data, width=header.width, height=header.height)

@@ -11,6 +11,7 @@ import click
 from msgspec.structs import replace
 
 from penstock.cli.context import settings_of_call
+from penstock.pixels.headers import ImageBounds
 from penstock.settings import Settings
 
 
@@ -57,7 +58,7 @@ async def _tried(
 
     with contextlib.redirect_stdout(sys.stderr):  # stdout has the result alone
         cls = registered(model, settings)
-        sample = sample_of(cls, members_given(cls, file, inputs), settings.limits.max_image_megapixels)
+        sample = sample_of(cls, members_given(cls, file, inputs), ImageBounds.of(settings.limits))
         said = params_of(cls, params)
         device = (await asyncio.to_thread(placements, settings.worker))[0].device
         async with loaded(cls, settings, device) as local:

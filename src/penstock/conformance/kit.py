@@ -19,6 +19,7 @@ from penstock.models.declared import declared_runner
 from penstock.models.declared.document import FILE
 from penstock.models.loading import is_path, runner_of
 from penstock.models.registry import registry
+from penstock.pixels.headers import ImageBounds
 from penstock.settings import Settings
 from penstock.worker.devices import cpu
 
@@ -46,7 +47,7 @@ def conformance(
     """
     settings = settings or Settings()
     cls = registered(model, settings)
-    sample = sample_of(cls, inputs or {}, settings.limits.max_image_megapixels)
+    sample = sample_of(cls, inputs or {}, ImageBounds.of(settings.limits))
     said, on = params_of(cls, params or {}), device or cpu(settings.worker.threads)
     return asyncio.run(_report(cls, sample, said, settings, on, only, on_finding))
 

@@ -16,9 +16,10 @@ from penstock.models.base import BaseModelRunner, Params, Product, ProductFile, 
 from penstock.models.products import product_of
 from penstock.settings import Settings
 from penstock.worker.batcher.scheduler import DeviceScheduler
+from penstock.worker.codecs import CodecThreads
 from penstock.worker.model_code import model_code
 from penstock.worker.results import files_of, published
-from penstock.worker.threads import CodecThreads, Threads, tile_threads
+from penstock.worker.threads import Threads, tile_threads
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class LocalModel:
         self.device = device
         self.load_s = load_s
         self._settings = settings
-        self._codecs = CodecThreads.of(device.device)
+        self._codecs = CodecThreads(device.device)
 
     async def run(
         self,

@@ -14,6 +14,7 @@ from penstock.errors import ConfigurationError
 from penstock.models import imaging
 from penstock.models.base import BaseModelRunner
 from penstock.models.members import InputFile, InputMembers
+from penstock.pixels.headers import ImageBounds
 
 PHOTO = Path(imaging.__file__).with_name("photo.jpg")
 """The photo that comes with Penstock: what a model with one image is tried with where there is no other."""
@@ -40,7 +41,7 @@ def declared(runner: type[BaseModelRunner[Any]] | BaseModelRunner[Any]) -> dict[
     return dict(members)
 
 
-def sample_of(runner: type[BaseModelRunner[Any]], given: Mapping[str, Any], max_megapixels: float) -> SampleInput:
+def sample_of(runner: type[BaseModelRunner[Any]], given: Mapping[str, Any], bounds: ImageBounds) -> SampleInput:
     """A sample of these members, where a Path is read as a file. Without any, a model with one image gets the photo
     that comes with Penstock.
 
@@ -57,7 +58,7 @@ def sample_of(runner: type[BaseModelRunner[Any]], given: Mapping[str, Any], max_
         if member.required and name not in values:
             example = "'…'" if member.kind == "json" else "@path"
             raise ConfigurationError(f"{runner.name} needs its member {name}: give --input {name}={example}")
-    read = partial(_read, max_megapixels=max_megapixels)
+    read = partial(_read, bounds=bounds)
     members = {name: read(value) if isinstance(value, Path) else value for name, value in values.items()}
     return SampleInput("the sample", members)
 
@@ -83,11 +84,11 @@ def _noise(height: int, width: int) -> imaging.Picture:
     return imaging.Picture(values)
 
 
-def _read(path: Path, *, max_megapixels: float) -> InputFile:
+def _read(path: Path, *, bounds: ImageBounds) -> InputFile:
     from penstock.client.media_types import media_type_of
 
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    return InputFile(data, content_type=media_type_of(path.name), name=path.name, max_megapixels=max_megapixels)
+    return InputFile(data, content_type=media_type_of(path.name), name=path.name, bounds=bounds)

@@ -29,7 +29,7 @@ class InputTooLarge(PenstockError):
 
 
 class ImageTooLarge(PenstockError):
-    """The image has more pixels or frames than is allowed."""
+    """The image has more pixels, frames, scans or chunks than is allowed."""
 
     code, status, title = "image_too_large", 422, "Image too large"
 

@@ -27,7 +27,7 @@ from penstock.intake.inline import is_long
 from penstock.intake.requests import BatchDefaults
 from penstock.intake.reuse_digest import look_for_files
 from penstock.intake.webhook import webhook_of
-from penstock.models.imaging import Header
+from penstock.pixels.headers import ImageHeader
 from penstock.storage import Item
 from penstock.store import NotItsTurn, ResultFound, Submitted
 from penstock.telemetry import endings, metrics
@@ -41,7 +41,7 @@ class _ReadLine(Struct, frozen=True, eq=False):
 
     place: int
     call: SubmitCall
-    header: Header | None
+    header: ImageHeader | None
 
 
 class _ReadyLine(Struct, eq=False):
@@ -163,7 +163,7 @@ class BatchEnqueuer:
             traceparent=batch.plan.traceparent,
             line=Line(batch=batch.id, custom_id=line.custom_id, number=stored.number),
         )
-        return _ReadLine(place, call, Header(*stored.header) if stored.header else None)
+        return _ReadLine(place, call, ImageHeader(*stored.header) if stored.header else None)
 
     async def _look_again(self, lines: Sequence[_ReadLine], refused: dict[int, str]) -> dict[int, Examined]:
         """Look at the inline images, in a thread where there is much to look at."""

@@ -24,7 +24,7 @@ from penstock.intake.inline import is_long
 from penstock.intake.parse import ON_LOOP_BYTES, Finding, InvalidLines
 from penstock.intake.requests import MAX_LINES, BatchDefaults
 from penstock.intake.webhook import webhook_of
-from penstock.models.imaging import Header
+from penstock.pixels.headers import ImageHeader
 
 SLICE_S = 0.002
 """Others have their turn when the lines of a slice have taken so long."""
@@ -49,7 +49,7 @@ class _Line(Struct, eq=False):
     number: int
     text: Text
     call: SubmitCall | None = None
-    header: Header | None = None
+    header: ImageHeader | None = None
     error: PenstockError | None = None
 
 
@@ -154,7 +154,8 @@ class Receiver:
             return
         row = b"%d,%b" % (line.number, line.text or b"")
         self._digest.update(b"[%b]" % row)
-        header = msgspec.json.encode(line.header and msgspec.structs.astuple(line.header))
+        seen = line.header
+        header = msgspec.json.encode(seen and (seen.format, seen.width, seen.height))
         self._part.append(b"[%b,%b]" % (row, header))
         self._part_bytes += len(self._part[-1])
 

@@ -21,6 +21,7 @@ from penstock.intake.reuse_digest import reuse_digest
 from penstock.intake.uploads import check_digest
 from penstock.intake.webhook import webhook_of
 from penstock.models import imaging
+from penstock.pixels.headers import ImageHeader
 from penstock.settings import LimitSettings, Settings
 
 UNSEEN = 0
@@ -102,7 +103,7 @@ async def _check_uploads(examined: Examined, deps: Deps) -> None:
                 await check_digest(one.upload, deps)
 
 
-def look_at(call: SubmitCall, settings: Settings, header: imaging.Header | None = None) -> Found:
+def look_at(call: SubmitCall, settings: Settings, header: ImageHeader | None = None) -> Found:
     """Look at the inline image that is all the input of a task. A header that is known from a first look is only
     compared with the limits, which may have changed since.
 

@@ -19,8 +19,8 @@ from penstock.intake.inline import bytes_of, declared_in, is_inline, is_long, re
 from penstock.intake.json_bounds import is_deeper, structure_of
 from penstock.intake.params import check_json
 from penstock.intake.uploads import beginning_of, ready_upload
-from penstock.models import imaging
 from penstock.net.guard import check_input
+from penstock.pixels.headers import ImageBounds, ImageHeader, probe, probe_beginning
 from penstock.settings import LimitSettings
 from penstock.storage import CHUNK_BYTES
 
@@ -45,7 +45,7 @@ class Found(Struct, frozen=True, kw_only=True):
     url: str | None = None
     data: bytes | None = None
     upload: Upload | None = None
-    header: imaging.Header | None = None
+    header: ImageHeader | None = None
     declared: str | None = None
     name: str | None = None
 
@@ -92,7 +92,7 @@ async def find(given: Given, call: SubmitCall, deps: Deps) -> Found:
         return await asyncio.to_thread(of_data, given, deps.settings.limits)
 
 
-def of_data(given: Given, limits: LimitSettings, header: imaging.Header | None = None) -> Found:
+def of_data(given: Given, limits: LimitSettings, header: ImageHeader | None = None) -> Found:
     """Decode a data: URI. A header that is known from a first look is only compared with the limits, which may have
     changed since. Raises as `find` does."""
     assert given.url is not None  # noqa: S101  it is a data: URI
@@ -103,9 +103,9 @@ def of_data(given: Given, limits: LimitSettings, header: imaging.Header | None =
             check_type(given.member, data, declared)
             return Found(given=given, data=data, declared=declared, name=name)
         if header is None:
-            header = imaging.probe(data, max_megapixels=limits.max_image_megapixels)
+            header = probe(data, ImageBounds.of(limits))
         else:
-            imaging.check_size(header, limits.max_image_megapixels)
+            ImageBounds.of(limits).check_size(header.width, header.height)
         if given.member.media_types:
             check_type(given.member, data, None)
         return Found(given=given, data=data, header=header)
@@ -123,9 +123,9 @@ async def _of_upload(given: Given, call: SubmitCall, deps: Deps) -> Found:
             check_type(member, await beginning_of(upload, BEGINNING_BYTES, deps), upload.content_type)
         return Found(given=given, upload=upload, declared=upload.content_type, name=name)
     # A header may be cut off at the end of the beginning: only a whole file without one is refused.
-    probe = imaging.probe if upload.size <= HEADER_BYTES else imaging.probe_beginning
+    look = probe if upload.size <= HEADER_BYTES else probe_beginning
     beginning = await beginning_of(upload, HEADER_BYTES, deps)
-    header = await asyncio.to_thread(probe, beginning, max_megapixels=limits.max_image_megapixels)
+    header = await asyncio.to_thread(look, beginning, ImageBounds.of(limits))
     if member.media_types:
         check_type(member, beginning, None)
     return Found(given=given, upload=upload, header=header)

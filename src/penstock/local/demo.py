@@ -18,7 +18,7 @@ from rich.table import Table
 
 from penstock.errors import ConfigurationError, PenstockError
 from penstock.local.up import Address, everything
-from penstock.models import imaging
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import Settings
 
 POLL_S = 0.1
@@ -85,7 +85,7 @@ async def _run_one(http: httpx.AsyncClient, photo: Path, output: Path, progress:
     bar = progress.add_task(photo.name, total=None, stage="submitted")
     try:
         source = await asyncio.to_thread(photo.read_bytes)
-        header = imaging.probe(source, max_megapixels=float("inf"))
+        header = probe(source, ImageBounds())
         scoring = asyncio.create_task(_score(http, source))
         task = await _task(http, {"model": "superres-x4"}, source, lambda view: _show(progress, bar, view))
         upscaled = (await http.get(task["links"]["result"], follow_redirects=True)).raise_for_status().content

@@ -31,6 +31,7 @@ from penstock.models import imaging, products
 from penstock.models.digests import contents_of
 from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
+from penstock.pixels.headers import ImageBounds
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
 
     def image(self, source: bytes) -> imaging.Picture:
         """Decode an image within the operator's limits."""
-        return imaging.decode(source, max_megapixels=self.limits.max_image_megapixels)
+        return imaging.decode(source, ImageBounds.of(self.limits))
 
 
 _take_former_names(BaseModelRunner)

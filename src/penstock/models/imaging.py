@@ -1,23 +1,27 @@
 """Decodes and encodes images: PNG, JPEG and WebP outside, one plain form of pixels inside.
 
-The only importer of Pillow. Inputs are untrusted: no other format is ever tried, size and frames are checked in the
-header before anything is decoded, and whatever a decoder raises becomes an error with a code.
+The only importer of Pillow. Inputs are untrusted: no other format is ever tried, `pixels.headers` has held what the
+file says to its bounds before anything is decoded, and whatever a decoder raises becomes an error with a code.
 """
 
 from __future__ import annotations
 
 import io
-import re
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from penstock.core.request import Format, OutputOptions
-from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
+from penstock.errors import ImageDecodeFailed, ImageTooLarge
 from penstock.lazy_import import lazy_import
 from penstock.models.linear import linear
+from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.headers.metadata import without_metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,20 +29,21 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 CONTENT_TYPES: dict[Format, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 MAX_SIDES: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
 """The longest side that a file can have: 14 bits in WebP (RFC 9649), in JPEG what libjpeg writes
 (JPEG_MAX_DIMENSION)."""
 
-_BEGINNING = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
-_BEGINNINGS: dict[Format, bytes] = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
-_NOT_OURS = "the input is not a PNG, JPEG or WebP image"
-
 _pillow: Any = getattr(Image, "core")  # noqa: B009  it is not among the names that the types of Pillow export
 
 Z_RLE = 3
 """The deflate strategy with this name in zlib.h."""
+
+ENCODED_BYTES = 2**16
+"""As many bytes of pixels are written at a time: they are still in the cache when they are copied."""
+
+UNBOUNDED = ImageBounds()
+"""For images of our own: any size, but not any number of scans and chunks."""
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "area", "linear"]
 
@@ -56,19 +61,6 @@ Pixels: TypeAlias = "NDArray[np.uint8]"
 Image.MAX_IMAGE_PIXELS = None
 
 
-class Header(Struct, frozen=True):
-    """The format and size that the first bytes of an image give."""
-
-    format: str
-    width: int
-    height: int
-
-    @property
-    def megapixels(self) -> float:
-        """The number of pixels in millions."""
-        return self.width * self.height / 1e6
-
-
 class Picture(Struct, frozen=True, eq=False):
     """Decoded pixels, upright, in sRGB with 8 bits: `rgb` is (height, width, 3), `alpha` (height, width) or None.
 
@@ -82,6 +74,10 @@ class Picture(Struct, frozen=True, eq=False):
     def pillow(self) -> Image.Image:
         """The same pixels as an image of Pillow, in mode L or RGB, with an A where there is alpha."""
         return _to_pillow(self)
+
+
+DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)
+"""Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
 
 
 def keep_memory(most_bytes: int) -> None:
@@ -136,53 +132,45 @@ class Canvas:
         return _written(image, options)
 
 
-def probe(data: bytes, *, max_megapixels: float) -> Header:
-    """Check an image by its header alone, and return the header.
-
-    Raises UnsupportedImageFormat, ImageTooLarge (pixels or frames), ImageDecodeFailed.
-    """
-    with _open(data) as image:
-        return _checked(image, max_megapixels)
-
-
-def check_size(header: Header, max_megapixels: float) -> None:
-    """Raise ImageTooLarge for an image with more megapixels than that."""
-    if header.megapixels > max_megapixels:
-        raise ImageTooLarge(
-            f"{header.width}x{header.height} is {header.megapixels:.1f} MP, the limit is {max_megapixels:g} MP"
-        )
-
-
-def content_type_of(data: bytes) -> str | None:
-    """The content type of an image by its first bytes; None where they are of no image that is taken."""
-    if not _BEGINNING.match(data):
-        return None
-    return next((CONTENT_TYPES[f] for f, begins in _BEGINNINGS.items() if data.startswith(begins)), None)
-
-
-def probe_beginning(data: bytes, *, max_megapixels: float) -> Header | None:
-    """Check an image by its first bytes; returns None when they do not hold the whole header.
-
-    Raises UnsupportedImageFormat, ImageTooLarge.
-    """
-    if not _BEGINNING.match(data):
-        raise UnsupportedImageFormat(_NOT_OURS)
-    try:
-        return probe(data, max_megapixels=max_megapixels)
-    except (ImageDecodeFailed, UnsupportedImageFormat):  # the rest of the header may say otherwise
-        return None
-
-
-def decode(data: bytes, *, max_megapixels: float) -> Picture:
+def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
     """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
-    an embedded colour profile is converted to sRGB. No metadata survives. Raises what `probe` raises."""
-    with _open(data) as image:
-        _checked(image, max_megapixels)
-        try:
-            ImageOps.exif_transpose(image, in_place=True)
-            return _picture(image)
-        except Exception as error:  # decoders of hostile bytes throw anything
-            raise ImageDecodeFailed("the image is damaged or truncated") from error
+    an embedded colour profile is converted to sRGB. No metadata survives. Raises what `headers.probe` raises."""
+    header = probe(data, bounds)
+    decoder = DECODER.get()
+    return decode_here(data, header.format) if decoder is None else decoder(data, header)
+
+
+def decode_here(data: bytes, form: str) -> Picture:
+    """Decode an image of this format in this thread. Raises ImageDecodeFailed."""
+    with _decoding(data, form) as image:
+        rgb, alpha, is_grey = _parts(image)
+        return Picture(np.asarray(rgb), alpha, is_grey)
+
+
+def decode_to(data: bytes, form: str, into: memoryview) -> tuple[int, int, bool, bool]:
+    """Decode an image into a buffer of bytes: `rgb`, then `alpha` where there is one.
+
+    Returns width, height, whether there is an alpha, and `grey`. Raises ImageDecodeFailed.
+    """
+    with _decoding(data, form) as image:
+        rgb, alpha, is_grey = _parts(image)
+        if isinstance(rgb, Image.Image):
+            width, height = rgb.size
+            _write_image(rgb, into)
+        else:
+            height, width = rgb.shape[:2]
+            into[: rgb.size] = _bytes_of(rgb)
+        if alpha is not None:
+            into[3 * alpha.size : 4 * alpha.size] = _bytes_of(alpha)
+        return width, height, alpha is not None, is_grey
+
+
+def picture_in(pixels: Any, width: int, height: int, has_alpha: bool, is_grey: bool) -> Picture:
+    """The picture that `decode_to` has written into a buffer. It is not copied: all arrays of the picture are views of
+    one, their `base`."""
+    size, base = width * height, np.frombuffer(pixels, np.uint8)
+    alpha = base[3 * size : 4 * size].reshape(height, width) if has_alpha else None
+    return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey)
 
 
 def encode(picture: Picture, options: OutputOptions) -> bytes:
@@ -275,41 +263,59 @@ def _save_options(options: OutputOptions) -> dict[str, Any]:
     return {"format": "WEBP", "quality": options.quality, "method": 2}
 
 
-def _open(data: bytes) -> Image.Image:
+@contextmanager
+def _decoding(data: bytes, form: str) -> Iterator[Image.Image]:
+    """An image, upright; what goes wrong inside of the block becomes ImageDecodeFailed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
-            return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise UnsupportedImageFormat(_NOT_OURS) from error
+            image = Image.open(io.BytesIO(without_metadata(data) if form == "png" else data), formats=(form,))
+        with image:
+            ImageOps.exif_transpose(image, in_place=True)
+            yield image
     except Exception as error:  # decoders of hostile bytes throw anything
-        raise ImageDecodeFailed("the image header is damaged") from error
+        raise ImageDecodeFailed("the image is damaged or truncated") from error
 
 
-def _checked(image: Image.Image, max_megapixels: float) -> Header:
-    header = Header(image.format or "", image.width, image.height)
-    check_size(header, max_megapixels)
-    if getattr(image, "n_frames", 1) > 1:
-        raise ImageTooLarge("the image is animated; send one frame")
-    return header
+def _write_image(image: Image.Image, into: memoryview) -> None:
+    """Write the pixels of an RGB image. Other ways out of Pillow make a copy of the whole first."""
+    image.load()
+    encoder = _pillow.raw_encoder("RGB", "RGB", 0, 1)
+    encoder.setimage(image.im, (0, 0, *image.size))
+    at = status = 0
+    while not status:
+        _, status, piece = encoder.encode(max(ENCODED_BYTES, 4 * image.width))
+        into[at : at + len(piece)] = piece
+        at += len(piece)
+
+
+def _bytes_of(pixels: Pixels) -> memoryview:
+    return np.ascontiguousarray(pixels).data.cast("B")
 
 
 def _picture(image: Image.Image) -> Picture:
+    rgb, alpha, is_grey = _parts(image)
+    return Picture(np.asarray(rgb), alpha, is_grey)
+
+
+def _parts(image: Image.Image) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
+    """The three fields of a Picture."""
     if image.mode.startswith(("I", "F")):
         deep = np.asarray(image).astype(np.float64)
-        return _grey(np.clip(deep / 257 + 0.5, 0, 255).astype(np.uint8), None)
+        return _three_times(np.clip(deep / 257 + 0.5, 0, 255).astype(np.uint8)), None, True
     if image.mode == "P" or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
         has_alpha = "transparency" in image.info
         grey = image.mode in ("1", "L")
         image = image.convert("LA" if grey and has_alpha else "RGBA" if has_alpha else "RGB")
     alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA", "PA", "La", "RGBa") else None
     if image.mode in ("1", "L", "LA", "La"):
-        return _grey(np.asarray(image.convert("L") if image.mode == "1" else image.getchannel(0)), alpha)
-    return Picture(np.asarray(_to_srgb(image)), alpha)
+        channel = np.asarray(image.convert("L") if image.mode == "1" else image.getchannel(0))
+        return _three_times(channel), alpha, True
+    return _to_srgb(image), alpha, False
 
 
-def _grey(channel: Pixels, alpha: Pixels | None) -> Picture:
-    return Picture(np.repeat(channel[..., None], 3, axis=2), alpha, grey=True)
+def _three_times(channel: Pixels) -> Pixels:
+    return np.repeat(channel[..., None], 3, axis=2)
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:

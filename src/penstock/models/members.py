@@ -11,6 +11,7 @@ import msgspec
 from penstock.core.model import SOLE_IMAGE, Member, MemberKind
 from penstock.errors import ConfigurationError
 from penstock.models import imaging
+from penstock.pixels.headers import ImageBounds, content_type_of
 from penstock.settings import LimitSettings
 
 Inputs = Mapping[str, MemberKind | Member]
@@ -18,6 +19,8 @@ Inputs = Mapping[str, MemberKind | Member]
 
 ALIASES = (SOLE_IMAGE, "image_url")
 """Names under which the only image of a model can be read, whatever the model calls it."""
+
+DEFAULT_BOUNDS = ImageBounds.of(LimitSettings())
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _WIRE = frozenset({"image_url", "upload_id"})
@@ -29,7 +32,7 @@ class InputFile(bytes):
 
     content_type: str
     name: str
-    _max_megapixels: float
+    _bounds: ImageBounds
 
     def __new__(
         cls,
@@ -37,19 +40,19 @@ class InputFile(bytes):
         *,
         content_type: str = "",
         name: str = "",
-        max_megapixels: float = LimitSettings().max_image_megapixels,
+        bounds: ImageBounds = DEFAULT_BOUNDS,
     ) -> Self:
         """Copies `data`. Without a content type it is that of the image in `data`, else application/octet-stream."""
         self = super().__new__(cls, data)
-        self.content_type = content_type or imaging.content_type_of(data) or "application/octet-stream"
+        self.content_type = content_type or content_type_of(data) or "application/octet-stream"
         self.name = name
-        self._max_megapixels = max_megapixels
+        self._bounds = bounds
         return self
 
     def image(self) -> imaging.Picture:
         """Decode the image within the operator's limits: pixels upright, in sRGB. Raises what `imaging.decode`
         raises."""
-        return imaging.decode(self, max_megapixels=self._max_megapixels)
+        return imaging.decode(self, self._bounds)
 
 
 class InputMembers(dict[str, Any]):

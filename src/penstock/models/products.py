@@ -26,6 +26,7 @@ from penstock.core.request import OutputOptions
 from penstock.errors import ModelResultInvalid, PenstockError
 from penstock.lazy_import import lazy_import
 from penstock.models import imaging
+from penstock.pixels.headers import ImageBounds, probe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,7 +167,7 @@ def _extension(content_type: str) -> str:
 
 def _size_of(content: bytes) -> tuple[int | None, int | None]:
     try:
-        header = imaging.probe(content, max_megapixels=float("inf"))
+        header = probe(content, ImageBounds())
     except PenstockError:
         return None, None
     return header.width, header.height

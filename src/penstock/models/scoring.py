@@ -16,6 +16,7 @@ from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, m
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
+from penstock.pixels.headers import ImageBounds, probe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +78,7 @@ class ImageScoring(BaseModelRunner[Params]):
 
     def memory_needed(self, source: bytes, params: Params) -> int:
         """8 bytes for each pixel: 4 in Pillow, 3 in the array, and at most 1 in the file."""
-        return int(imaging.probe(source, max_megapixels=self.limits.max_image_megapixels).megapixels * 1e6) * 8
+        return int(probe(source, ImageBounds.of(self.limits)).megapixels * 1e6) * 8
 
     def prepare(self, source: bytes, params: Params) -> Work:
         """Make one tile of the whole image, with transparency on white."""

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from penstock.core.device import Device
 from penstock.core.model import SOLE_IMAGE, Member, sole_image_of
 from penstock.core.request import OutputOptions
-from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Outputs, Params, Product, Work
 from penstock.models.members import InputFile, InputMembers, size_of
 from penstock.models.signatures import Form
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
 
 PIXEL_BYTES = 20
@@ -57,8 +57,9 @@ class ShortContract(BaseModelRunner[Any]):
             return size_of(source)
         members = self._members(source)
         images = [members[name] for name, m in self.inputs.items() if m.kind == "image" and name in members]
-        headers = [imaging.probe(image, max_megapixels=self.limits.max_image_megapixels) for image in images]
-        return size_of(members) + sum(int(header.megapixels * 1e6) for header in headers) * PIXEL_BYTES
+        bounds = ImageBounds.of(self.limits)
+        pixels = sum(header.width * header.height for header in (probe(image, bounds) for image in images))
+        return size_of(members) + pixels * PIXEL_BYTES
 
     def prepare(self, source: Any, params: Params) -> Work:
         given = self._input(source)
@@ -88,7 +89,7 @@ class ShortContract(BaseModelRunner[Any]):
         if isinstance(source, InputMembers):
             return source
         name = sole_image_of(self.inputs) or SOLE_IMAGE
-        image = InputFile(source, max_megapixels=self.limits.max_image_megapixels)
+        image = InputFile(source, bounds=ImageBounds.of(self.limits))
         return InputMembers({name: image}, name)
 
 

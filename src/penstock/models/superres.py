@@ -19,6 +19,7 @@ from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 from penstock.models.tiling import Ladder, TiledImage
+from penstock.pixels.headers import ImageBounds, probe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,7 +107,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
-        header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
+        header = probe(source, ImageBounds.of(self.limits))
         scale = self._files[params.variant].scale
         return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
 

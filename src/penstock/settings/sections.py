@@ -235,6 +235,10 @@ class LimitSettings(Section, frozen=True):
     """Longest JSON of one member of the input of a task."""
     max_upload_bytes: Positive = 200 * 1024 * 1024
     max_image_megapixels: Positive = 50
+    max_image_scans: Positive = 100
+    """Most scans of a JPEG. A progressive photo has about 10, and each costs a pass over all of its pixels."""
+    max_image_chunks: Positive = 50_000
+    """Most chunks of a PNG or WebP, and segments of a JPEG."""
     fetch_timeout_s: Seconds = 20.0
     max_redirects: NonNegative = 3
     allow_http: bool = True

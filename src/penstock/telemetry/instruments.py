@@ -55,6 +55,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         _counter("submits.refused", "Submits that were refused, by error code", "code"),
         _counter("tasks.finished", "Tasks that ended, by final state and error code", "model", "status", "code"),
         _counter("attempts", "Attempts that ended", "model", "outcome"),
+        _counter("decoders.lost", "Processes that ended, or were ended, while they decoded an image, by signal", "how"),
         _seconds("task.wait", "Time from the submit to the first claim", "model", "priority"),
         _seconds("task.to_device", "Time from the submit to the first device batch", "model", "priority"),
         _seconds("task.duration", "Time of one attempt, from its claim to its end", "model"),

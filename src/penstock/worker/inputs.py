@@ -15,14 +15,14 @@ from penstock.core.media_types import file_name, media_type, mismatch
 from penstock.core.model import Member, sole_image_of
 from penstock.core.request import Source
 from penstock.errors import InputTooLarge, PenstockError, UnsupportedImageFormat, UnsupportedMediaType
-from penstock.models import imaging
 from penstock.models.members import InputFile, InputMembers
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.codecs import CodecThreads
 from penstock.worker.fetch import IMAGES, Download, Fetcher
 from penstock.worker.sources import Sources
-from penstock.worker.threads import CodecThreads
 
 T = TypeVar("T")
 
@@ -71,6 +71,7 @@ class _Collection:
         self._sources = sources
         self._codecs = codecs
         self._limits = limits
+        self._bounds = ImageBounds.of(limits)
         self._lease = lease
         self._members = members
         self._clock = clock
@@ -106,7 +107,7 @@ class _Collection:
                     return await self._on_thread(msgspec.json.decode, got.data)
                 if member.kind == "image" and not self._is_sole_image:
                     # The model would not say which of its images it cannot decode.
-                    await self._on_thread(imaging.probe, got.data, max_megapixels=self._limits.max_image_megapixels)
+                    await self._on_thread(probe, got.data, bounds=self._bounds)
                 return self._file(member, source, got)
 
     async def _read(self, member: Member, source: Source) -> Download:
@@ -128,7 +129,7 @@ class _Collection:
             got.data,
             content_type=media_type(got.data, declared),
             name=source.name or file_name(unquote(urlsplit(source.url or "").path)),
-            max_megapixels=self._limits.max_image_megapixels,
+            bounds=self._bounds,
         )
 
     @contextmanager

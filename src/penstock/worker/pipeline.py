@@ -18,6 +18,7 @@ from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
+from penstock.worker.codecs import CodecThreads
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
@@ -27,7 +28,6 @@ from penstock.worker.results import published
 from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
 from penstock.worker.task_log import TaskLog
-from penstock.worker.threads import CodecThreads
 
 SHOWN_CHARACTERS = 200
 """How much a task shows of what is wrong with its parameters."""

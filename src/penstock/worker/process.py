@@ -33,6 +33,8 @@ from penstock.upkeep.rounds import run_upkeep
 from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceScheduler
+from penstock.worker.codecs import CodecThreads
+from penstock.worker.decoders.pool import open_pool
 from penstock.worker.devices.machine import cache_directory
 from penstock.worker.fetch import Fetcher
 from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silence_s
@@ -49,7 +51,7 @@ from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.versions import LocalVersions
 from penstock.worker.running import slots_for
 from penstock.worker.spool import Spool
-from penstock.worker.threads import CodecThreads, Threads, tile_threads
+from penstock.worker.threads import Threads, tile_threads
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -153,7 +155,7 @@ async def _pipeline(
     memory: MemoryBudget,
     stack: AsyncExitStack,
 ) -> Pipeline:
-    codecs = CodecThreads.of(scheduler.device)
+    codecs = CodecThreads(scheduler.device, stack.enter_context(open_pool(settings.limits)))
     stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
     objects = await _buckets(settings, stack)
     fetcher = await stack.enter_async_context(

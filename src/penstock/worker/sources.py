@@ -8,9 +8,9 @@ from penstock.core.task import Priority
 from penstock.errors import InputNotFound, Internal, ResultExpired, StorageUnavailable, UploadMismatch
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
+from penstock.worker.codecs import CodecThreads
 from penstock.worker.fetch import IMAGES, Download, Fetcher
 from penstock.worker.spool import patiently
-from penstock.worker.threads import CodecThreads
 
 
 class Sources:

@@ -9,8 +9,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 from penstock.core.device import Device
-from penstock.core.task import Priority
-from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.devices import cores
 
 T = TypeVar("T")
@@ -134,33 +132,3 @@ def tile_threads(device: Device) -> int:
     """How many threads should accept the outputs of a GPU, which needs memory more than cores: each page of a result
     is touched there for the first time."""
     return max(2, min(MOST_CODECS, cores_of(device)) // 4)
-
-
-class CodecThreads(NamedTuple):
-    """The two pools that decode inputs and encode results. Encoding a large result takes minutes; a photo of high
-    priority must not wait behind it."""
-
-    urgent: Threads
-    usual: Threads
-
-    @classmethod
-    def of(cls, device: Device) -> Self:
-        """Pools of `codec_threads` each."""
-        size = codec_threads(device)
-        return cls(Threads(size, "codec-high"), Threads(size, "codec"))
-
-    def of_priority(self, priority: Priority) -> Threads:
-        """The pool that runs the stages of a task with this priority."""
-        return self.urgent if priority is Priority.HIGH else self.usual
-
-    async def run(self, priority: Priority, clock: AttemptClock, work: Callable[..., T], *args: Any) -> T:
-        """Run a call of an attempt on a thread; the clock stands until one is free. A thread cannot be stopped, so that
-        a cancellation waits for it: no stage outlives its attempt."""
-        clock.hold()
-        future = self.of_priority(priority).run(work, *args, on_begin=clock.resume)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            future.exception()
-            raise

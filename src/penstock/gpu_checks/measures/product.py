@@ -118,7 +118,7 @@ async def on_scheduler(device: Device, *models: str) -> AsyncIterator[tuple[Devi
 
 def canvas_work(runner: Runner, side: int) -> Work:
     """Work of the upscaler on a square of the bundled photo, repeated."""
-    photo = imaging.decode((resources.files("penstock.models") / "photo.jpg").read_bytes(), max_megapixels=1).rgb
+    photo = imaging.decode((resources.files("penstock.models") / "photo.jpg").read_bytes()).rgb
     height, width = photo.shape[:2]
     rgb = np.tile(photo, (-(-side // height), -(-side // width), 1))[:side, :side]
     return runner.prepare(imaging.encode(imaging.Picture(rgb), OutputOptions(format="png")), runner.params())

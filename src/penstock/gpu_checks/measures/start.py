@@ -17,7 +17,7 @@ from penstock.client import Client
 from penstock.errors import ConfigurationError
 from penstock.gpu_checks.measures.product import UPSCALER, in_words
 from penstock.local.children import die_with_parent, python
-from penstock.models import imaging
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import Settings, WorkerSettings, clean_environment, environment_of
 
 TASKS = 4
@@ -41,7 +41,7 @@ def start(worker: WorkerSettings) -> Iterator[dict[str, Any]]:
         with _up(worker, Path(home)) as (process, address):
             yield {"ready_s": time.perf_counter() - begun}
             yield from _worker_of(process)
-            yield {"photo_mpx": imaging.probe(photo, max_megapixels=10).megapixels}
+            yield {"photo_mpx": probe(photo, ImageBounds()).megapixels}
             with Client(address["url"], address["api_key"]) as client:
                 times = list(_tasks(client, photo))
             yield {"first_task_ms": times[0] * 1000, "second_task_ms": min(times[1:]) * 1000}

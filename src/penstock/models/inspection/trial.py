@@ -193,7 +193,7 @@ def _guess_tiles(operators: set[str], findings: Findings) -> None:
 
 def _photo(height: int, width: int, channels: int) -> NDArray[Any]:
     """A piece of the bundled photo, repeated where it is too small: (height, width, channels) in 0..255."""
-    pixels = decode((resources.files("penstock.models") / "photo.jpg").read_bytes(), max_megapixels=1).rgb
+    pixels = decode((resources.files("penstock.models") / "photo.jpg").read_bytes()).rgb
     pixels = np.tile(pixels, (-(-height // pixels.shape[0]), -(-width // pixels.shape[1]), 1))[:height, :width]
     if channels == 1:
         grey: NDArray[Any] = pixels.mean(axis=2, keepdims=True).astype(np.float32)

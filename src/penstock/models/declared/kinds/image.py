@@ -21,6 +21,7 @@ from penstock.models.declared.kinds.tiles import Surface, TiledTensor
 from penstock.models.declared.tensor import ORDERS
 from penstock.models.imaging import Picture, Pixels
 from penstock.models.tiling import Ladder
+from penstock.pixels.headers import ImageBounds, probe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,14 +66,14 @@ class ImageToImage(OneImage):
 
     def memory_needed(self, source: bytes) -> int:
         """The pixels before and after the network, and of a single tile also its result as floats."""
-        header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
+        header = probe(source, ImageBounds.of(self.limits))
         written = int(header.megapixels * 1e6) * self.scale**2 * WRITTEN_BYTES
         floats = 0 if self.in_tiles else 4 * prod(self._place(header.width, header.height).canvas) * self.scale**2 * 3
         return super().memory_needed(source) + written + floats
 
     def work(self, source: bytes, device: Device) -> Work:
         """Tiles of the image, or one tile: its tensor."""
-        picture = imaging.decode(source, max_megapixels=self.limits.max_image_megapixels)
+        picture = imaging.decode(source, ImageBounds.of(self.limits))
         return self._tiles(picture, device) if self.in_tiles else self.one_tile(picture)
 
     def _tiles(self, picture: Picture, device: Device) -> Work:

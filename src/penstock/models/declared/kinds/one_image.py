@@ -22,6 +22,7 @@ from penstock.models.declared.tensor import TensorForm, tensor_of
 from penstock.models.imaging import Picture
 from penstock.models.onnxruntime.network import Inputs
 from penstock.models.onnxruntime.ports import Port, Ports
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class OneImage(DeclaredKind):
 
     def memory_needed(self, source: bytes) -> int:
         """The pixels of the image, of what it is padded and resized to, and, as floats, those of its tensor."""
-        header = imaging.probe(source, max_megapixels=self.limits.max_image_megapixels)
+        header = probe(source, ImageBounds.of(self.limits))
         placed = self._place(header.width, header.height)
         steps = ((placed.source, placed.padded), (placed.padded, placed.resized))
         made = sum(prod(after) for before, after in steps if after != before)
@@ -111,7 +112,7 @@ class OneImage(DeclaredKind):
 
     def work(self, source: bytes, device: Device) -> Work:
         """One tile: the tensor of the image."""
-        return self.one_tile(imaging.decode(source, max_megapixels=self.limits.max_image_megapixels))
+        return self.one_tile(imaging.decode(source, ImageBounds.of(self.limits)))
 
     def one_tile(self, picture: Picture) -> Work:
         """The tensor of a decoded image as one tile."""

@@ -1,0 +1,1 @@
+"""What an image file is, read from its bytes without a decoder."""

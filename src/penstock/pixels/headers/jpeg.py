@@ -1,0 +1,121 @@
+"""The markers of a JPEG (ITU-T T.81, annex B)."""
+
+import re
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from penstock.errors import ImageDecodeFailed
+from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
+
+EOI, SOS, APP1, APP2 = 0xD9, 0xDA, 0xE1, 0xE2
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Start of frame, in all forms of coding. The three others are tables and reserved."""
+
+PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+ALONE = frozenset({0x01, 0xD8, EOI})
+"""Markers without a length."""
+
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""Any marker but those of a restart, which stand between coded data as stuffed bytes (FF 00) do."""
+
+PIECE_BYTES = 2**20
+"""So much is searched at once: other threads may run between two pieces, each of which takes 10 ms at most."""
+
+
+class _Frame(Struct, frozen=True):
+    bits: int
+    height: int
+    width: int
+    components: int
+    is_progressive: bool
+
+
+def read_jpeg(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
+    """The header of a JPEG; None when the bytes end before its size. What follows its end, such as the further
+    images of a phone's MPO file, does not count. Raises ImageTooLarge, ImageDecodeFailed."""
+    frame, scans, segments, end, only_scan_at = None, 0, 0, None, 0
+    notes = set()
+    for marker, at in _segments(data):
+        segments += 1
+        if segments > bounds.chunks:
+            bounds.check_chunks(segments)
+        if marker in (APP1, APP2):
+            notes.add(data[at + 2 : at + 8])
+        elif marker in FRAMES:
+            frame = _frame(data, at, marker, frame)
+            bounds.check_size(frame.width, frame.height)
+        elif marker == SOS:
+            scans += 1
+            bounds.check_scans(scans)
+            if _is_all(data, at, frame):
+                only_scan_at = at
+                break
+        elif marker == EOI:
+            end = at
+            break
+    if frame is None:
+        if end is not None:
+            raise damaged()
+        return None
+    return ImageHeader(
+        "jpeg",
+        frame.width,
+        frame.height,
+        frame.bits,
+        max(1, scans),
+        segments,
+        end,
+        has_icc=b"ICC_PR" in notes,
+        has_exif=b"Exif\0\0" in notes,
+        only_scan_at=only_scan_at,
+    )
+
+
+def end_of_scan(data: bytes, at: int) -> int | None:
+    """The place behind the end of an image whose last scan begins here."""
+    while at < len(data):
+        end = data.find(b"\xff\xd9", at, at + PIECE_BYTES + 1)
+        if end >= 0:
+            return end + 2
+        at += PIECE_BYTES
+    return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Each marker, and the place behind it, where the length of its segment is. Coded data is passed over."""
+    at, size, search = 2, len(data), _MARKER.search
+    while at < size:
+        found = search(data, at, at + PIECE_BYTES + 1)
+        if found is None:
+            at += PIECE_BYTES
+            continue
+        at = found.end()
+        marker = data[at - 1]
+        if marker in ALONE:
+            yield marker, at
+            continue
+        length = int.from_bytes(data[at : at + 2])
+        if at + max(2, length) > size:
+            return
+        if length < 2:
+            raise damaged()
+        yield marker, at
+        at += length
+
+
+def _frame(data: bytes, at: int, marker: int, earlier: _Frame | None) -> _Frame:
+    if earlier is not None:
+        raise ImageDecodeFailed("the JPEG has two frame headers")
+    body = data[at : at + 8]
+    if int.from_bytes(body[:2]) < 8:
+        raise damaged()
+    height, width = int.from_bytes(body[3:5]), int.from_bytes(body[5:7])
+    return _Frame(body[2], height, width, body[7], marker in PROGRESSIVE)
+
+
+def _is_all(data: bytes, at: int, frame: _Frame | None) -> bool:
+    """Whether a decoder is done after this scan: it has all components, in full precision."""
+    if frame is None:
+        raise damaged()
+    return not frame.is_progressive and data[at + 2 : at + 3] == frame.components.to_bytes()

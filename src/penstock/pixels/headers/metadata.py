@@ -1,0 +1,53 @@
+"""A PNG without the chunks that no pixel needs, so that none of them decides whether an image can be decoded."""
+
+import zlib
+from collections.abc import Iterator
+
+from penstock.pixels.headers.png import FIRST_CHUNK, head_of
+
+CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+"""A decoder judges these itself."""
+
+USED = frozenset({b"tRNS", b"iCCP", b"eXIf"})
+"""What else is used: transparency, colour profile, orientation."""
+
+MOST_PROFILE_BYTES = 1024 * 1024
+"""The longest colour profile. Those of cameras and printers have up to 600 KiB, and Pillow refuses larger ones."""
+
+MOST_NAME_BYTES = 80
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The PNG without texts, times, previews and the like. A chunk that is used is left out when its checksum is wrong,
+    and a colour profile when it is longer than a MiB. `data` itself where nothing is to be left out."""
+    kept = list(_kept(data))
+    return data if len(kept) == 1 else b"".join(kept)
+
+
+def _kept(data: bytes) -> Iterator[memoryview]:
+    """The parts between the chunks that are left out."""
+    whole, begin, at = memoryview(data), 0, FIRST_CHUNK
+    while at + 12 <= len(data):
+        length, kind = head_of(data, at)
+        behind = at + 12 + length
+        if kind not in CRITICAL and not (kind in USED and _is_sound(whole[at:behind], kind)):
+            yield whole[begin:at]
+            begin = behind
+        at = behind
+    yield whole[begin:]
+
+
+def _is_sound(chunk: memoryview, kind: bytes) -> bool:
+    if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
+        return False
+    return kind != b"iCCP" or _is_short_profile(bytes(chunk[8:-4]))
+
+
+def _is_short_profile(body: bytes) -> bool:
+    packed = body[body.find(b"\0", 0, MOST_NAME_BYTES) + 2 :]
+    unpacking = zlib.decompressobj()
+    try:
+        unpacking.decompress(packed, MOST_PROFILE_BYTES)
+    except zlib.error:
+        return False
+    return not unpacking.unconsumed_tail

@@ -1,0 +1,57 @@
+"""The chunks of a PNG (ISO/IEC 15948, third edition of the W3C)."""
+
+import struct
+
+from penstock.errors import ImageDecodeFailed
+from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
+
+MOST_BYTES = 2**31 - 1
+"""The longest chunk, by the standard."""
+
+FIRST_CHUNK, SECOND_CHUNK = 8, 33
+"""Where they begin: the header has 13 bytes, and each chunk 12 around its own."""
+
+head_of = struct.Struct(">I4s").unpack_from
+"""The length of a chunk's data, and its type."""
+
+_IHDR = struct.Struct(">I4sIIB").unpack_from
+_NOTED = frozenset({b"IEND", b"acTL", b"fcTL", b"iCCP", b"eXIf"})
+
+
+def read_png(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
+    """The header of a PNG; None when the bytes end before its size. Raises ImageTooLarge, ImageDecodeFailed."""
+    if len(data) < SECOND_CHUNK:
+        return None
+    length, kind, width, height, bits = _IHDR(data, FIRST_CHUNK)
+    if length != 13 or kind != b"IHDR":
+        raise damaged()
+    bounds.check_size(width, height)
+    chunks, end, seen = _walk(data, bounds)
+    return ImageHeader(
+        "png", width, height, bits, chunks=chunks, end=end, has_icc=b"iCCP" in seen, has_exif=b"eXIf" in seen
+    )
+
+
+def _walk(data: bytes, bounds: ImageBounds) -> tuple[int, int | None, set[bytes]]:
+    """How many chunks there are, where the last one ends, and those of note that were met."""
+    at, last, chunks, frames, most = SECOND_CHUNK, len(data) - 12, 1, 0, bounds.chunks
+    seen: set[bytes] = set()
+    while at <= last:
+        length, kind = head_of(data, at)
+        chunks += 1
+        if chunks > most:
+            bounds.check_chunks(chunks)
+        if length > MOST_BYTES:
+            raise ImageDecodeFailed(f"a chunk of the PNG claims {length} bytes")
+        if kind in _NOTED:
+            seen.add(kind)
+            frames += kind == b"fcTL"
+            bounds.check_frames(_announced(data, at, length) if kind == b"acTL" else frames)
+            if kind == b"IEND":
+                return chunks, at + 12 + length, seen
+        at += 12 + length
+    return chunks, None, seen
+
+
+def _announced(data: bytes, at: int, length: int) -> int:
+    return int.from_bytes(data[at + 8 : at + 12]) if length == 8 else 0

@@ -1,0 +1,54 @@
+"""Which of the formats a file has, and its header."""
+
+import re
+from collections.abc import Callable
+
+from penstock.core.request import Format
+from penstock.errors import UnsupportedImageFormat
+from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
+from penstock.pixels.headers.jpeg import end_of_scan, read_jpeg
+from penstock.pixels.headers.png import read_png
+from penstock.pixels.headers.webp import read_webp
+
+_BEGINNING = re.compile(rb"(\x89PNG\r\n\x1a\n)|(\xff\xd8\xff)|(RIFF....WEBP)", re.DOTALL)
+
+_READERS: tuple[tuple[Format, Callable[[bytes, ImageBounds], ImageHeader | None]], ...] = (
+    ("png", read_png),
+    ("jpeg", read_jpeg),
+    ("webp", read_webp),
+)
+"""In the order of the groups above."""
+
+
+def probe(data: bytes, bounds: ImageBounds) -> ImageHeader:
+    """The header of an image whose bytes are all here, once it is within bounds.
+
+    Raises UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
+    """
+    header = probe_beginning(data, bounds)
+    if header is None:
+        raise damaged()
+    return header
+
+
+def probe_beginning(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
+    """The header of an image, as far as its first bytes tell it; None when they do not tell its size.
+
+    Raises UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
+    """
+    beginning = _BEGINNING.match(data)
+    if beginning is None:
+        raise UnsupportedImageFormat("the input is not a PNG, JPEG or WebP image")
+    _, read = _READERS[(beginning.lastindex or 1) - 1]
+    return read(data, bounds)
+
+
+def end_of(data: bytes, header: ImageHeader) -> int | None:
+    """The place behind the last byte of an image, also where other data follows; None where it breaks off."""
+    return end_of_scan(data, header.only_scan_at) if header.only_scan_at else header.end
+
+
+def content_type_of(data: bytes) -> str | None:
+    """The content type of an image by its first bytes; None where they are of no image that is taken."""
+    beginning = _BEGINNING.match(data)
+    return None if beginning is None else f"image/{_READERS[(beginning.lastindex or 1) - 1][0]}"

@@ -1,0 +1,153 @@
+"""A worker's side of one child that decodes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+from loguru import logger
+
+from penstock.errors import ImageDecodeFailed, Internal
+from penstock.models.imaging import Picture
+from penstock.pixels.headers import ImageHeader
+from penstock.telemetry import metrics
+from penstock.worker.decoders.exchange import KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome
+from penstock.worker.decoders.shared_file import SharedFile, pixel_bytes
+
+START_S = 60.0
+"""How long a child may take to get ready. It takes 0.2 s."""
+
+CPU_S, CPU_S_PER_MEGAPIXEL = 10, 2
+"""Seconds of a processor that one image may take, ten times what the slowest form does: also of a child whose worker is
+gone."""
+
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",  # nobody multiplies matrices
+    # Memory of an image is kept for the next, which would otherwise take half as long again for new pages.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 1024**2),
+}
+"""All that a child has, beside its path: nothing of the worker's environment, where its secrets are."""
+
+FAULTS: dict[int, str] = {
+    DecodeOutcome.DAMAGED: "the image is damaged or truncated",
+    DecodeOutcome.OUT_OF_MEMORY: "decoding the image takes more memory than an image of this size may",
+}
+
+
+class Decoder:
+    """A child that decodes one image at a time. Any thread may end it meanwhile with `kill`."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        """Start it: it may take so much memory for an image. Raises Internal when it does not get ready."""
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "penstock.worker.decoders.child", str(theirs.fileno()), str(memory_bytes)],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **ENVIRONMENT},
+            )
+        self._file: SharedFile | None = None
+        self._its_file: SharedFile | None = None  # what the child has mapped
+        self._is_killed = False
+        self.lacks = self._ready()
+
+    def decode(self, data: bytes, header: ImageHeader) -> Picture:
+        """The picture of an image with this header. Raises ImageDecodeFailed, also when the child ends."""
+        file = self._file_of(pixel_bytes(header) + len(data))
+        try:
+            return self._picture(file, data, header)
+        finally:
+            if file is not self._file:
+                file.close()
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of a processor that it has taken."""
+        # MAKE_PROCESS_CPUCLOCK of the kernel's posix-timers.h, which is what clock_getcpuclockid gives.
+        return time.clock_gettime((~self._process.pid << 3) | 2)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can decode another image."""
+        return not self._is_killed and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it now; a `decode` that waits for it raises."""
+        self._is_killed = True  # before it ends, or another image might be given to it
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and wait until it is gone."""
+        self._line.close()
+        if self._file is not None:
+            self._file.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _picture(self, file: SharedFile, data: bytes, header: ImageHeader) -> Picture:
+        self._limit_cpu(header.megapixels)
+        answer = self._ask(file.put(data, header).packed(), [] if file is self._its_file else [file.number])
+        self._its_file = file if file is self._file else None
+        if answer is None:
+            raise ImageDecodeFailed(f"the image makes its decoder {self._end()}; it is damaged, or made for that")
+        if answer.outcome != DecodeOutcome.DECODED:
+            self._its_file = None  # where memory is short, the child may not have mapped it
+            raise ImageDecodeFailed(FAULTS.get(answer.outcome, FAULTS[DecodeOutcome.DAMAGED]))
+        _check(answer, header)
+        return file.picture(answer)
+
+    def _file_of(self, size: int) -> SharedFile:
+        """A file with room for so many bytes: the one before where that is free. A large one is not kept."""
+        if self._file is not None and self._file.is_free(size):
+            return self._file
+        file = SharedFile(size)
+        if size <= KEPT_BYTES:
+            if self._file is not None:
+                self._file.close()
+            self._file = file
+        return file
+
+    def _ready(self) -> list[str]:
+        self._line.settimeout(START_S)
+        with suppress(OSError):
+            if lacks := self._line.recv(MOST_MESSAGE_BYTES):
+                self._line.settimeout(None)
+                return [one for one in lacks.decode().split(",") if one != "-"]
+        self.close()
+        logger.bind(status=self._process.returncode).error("a process that decodes images did not start")
+        raise Internal("a process that decodes images did not start; the worker's log says more")
+
+    def _ask(self, message: bytes, files: list[int]) -> Decoded | None:
+        """The answer of the child; None when it has ended, or says what none says."""
+        try:
+            socket.send_fds(self._line, [message], files)
+            return Decoded.of(self._line.recv(MOST_MESSAGE_BYTES))
+        except (OSError, ValueError):
+            return None
+
+    def _end(self) -> str:
+        """How it has ended, in words."""
+        self.kill()  # where it lives, it does not do as it should
+        status = self._process.wait()
+        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        metrics.report("decoders.lost", how=how)
+        return f"crash ({how})"
+
+    def _limit_cpu(self, megapixels: float) -> None:
+        with suppress(OSError):  # it may just have ended
+            limit_s = int(self.cpu_s + CPU_S + CPU_S_PER_MEGAPIXEL * megapixels)
+            resource.prlimit(self._process.pid, resource.RLIMIT_CPU, (limit_s, resource.RLIM_INFINITY))
+
+
+def _check(answer: Decoded, header: ImageHeader) -> None:
+    """Hold a child to the size that was read in the header: nothing that it says is taken on trust."""
+    if {answer.width, answer.height} != {header.width, header.height}:
+        raise ImageDecodeFailed("the image has another size than its header says")

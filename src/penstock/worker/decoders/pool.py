@@ -1,0 +1,124 @@
+"""The children of a worker, and the calls that decode in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import ParamSpec, TypeVar
+
+from loguru import logger
+
+from penstock.errors import ImageDecodeFailed
+from penstock.models.imaging import DECODER, Picture
+from penstock.pixels.headers import ImageHeader
+from penstock.settings import LimitSettings
+from penstock.worker.decoders.decoder import Decoder
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BYTES_PER_PIXEL, BYTES_BESIDE = 56, 128 * 1024**2
+"""Memory of a child. Of all forms 16 bits of grey take most: 40 bytes for each pixel, in Pillow and as floats."""
+
+
+class DecoderPool:
+    """As many children as have ever been busy at a time, the first with the first image. A child that has ended is
+    replaced when one is needed."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        pixels_bytes = int(limits.max_image_megapixels * 1e6) * BYTES_PER_PIXEL
+        self._memory_bytes = BYTES_BESIDE + pixels_bytes + 2 * limits.max_input_bytes
+        self._idle: list[Decoder] = []  # the last that was busy is the next: the others may be swapped out
+        self._has_told = False
+
+    def take(self) -> Decoder:
+        """A child for this thread, until it is given back. Raises Internal when none can be started."""
+        while self._idle:
+            try:
+                child = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if child.is_alive:
+                return child
+            child.close()
+        return self._started()
+
+    def give_back(self, child: Decoder) -> None:
+        """Take a child back."""
+        if child.is_alive:
+            self._idle.append(child)
+        else:
+            child.close()
+
+    def cpu_s(self) -> float:
+        """Seconds of a processor that the children have taken. None may be busy."""
+        return sum(child.cpu_s for child in self._idle)
+
+    def close(self) -> None:
+        """End the children. None may be busy."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _started(self) -> Decoder:
+        child = Decoder(self._memory_bytes)
+        if child.lacks and not self._has_told:
+            self._has_told = True
+            logger.bind(missing=child.lacks).warning("this kernel cannot confine the processes that decode images")
+        return child
+
+
+class StoppableCall:
+    """A call on a thread, whose images are decoded in children, and which ends soon once it is stopped."""
+
+    def __init__(self, pool: DecoderPool) -> None:
+        self._pool = pool
+        self._lock = Lock()
+        self._child: Decoder | None = None
+        self._is_stopped = False
+
+    def run(self, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """What the call returns or raises."""
+        before = DECODER.set(self._decode)
+        try:
+            return call(*args, **options)
+        finally:
+            DECODER.reset(before)
+
+    def stop(self) -> None:
+        """End the decoding that runs, and let none begin. Another thread may call this."""
+        with self._lock:
+            self._is_stopped = True
+            if self._child is not None:
+                self._child.kill()
+
+    def _decode(self, data: bytes, header: ImageHeader) -> Picture:
+        child = self._pool.take()
+        try:
+            self._begin(child)
+            return child.decode(data, header)
+        finally:
+            with self._lock:
+                self._child = None
+            self._pool.give_back(child)
+
+    def _begin(self, child: Decoder) -> None:
+        with self._lock:
+            if self._is_stopped:
+                raise ImageDecodeFailed("the decoding was stopped")
+            self._child = child
+
+
+@contextmanager
+def open_pool(limits: LimitSettings) -> Iterator[DecoderPool | None]:
+    """A pool inside of this block; None where the system has no files in memory, as only Linux has."""
+    if not hasattr(os, "memfd_create"):
+        logger.warning("images are decoded in threads of the worker: this system has no files in memory")
+        yield None
+        return
+    pool = DecoderPool(limits)
+    try:
+        yield pool
+    finally:
+        pool.close()

@@ -1,0 +1,306 @@
+"""The reader of headers: what it says of real files, what it refuses, and that hostile files cost it little."""
+
+import io
+import struct
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from penstock.core.request import OutputOptions
+from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
+from penstock.models import imaging
+from penstock.pixels.headers import ImageBounds, ImageHeader, content_type_of, end_of, probe, probe_beginning
+
+BOUNDS = ImageBounds(50)
+COLOURS = np.random.default_rng(1).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+FORMS = {
+    "png": ("PNG", {}),
+    "png, palette": ("PNG", {"mode": "P"}),
+    "png, 16 bits": ("PNG", {"mode": "I;16"}),
+    "jpeg": ("JPEG", {}),
+    "jpeg, progressive": ("JPEG", {"progressive": True}),
+    "jpeg, grey": ("JPEG", {"mode": "L"}),
+    "jpeg, cmyk": ("JPEG", {"mode": "CMYK"}),
+    "webp": ("WEBP", {}),
+    "webp, lossless": ("WEBP", {"lossless": True}),
+    "webp, alpha": ("WEBP", {"mode": "RGBA"}),
+}
+
+
+def saved(form: str, pixels: np.ndarray = COLOURS, **options: object) -> bytes:
+    format, more = FORMS[form]
+    arguments = more | options
+    mode = arguments.pop("mode", "RGB")
+    image = Image.fromarray(pixels)
+    image = image.convert("I").convert("I;16") if mode == "I;16" else image.convert(str(mode))
+    out = io.BytesIO()
+    image.save(out, format, **arguments)
+    return out.getvalue()
+
+
+def chunk(kind: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(*chunks: bytes, width: int = 8, height: int = 8) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = min(height, 8)  # a bomb is one by its header
+    pixels = zlib.compress((b"\0" + bytes(width)) * rows)
+    return SIGNATURE + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND")
+
+
+_FOR_8_PX = struct.pack("<IIHBHB", 10, 0x02, 7, 0, 7, 0)
+
+
+def webp(*chunks: bytes) -> bytes:
+    body = b"WEBP" + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def scan_bomb(scans: int, side: int = 64) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    data = saved("jpeg, progressive", np.full((side, side), 128, np.uint8), mode="L")
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * scans + data[-2:]
+
+
+def segment(marker: int, body: bytes = b"") -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_size_and_end_of_every_form_are_known(form: str) -> None:
+    data = saved(form)
+
+    polyglot = data + b"PK\x03\x04 and what else is in the archive"
+    header = probe(polyglot, BOUNDS)
+
+    assert (header.width, header.height, end_of(polyglot, header)) == (40, 24, len(data))
+    assert end_of(data[:-4], probe(data[:-4], BOUNDS)) is None
+    assert header.format == form.partition(",")[0]
+    assert header.bits == (16 if "16 bits" in form else 8)
+    assert content_type_of(data) == f"image/{header.format}"
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_profile_and_exif_are_noticed(form: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain, rich = probe(saved(form), BOUNDS), probe(saved(form, icc_profile=PROFILE, exif=exif), BOUNDS)
+
+    assert (plain.has_icc, plain.has_exif) == (False, False)
+    assert (rich.has_icc, rich.has_exif) == (True, True)
+
+
+def test_scans_are_counted_where_a_decoder_goes_through_them() -> None:
+    assert probe(saved("jpeg"), BOUNDS).scans == 1
+    assert probe(saved("jpeg, progressive"), BOUNDS).scans == 10
+    assert probe(scan_bomb(40), BOUNDS).scans == 46
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_beginning_tells_the_size_or_that_more_is_needed(form: str) -> None:
+    data = saved(form)
+    whole = probe(data, BOUNDS)
+
+    for size in range(12, len(data)):
+        header = probe_beginning(data[:size], BOUNDS)
+        assert header is None or (header.width, header.height) == (whole.width, whole.height)
+    assert probe_beginning(data[: len(data) // 2 + 700], BOUNDS) is not None
+
+
+HOSTILE: dict[str, tuple[Callable[[], bytes], type[PenstockError] | None]] = {
+    "png of 14,000 x 14,000": (lambda: png(width=14_000, height=14_000), ImageTooLarge),
+    "png of 13,000 x 13,000": (lambda: png(width=13_000, height=13_000), ImageTooLarge),
+    "png of 9,000 x 9,000": (lambda: png(width=9_000, height=9_000), ImageTooLarge),
+    "png of 50,000 x 1": (lambda: png(width=50_000, height=1), None),
+    "png of a million chunks": (lambda: png(chunk(b"teXt") * 1_000_000), ImageTooLarge),
+    "png with a text that inflates to 100 MB": (lambda: png(chunk(b"zTXt", b"a\0\0" + BOMB)), None),
+    "png with a profile that inflates to 100 MB": (lambda: png(chunk(b"iCCP", b"a\0\0" + BOMB)), None),
+    "png of 10,000 frames": (lambda: png(chunk(b"acTL", struct.pack(">II", 10_000, 0))), ImageTooLarge),
+    "png whose frames are not announced": (lambda: png(chunk(b"fcTL", bytes(26)) * 10_000), ImageTooLarge),
+    "webp of 10,000 frames": (lambda: webp(b"VP8X" + _FOR_8_PX, *[b"ANMF" + bytes(28)] * 10_000), ImageTooLarge),
+    "jpeg of 100,000 scans": (lambda: scan_bomb(100_000), ImageTooLarge),
+    "jpeg of 100,000 markers": (lambda: b"\xff\xd8" + segment(0xE1) * 100_000, ImageTooLarge),
+    "jpeg of nothing but padding": (lambda: b"\xff" * 2 + b"\xd8" + b"\xff" * 2**20, UnsupportedImageFormat),
+    "jpeg with a megabyte of padding": (lambda: b"\xff\xd8" + b"\xff" * 2**20, ImageDecodeFailed),
+    "jpeg with a megabyte of stuffed bytes": (lambda: saved("jpeg, progressive")[:-2] + b"\xff\0" * 2**19, None),
+    "webp of a million chunks": (lambda: webp(b"junk\0\0\0\0" * 1_000_000), ImageTooLarge),
+    "gif of 10,000 frames": (
+        lambda: b"GIF89a\x08\0\x08\0\0\0\0" + b",\0\0\0\0\x08\0\x08\0\0" * 10_000,
+        UnsupportedImageFormat,
+    ),
+    "tiff": (lambda: b"II*\0" + bytes(1000), UnsupportedImageFormat),
+}
+BOMB = zlib.compress(bytes(100_000_000), 9)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_up1_a_hostile_file_is_judged_by_its_header_for_100_ms_and_no_memory(name: str) -> None:
+    make, error = HOSTILE[name]
+    data = make()
+
+    def judge() -> ImageHeader | None:
+        if error is None:
+            return probe(data, BOUNDS)
+        with pytest.raises(error):
+            probe(data, BOUNDS)
+        return None
+
+    took_s = min(_cpu_s(judge) for _ in range(2))
+    tracemalloc.start()
+    judge()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert took_s < 0.1
+    assert peak < 2**20
+
+
+def _cpu_s(call: Callable[[], object]) -> float:
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SIGNATURE + chunk(b"IDAT", bytes(40)),
+        png(width=0),
+        png(height=0),
+        b"\xff\xd8" + segment(0xDA, bytes(10)) + b"\xff\xd9",
+        b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\x10\x01") * 2 + b"\xff\xd9",
+        b"\xff\xd8" + segment(0xC0, b"\x08\0\x10\0\0\x01") + b"\xff\xd9",
+        b"\xff\xd8" + segment(0xC0, b"\x08") + b"\xff\xd9",
+        b"\xff\xd8\xff\xe0\0\0" + bytes(100),
+        b"\xff\xd8\xff\xd9",
+        b"RIFF\x14\0\0\0WEBPVP8 \x0a\0\0\0" + bytes(10),
+        b"RIFF\x14\0\0\0WEBPVP8L\x05\0\0\0" + bytes(10),
+        b"RIFF\x04\0\0\0WEBP",
+    ],
+)
+def test_a_damaged_header_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageDecodeFailed):
+        probe(data, BOUNDS)
+
+
+def test_a_webp_has_one_size() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(saved("webp", exif=exif))
+    data[data.index(b"VP8X") + 12] ^= 1
+
+    with pytest.raises(ImageDecodeFailed, match="two sizes"):
+        probe(bytes(data), BOUNDS)
+
+
+@pytest.mark.parametrize("bounds", [ImageBounds(50, scans=9), ImageBounds(50, chunks=9), ImageBounds(0.0005)])
+def test_each_bound_holds(bounds: ImageBounds) -> None:
+    with pytest.raises(ImageTooLarge):
+        probe(saved("jpeg, progressive"), bounds)
+
+
+OTHERS = {
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    "psd": b"8BPS\0\x01" + bytes(6) + b"\0\x03",
+    "fits": b"SIMPLE  =                    T",
+    "pdf": b"%PDF-1.7\n",
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "ico": b"\0\0\x01\0\x01\0",
+    "tiff": b"MM\0*\0\0\0\x08",
+    "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "hdf5": b"\x89HDF\r\n\x1a\n",
+    "bufr": b"BUFR\0\0\0\x04",
+    "fli": b"\0\x10\0\0\x11\xaf\x01\0",
+    "gif with an archive": b"GIF89a\x08\0\x08\0PK\x03\x04",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_up10_formats_whose_decoders_had_faults_never_reach_one(name: str) -> None:
+    data = OTHERS[name] + bytes(1000)
+
+    for look in (probe, probe_beginning, imaging.decode):
+        with pytest.raises(UnsupportedImageFormat):
+            look(data, BOUNDS)
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_up3_of_a_polyglot_only_the_pixels_are_left(form: str) -> None:
+    other = b"PK\x03\x04<html><script>alert(1)</script></html>"
+    data = saved(form) + other
+
+    picture = imaging.decode(data, BOUNDS)
+
+    assert np.array_equal(picture.rgb, imaging.decode(saved(form), BOUNDS).rgb)
+    for format in ("png", "jpeg", "webp"):
+        assert other not in imaging.encode(picture, OutputOptions(format=format))
+
+
+BROKEN = {
+    "no bytes": (b"", UnsupportedImageFormat),
+    "nothing but a signature": (SIGNATURE, ImageDecodeFailed),
+    "half of a png": (saved("png")[: len(saved("png")) // 2], ImageDecodeFailed),
+    "half of a jpeg": (saved("jpeg")[: len(saved("jpeg")) // 2], ImageDecodeFailed),
+    "half of a webp": (saved("webp")[: len(saved("webp")) // 2], ImageDecodeFailed),
+    "a wrong checksum of the header": (png()[:29] + b"\0\0\0\0" + png()[33:], ImageDecodeFailed),
+    "pixels that do not inflate": (png().replace(b"IDATx", b"IDATy"), ImageDecodeFailed),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_up5_what_is_broken_is_refused_with_a_code(name: str) -> None:
+    data, error = BROKEN[name]
+
+    with pytest.raises(error):
+        imaging.decode(data, BOUNDS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_up5_the_smallest_image_of_every_form_is_decoded(form: str) -> None:
+    assert imaging.decode(saved(form, COLOURS[:1, :1]), BOUNDS).rgb.shape == (1, 1, 3)
+
+
+MUTATED = [saved(form) for form in FORMS] + [png(chunk(b"tEXt", b"a\0b")), saved("jpeg", icc_profile=PROFILE)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    which=st.integers(0, len(MUTATED) - 1),
+    edits=st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=6), st.integers(0, 6)), min_size=1, max_size=4),
+)
+@example(which=0, edits=[(16, b"\0\0", 2)])
+def test_up6_mutated_files_meet_nothing_but_codes_and_have_the_size_that_is_decoded(
+    which: int, edits: list[tuple[int, bytes, int]]
+) -> None:
+    data = MUTATED[which]
+    for at, new, old in edits:
+        data = data[:at] + new + data[at + old :]
+    try:
+        header = probe(data, BOUNDS)
+        picture = imaging.decode(data, BOUNDS)
+    except PenstockError as error:
+        assert error.status in (415, 422)  # noqa: PT017  what is raised otherwise fails the test
+        return
+    height, width = picture.rgb.shape[:2]
+    assert {height, width} == {header.height, header.width}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([SIGNATURE, b"\xff\xd8\xff", b"RIFF\xff\0\0\0WEBP"]), st.binary(max_size=300))
+def test_up6_any_bytes_behind_a_signature_meet_nothing_but_codes(signature: bytes, rest: bytes) -> None:
+    try:
+        probe(signature + rest, BOUNDS)
+    except PenstockError as error:
+        assert error.status == 422  # noqa: PT017
