@@ -23,6 +23,7 @@ WAITS = "tests/worker/test_attempt_time.py::test_an_attempt_that_waits_"
 RESIDENCY = "tests/worker/test_residency.py::test_"
 FILES = "tests/api/test_result_files.py::test_"
 TASK_LOG = "tests/api/test_task_log.py::test_"
+FETCH, GUARD = "tests/worker/test_fetch.py::test_", "tests/unit/test_urlguard.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
@@ -1067,5 +1068,31 @@ MUTATIONS = (
         "        call.caller.tenant,",
         "",
         "tests/store/test_intake.py::test_equal_tasks_of_two_tenants_whose_keys_have_one_name_have_nothing_in_common",
+        "a failure in an allowed network waits for the deadline",
+        "src/penstock/net/egress.py",
+        "if not peers.has_allowed:",
+        "if True:",
+        FETCH + "ss10_a_closed_port_is_told_from_no_other",
+    ),
+    Mutation(
+        "the addresses of this machine",
+        "src/penstock/net/egress.py",
+        "if not is_allowed(address, policy) and _is_own(address):",
+        "if False:",
+        FETCH + "ss13_a_public_address_of_this_machine_is_never_connected_to",
+    ),
+    Mutation(
+        "the public name of this server",
+        "src/penstock/net/guard.py",
+        'if policy.own_host and shown.strip("[]") == policy.own_host:',
+        "if False:",
+        GUARD + "ss13_our_own_public_name_is_blocked",
+    ),
+    Mutation(
+        "the metadata of a cloud in an allowed network",
+        "src/penstock/net/guard.py",
+        " and not any(ip in network for network in _METADATA)",
+        "",
+        GUARD + "ss13_the_metadata_of_a_cloud_is_blocked_by_name_and_address_whatever_is_allowed",
     ),
 )

@@ -477,28 +477,38 @@ ON_A_PUBLIC_ADDRESS = """
 import asyncio, subprocess, sys
 subprocess.run("ip link set lo up && ip addr add 93.184.216.34/32 dev lo", shell=True, check=True)
 
-from penstock.errors import UrlBlocked
+from penstock.errors import PenstockError
 from penstock.settings import LimitSettings
 from penstock.worker.fetch import Fetcher
 
 async def main():
     reached = asyncio.Event()
     server = await asyncio.start_server(lambda r, w: reached.set(), "93.184.216.34", 80)
-    async with server, Fetcher(LimitSettings()) as fetcher:
+    async with server, Fetcher(LimitSettings(allow_networks=("10.0.0.0/8",), fetch_timeout_s=3600)) as fetcher:
         try:
-            await fetcher.fetch("http://93.184.216.34/v1/tasks")
-        except UrlBlocked as error:
-            print(error.detail, reached.is_set())
+            await fetcher.fetch(sys.argv[1])
+        except PenstockError as error:
+            print(error.code, error.detail, reached.is_set())
 
 asyncio.run(main())
 """
 
 
-def test_ss13_a_public_address_of_this_machine_is_never_connected_to() -> None:
+def what_a_public_server_is_told(url: str) -> str:
+    """The end of a download on a machine whose only address is a public one, and whether the download reached it."""
     if not shutil.which("ip") or subprocess.run([*AS_ROOT_OF_A_NETWORK, "true"], check=False).returncode:
         pytest.skip("needs a network namespace of its own, and the command ip")
+    command = [*AS_ROOT_OF_A_NETWORK, sys.executable, "-c", ON_A_PUBLIC_ADDRESS, url]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
-    command = [*AS_ROOT_OF_A_NETWORK, sys.executable, "-c", ON_A_PUBLIC_ADDRESS]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
-    assert said == "the host leads to this server False\n"
+def test_ss13_a_public_address_of_this_machine_is_never_connected_to() -> None:
+    said = what_a_public_server_is_told("http://93.184.216.34/v1/tasks")
+
+    assert said == "input_url_blocked the host leads to this server False"
+
+
+def test_a_public_source_that_cannot_be_reached_fails_at_once_though_private_ones_are_allowed() -> None:
+    said = what_a_public_server_is_told("http://93.184.216.35/a.png")
+
+    assert said == "input_download_failed no connection to 93.184.216.35 False"
