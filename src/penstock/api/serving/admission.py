@@ -4,11 +4,15 @@ A connection without a request in progress is silent, and may be closed at any t
 gets in, however many connections others hold open.
 """
 
+import math
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from penstock.telemetry import metrics
 
+FIRST_S = 1.0
+"""The time that a new connection has for its first request before it may make room."""
 BEHIND_PROXY = "*"
 """The address of connections from a trusted proxy: its clients are counted, request by request, and it is not."""
 
@@ -16,10 +20,11 @@ BEHIND_PROXY = "*"
 class Place:
     """The place of one connection, until it `leaves`."""
 
-    __slots__ = ("address", "close", "is_taken")
+    __slots__ = ("address", "began", "close", "is_taken")
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.began = time.monotonic()
         self.close: Callable[[], None] | None = None
         """Closes the connection at once; None until it is made."""
         self.is_taken = True
@@ -91,17 +96,28 @@ class Admission:
     def evict(self, address: str | None = None) -> bool:
         """Close the longest silent connection, of this address or of any; return whether there was one.
 
-        Those that never made a request go first.
+        Those that have not made a request in `FIRST_S` go first, and those that only just came go last: their request
+        may be on its way.
         """
-        for places in (self._new, self._idle):
-            for place in places:
-                if place.close is not None and address in (None, place.address):
-                    self.leave(place)
-                    place.close()
-                    metrics.report("connections.closed", why="evicted")
-                    return True
-        return False
+        begun_before = time.monotonic() - FIRST_S
+        place = _first(self._new, address, begun_before) or _first(self._idle, address) or _first(self._new, address)
+        if place is None or place.close is None:
+            return False
+        self.leave(place)
+        place.close()
+        metrics.report("connections.closed", why="evicted")
+        return True
 
     def _may_enter(self, address: str) -> bool:
         is_counted = address != BEHIND_PROXY
         return not is_counted or self._of_address[address] < self.most_of_one or self.evict(address)
+
+
+def _first(places: Iterable[Place], address: str | None, begun_before: float = math.inf) -> Place | None:
+    """Returns the first of these, the oldest first, that is made and of this address, unless it is too young."""
+    for place in places:
+        if place.began > begun_before:
+            return None
+        if place.close is not None and address in (None, place.address):
+            return place
+    return None
