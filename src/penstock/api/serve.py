@@ -36,7 +36,7 @@ BACKLOG = 1024
 START_FAILED = 3
 """The exit status of uvicorn when the server cannot start."""
 SWITCH_S = 0.001
-"""A thread that decodes a long body leaves the event loop its turn after this time; by default after five times it."""
+"""A thread that decodes a long body leaves the event loop its turn after this time; by default it is 5 ms."""
 TICKS_PER_LOOK = 10
 """The times of connections are looked at once a second: about 1 ms for 10,000 of them."""
 
