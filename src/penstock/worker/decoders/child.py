@@ -7,6 +7,7 @@ import ctypes
 import io
 import mmap
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -112,6 +113,8 @@ def _rehearse() -> None:
 
 def main() -> None:
     """Get ready, give up every right, say what could not be given up, and serve."""
+    for stop in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group, while its worker still has tasks to finish
+        signal.signal(stop, signal.SIG_IGN)
     line = socket.socket(fileno=int(sys.argv[1]))
     _rehearse()
     null = os.open(os.devnull, os.O_RDWR)

@@ -45,15 +45,14 @@ class Decoder:
     """A child that decodes one image at a time. Any thread may end it meanwhile with `kill`."""
 
     def __init__(self, memory_bytes: int) -> None:
-        """Start it: it may take so much memory for an image. Raises Internal when it does not get ready."""
+        """Start it: it may take so much memory for an image. Raises Internal when it does not get ready, OSError."""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "penstock.worker.decoders.child", str(theirs.fileno()), str(memory_bytes)],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **ENVIRONMENT},
-            )
+        try:
+            with theirs:
+                self._process = _started(theirs.fileno(), memory_bytes)
+        except OSError:
+            self._line.close()
+            raise
         self._file: SharedFile | None = None
         self._its_file: SharedFile | None = None  # what the child has mapped
         self._is_killed = False
@@ -145,6 +144,16 @@ class Decoder:
         with suppress(OSError):  # it may just have ended
             limit_s = int(self.cpu_s + CPU_S + CPU_S_PER_MEGAPIXEL * megapixels)
             resource.prlimit(self._process.pid, resource.RLIMIT_CPU, (limit_s, resource.RLIM_INFINITY))
+
+
+def _started(line: int, memory_bytes: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "penstock.worker.decoders.child", str(line), str(memory_bytes)],
+        pass_fds=(line,),
+        stdin=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C is for the worker
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **ENVIRONMENT},
+    )
 
 
 def _check(answer: Decoded, header: ImageHeader) -> None:

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from loguru import logger
 
-from penstock.errors import ImageDecodeFailed
+from penstock.errors import ImageDecodeFailed, Internal
 from penstock.models.imaging import DECODER, Picture
 from penstock.pixels.headers import ImageHeader
 from penstock.settings import LimitSettings
@@ -94,6 +94,12 @@ class StoppableCall:
                 self._child.kill()
 
     def _decode(self, data: bytes, header: ImageHeader) -> Picture:
+        try:
+            return self._decode_in_child(data, header)
+        except OSError as error:  # no memory, or no numbers of files
+            raise Internal("no process could be given an image to decode") from error
+
+    def _decode_in_child(self, data: bytes, header: ImageHeader) -> Picture:
         child = self._pool.take()
         try:
             self._begin(child)
