@@ -255,7 +255,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the clock of an attempt stands until a thread is free",
-        "src/penstock/worker/threads.py",
+        "src/penstock/worker/codecs.py",
         "        clock.hold()\n",
         "",
         WAITS + "behind_others_loses_no_time[prepare]",
@@ -1068,6 +1068,8 @@ MUTATIONS = (
         "        call.caller.tenant,",
         "",
         "tests/store/test_intake.py::test_equal_tasks_of_two_tenants_whose_keys_have_one_name_have_nothing_in_common",
+    ),
+    Mutation(
         "a failure in an allowed network waits for the deadline",
         "src/penstock/net/egress.py",
         "if not peers.has_allowed:",
