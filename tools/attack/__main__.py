@@ -90,7 +90,7 @@ def run(attempt: Attempt, target: Target) -> Row:
     """Run one attempt."""
     began = time.monotonic()
     outcome = attempt.run(target)
-    return Row(attempt, outcome, began, time.monotonic(), SLACK if target.is_short else 1)
+    return Row(attempt, outcome, max(began, outcome.began), time.monotonic(), SLACK if target.is_short else 1)
 
 
 def task_s(target: Target) -> float:

@@ -12,6 +12,8 @@ class Outcome(Struct, frozen=True):
 
     got: str
     is_right: bool
+    began: float = 0.0
+    """When it began (`time.monotonic`), where that is later than its preparations."""
 
 
 class Attempt(Struct, frozen=True):

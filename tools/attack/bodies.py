@@ -51,12 +51,13 @@ def attempts() -> list[Attempt]:
 def _sending(make: Callable[[], bytes], path: str) -> Callable[[Target], Outcome]:
     def send(target: Target) -> Outcome:
         body = make()
+        began = time.monotonic()
         with Memory(target.pid) as memory:
             answer = sent_and_read(target.connect(target.address(1)), _head(target, path, len(body)) + body)
             time.sleep(0.05)
         status, times = status_of(answer), memory.grown / len(body)
         got = f"{status}, {len(body) / MIB:.0f} MiB, took {max(times, 0):.1f} x its size"
-        return Outcome(got, 400 <= status < 500 and times <= 3)
+        return Outcome(got, 400 <= status < 500 and times <= 3, began)
 
     return send
 

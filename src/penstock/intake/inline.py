@@ -27,7 +27,7 @@ MAX_HEAD = 1000
 LONGEST_HEAD = 16 * 1024
 """Where the comma of a data: URI must be (characters)."""
 
-PIECE = 256 * 1024
+PIECE = 64 * 1024
 """So much of a long data: URI is decoded at a time (characters, a multiple of 4): other threads have their turn."""
 
 BARE_FROM = 64
