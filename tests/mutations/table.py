@@ -28,6 +28,7 @@ SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
 DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_model.py::test_"
 PACKED = "tests/unit/test_packing.py::test_what_"
+HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -250,7 +251,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the clock of an attempt stands until a thread is free",
-        "src/penstock/worker/threads.py",
+        "src/penstock/worker/codecs.py",
         "        clock.hold()\n",
         "",
         WAITS + "behind_others_loses_no_time[prepare]",
@@ -790,5 +791,40 @@ MUTATIONS = (
         "{_name_of(error)} in",
         "{error!r} in",
         "tests/unit/test_model_code.py::test_an_exception_of_a_model_is_a_model_error_that_names_its_class_alone",
+    ),
+    Mutation(
+        "bound on the scans of a JPEG",
+        "src/penstock/pixels/headers/header.py",
+        "if scans > self.scans:",
+        "if False:",
+        HEADERS + "each_bound_holds",
+    ),
+    Mutation(
+        "bound on the chunks of an image",
+        "src/penstock/pixels/headers/header.py",
+        "if chunks > self.chunks:",
+        "if False:",
+        HEADERS + "up1_a_hostile_file_is_judged_by_its_header_for_100_ms_and_no_memory",
+    ),
+    Mutation(
+        "end of a decoder with its attempt",
+        "src/penstock/worker/codecs.py",
+        "                call.stop()\n",
+        "                pass\n",
+        DECODERS + "a_scan_bomb_is_ended_at_its_timeout_while_another_image_is_decoded",
+    ),
+    Mutation(
+        "filter of what a decoder may ask of the kernel",
+        "src/penstock/worker/decoders/confinement.py",
+        "ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000",
+        "ALLOW, REFUSE, KILL = 0x7FFF0000, 0x7FFF0000, 0x80000000",
+        DECODERS + "up7_a_confined_process_can_open_connect_fork_trace_and_execute_nothing",
+    ),
+    Mutation(
+        "seal of the memory that a decoder writes to",
+        "src/penstock/worker/decoders/shared_file.py",
+        "F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)",
+        "F_SEAL_SEAL)",
+        DECODERS + "nobody_can_cut_a_file_that_the_worker_reads",
     ),
 )
