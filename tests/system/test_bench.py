@@ -79,6 +79,7 @@ def test_the_figures_of_a_closed_loop_are_plausible(tmp_path: Path) -> None:
         assert word in text
 
 
+@pytest.mark.at_length
 def test_the_bare_loop_runs_the_images_of_the_load_in_the_same_run(tmp_path: Path) -> None:
     report, text = noop(tmp_path, "--tasks", "5", "--bare")
 
@@ -91,6 +92,7 @@ def test_the_bare_loop_runs_the_images_of_the_load_in_the_same_run(tmp_path: Pat
     assert "× the bare loop" in text
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("rate", ["20", "inf"])
 def test_an_open_loop_sends_without_waiting(tmp_path: Path, rate: str) -> None:
     report, _ = noop(tmp_path, "--tasks", "10", "--rate", rate)
@@ -100,6 +102,7 @@ def test_an_open_loop_sends_without_waiting(tmp_path: Path, rate: str) -> None:
     assert report["mode"].startswith("open loop")
 
 
+@pytest.mark.at_length
 def test_a_client_that_would_rather_wait_sees_every_end(tmp_path: Path) -> None:
     report, _ = noop(tmp_path, "--tasks", "5", "--wait")
 
@@ -107,7 +110,7 @@ def test_a_client_that_would_rather_wait_sees_every_end(tmp_path: Path) -> None:
     assert report["mode"] == "closed loop, 8 clients, Prefer: wait"
 
 
-@pytest.mark.parametrize(("lines", "batches"), [((), 1), (("7",), 3)])
+@pytest.mark.parametrize(("lines", "batches"), [pytest.param((), 1, marks=pytest.mark.at_length), (("7",), 3)])
 def test_batches_are_followed_to_their_end(tmp_path: Path, lines: tuple[str, ...], batches: int) -> None:
     report, text = noop(tmp_path, "--batch", *lines, "--tasks", "20", "--priority-mix", "high=1,normal=3")
 
@@ -122,6 +125,7 @@ def test_batches_are_followed_to_their_end(tmp_path: Path, lines: tuple[str, ...
     assert report["mode"] in text
 
 
+@pytest.mark.at_length
 def test_a_batch_is_as_long_as_a_request_may_be(tmp_path: Path) -> None:
     report, _ = noop(tmp_path, "--batch", "--tasks", "20", PENSTOCK_LIMITS_MAX_BATCH_BYTES="20000")
 
@@ -129,6 +133,7 @@ def test_a_batch_is_as_long_as_a_request_may_be(tmp_path: Path) -> None:
     assert 1 < len({sample["accepted_s"] for sample in report["samples"]}) < 20
 
 
+@pytest.mark.at_length
 def test_batches_that_are_refused_are_failures(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     options = ("--model", "noop-v1", "--batch", "2", "--tasks", "4", "--no-bare", "--json", str(file))
@@ -139,6 +144,7 @@ def test_batches_that_are_refused_are_failures(tmp_path: Path) -> None:
     assert report["errors"] == {"refused queue_full": 2}
 
 
+@pytest.mark.at_length
 def test_a_duration_ends_the_run(tmp_path: Path) -> None:
     report, _ = noop(tmp_path, "--duration", "1", "--clients", "1")
 
@@ -146,6 +152,7 @@ def test_a_duration_ends_the_run(tmp_path: Path) -> None:
     assert all(sample["due_s"] < 1 for sample in report["samples"])
 
 
+@pytest.mark.at_length
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs penstock-server[bench]")
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_the_timeline_is_drawn(tmp_path: Path, suffix: str, begins: bytes) -> None:
@@ -177,6 +184,7 @@ def test_a_task_that_fails_is_counted_and_makes_the_exit_status_one(tmp_path: Pa
     assert "invalid_output × 3" in text
 
 
+@pytest.mark.at_length
 def test_a_running_server_is_measured_as_far_as_it_can_be_seen(tmp_path: Path) -> None:
     (tmp_path / "image").mkdir()
     with up(tmp_path / "up", GPU_IDS="cpu", PENSTOCK_MODELS_MODULES="penstock.models.noop") as system:
@@ -198,6 +206,7 @@ def test_a_running_server_is_measured_as_far_as_it_can_be_seen(tmp_path: Path) -
     assert "it serves image-scoring-v1, noop-v1, superres-x4" in wrong_model[1]
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize(
     ("number", "in_background"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
 )

@@ -213,7 +213,14 @@ def test_the_api_says_in_words_of_its_own_why_redis_cannot_be_used(fault: str, u
     assert SECRET not in log
 
 
-@pytest.mark.parametrize("fault", ["wrong password", "unknown CA", "refused", "out of memory", "another node"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "wrong password",
+        "out of memory",
+        *(pytest.param(one, marks=pytest.mark.at_length) for one in ("unknown CA", "refused", "another node")),
+    ],
+)
 def test_a_worker_and_up_say_it_too(fault: str, url: str, tmp_path: Path) -> None:
     (tmp_path / "worker").mkdir()
     with (

@@ -20,7 +20,7 @@ PRIVATE = 0o077
 """The umask of the server: what it writes is read by nobody else, wherever its directory is moved to."""
 
 
-def redis_child(data_dir: Path, max_bytes: int) -> tuple[Child, str]:
+def redis_child(data_dir: Path, max_bytes: int = 0) -> tuple[Child, str]:
     """The child to supervise, and the URL of its socket. `max_bytes` is what it may keep in memory: 0 stands for a part
     of the machine's memory.
 
