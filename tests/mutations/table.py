@@ -33,6 +33,7 @@ DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_mod
 PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
+HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -1096,5 +1097,40 @@ MUTATIONS = (
         " and not any(ip in network for network in _METADATA)",
         "",
         GUARD + "ss13_the_metadata_of_a_cloud_is_blocked_by_name_and_address_whatever_is_allowed",
+    ),
+    Mutation(
+        "bound on the scans of a JPEG",
+        "src/penstock/pixels/headers/header.py",
+        "if scans > self.scans:",
+        "if False:",
+        HEADERS + "each_bound_holds",
+    ),
+    Mutation(
+        "bound on the chunks of an image",
+        "src/penstock/pixels/headers/header.py",
+        "if chunks > self.chunks:",
+        "if False:",
+        HEADERS + "up1_a_hostile_file_is_judged_by_its_header_for_100_ms_and_no_memory",
+    ),
+    Mutation(
+        "end of a decoder with its attempt",
+        "src/penstock/worker/codecs.py",
+        "                call.stop()\n",
+        "                pass\n",
+        DECODERS + "a_scan_bomb_is_ended_at_its_timeout_while_another_image_is_decoded",
+    ),
+    Mutation(
+        "filter of what a decoder may ask of the kernel",
+        "src/penstock/worker/decoders/confinement.py",
+        "ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000",
+        "ALLOW, REFUSE, KILL = 0x7FFF0000, 0x7FFF0000, 0x80000000",
+        DECODERS + "up7_a_confined_process_can_open_connect_fork_trace_and_execute_nothing",
+    ),
+    Mutation(
+        "seal of the memory that a decoder writes to",
+        "src/penstock/worker/decoders/shared_file.py",
+        "F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)",
+        "F_SEAL_SEAL)",
+        DECODERS + "nobody_can_cut_a_file_that_the_worker_reads",
     ),
 )
