@@ -34,7 +34,7 @@ class NotFound(PenstockError):
 
 
 class TaskNotFound(PenstockError):
-    """No task has this id, or it was deleted more than a week ago. Every key sees the tasks of all keys."""
+    """No task of this tenant has this id, or it was deleted more than a week ago."""
 
     code, status, title = "task_not_found", 404, "No such task"
 
@@ -143,7 +143,7 @@ class UploadInUse(PenstockError):
 
 
 class BatchNotFound(PenstockError):
-    """No batch has this id, or it was deleted more than a week ago. Every key sees the batches of all keys."""
+    """No batch of this tenant has this id, or it was deleted more than a week ago."""
 
     code, status, title = "batch_not_found", 404, "No such batch"
 
