@@ -19,6 +19,7 @@ from penstock.worker.residency.freed import memory_of
 from penstock.worker.residency.loads import ModelLoads
 from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.versions import LocalVersions
+from penstock.worker.task_log import TaskLog
 from penstock.worker.threads import Threads
 from tests.support.declared import folder_of, model, node, png
 
@@ -45,7 +46,7 @@ async def main():
         used = []
 
         async def run(name):
-            use = residents.take(name) or await residents.wait(name, Priority.NORMAL)
+            use = residents.take(name) or await residents.wait(name, Priority.NORMAL, TaskLog())
             with residents.using(use) as runner:
                 work = runner.prepare(image, runner.params())
                 done = await scheduler.run(runner, work, priority=Priority.NORMAL, on_progress=lambda *_: None)
