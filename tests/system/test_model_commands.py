@@ -133,6 +133,8 @@ def test_a_model_that_is_loaded_for_tasks_is_removed_by_force_alone(
         assert "tasks wait (some for cow@1, which" in run(home, "remove", "cow", status=1, **bucket)
         view = wait_for(client, task_id)
         assert len(view["attempts"]) == 1
+        while client.get("/v1/models/cow").json()["state"] == "loading":
+            time.sleep(0.01)  # workers say what they hold a moment after they do
         run(home, "push", "cow", **bucket)
         removed = run(home, "remove", "cow", **bucket)
 
