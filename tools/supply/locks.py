@@ -24,7 +24,7 @@ OF_IMAGES: dict[str, Sequence[str]] = {
 }
 """What each lock is made of; `build` is what builds the wheel of Penstock."""
 
-OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-annotate")
+OPTIONS = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate")
 
 
 class Pin(NamedTuple):
