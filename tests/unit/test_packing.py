@@ -101,6 +101,16 @@ def test_what_is_no_array_of_numbers_is_refused(content: bytes) -> None:
 HUGE = header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 1000, 1000)}\n")
 
 
+def assert_refused_in_little_memory(content: bytes, error: type[Exception]) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(error):
+            unpacked(content, "input.file", max_bytes=LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 4 * LIMIT
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -113,13 +123,7 @@ HUGE = header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 1000, 10
     ids=["shape", "shape in an archive", "bomb", "together", "header"],
 )
 def test_what_would_take_too_much_memory_is_refused_before_it_does(content: bytes) -> None:
-    tracemalloc.start()
-    try:
-        with pytest.raises(InputTooLarge):
-            unpacked(content, "input.file", max_bytes=LIMIT)
-        assert tracemalloc.get_traced_memory()[1] < 4 * LIMIT
-    finally:
-        tracemalloc.stop()
+    assert_refused_in_little_memory(content, InputTooLarge)
 
 
 def with_size_said(content: bytes, said: int) -> bytes:
@@ -142,13 +146,7 @@ ZEROS = npy(np.zeros(5_000_000))
     ids=["bzip2", "lzma", "directory"],
 )
 def test_an_archive_that_takes_much_to_be_read_is_not_read(content: bytes) -> None:
-    tracemalloc.start()
-    try:
-        with pytest.raises(InvalidRequest):
-            unpacked(content, "input.file", max_bytes=LIMIT)
-        assert tracemalloc.get_traced_memory()[1] < 4 * LIMIT
-    finally:
-        tracemalloc.stop()
+    assert_refused_in_little_memory(content, InvalidRequest)
 
 
 @UNHURRIED

@@ -17,7 +17,7 @@ from penstock.core.task import State
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.models.declared import declared_runner
 from penstock.models.repository.cache import SMALL_BYTES, ModelCache
-from penstock.models.repository.remote import RemoteTree, push, remove
+from penstock.models.repository.remote import RemoteTree, VersionIndex, push, remove
 from penstock.models.repository.tree import remove_version
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
@@ -234,14 +234,21 @@ async def test_what_is_pushed_is_fetched_verified_and_served_until_it_is_removed
         await worker.published(set())
 
 
-async def test_a_damaged_file_of_the_cache_is_fetched_again_once(
-    watched: Start, storage: Storage, tmp_path: Path
-) -> None:
+async def damaged_in_the_cache(storage: Storage, tmp_path: Path) -> tuple[Path, VersionIndex, Path]:
+    """A version whose network is of the right size and all zeros in the cache of the first worker: the folder that it
+    was pushed from, its index, and the damaged file."""
     folder = add(tmp_path / "elsewhere", "face@1", 3.0, weights=SMALL_BYTES)
     runner = declared_runner(folder)
     index = await push(storage, runner.described(), folder, ["model.toml", "model.onnx"], runner.definition.run)
     cached = await ModelCache(storage, tmp_path / "here-w1").folder(index) / "model.onnx"
     cached.write_bytes(bytes(cached.stat().st_size))
+    return folder, index, cached
+
+
+async def test_a_damaged_file_of_the_cache_is_fetched_again_once(
+    watched: Start, storage: Storage, tmp_path: Path
+) -> None:
+    folder, _, cached = await damaged_in_the_cache(storage, tmp_path)
     async with watched(storage=storage) as worker:
         await worker.becomes({"face@1": "cold"})
 
@@ -252,11 +259,7 @@ async def test_a_damaged_file_of_the_cache_is_fetched_again_once(
 async def test_a_model_that_is_damaged_in_the_storage_too_fails_after_one_more_fetch(
     watched: Start, storage: Storage, tmp_path: Path
 ) -> None:
-    folder = add(tmp_path / "elsewhere", "face@1", 3.0, weights=SMALL_BYTES)
-    runner = declared_runner(folder)
-    index = await push(storage, runner.described(), folder, ["model.toml", "model.onnx"], runner.definition.run)
-    cached = await ModelCache(storage, tmp_path / "here-w1").folder(index) / "model.onnx"
-    cached.write_bytes(bytes(cached.stat().st_size))
+    _, index, cached = await damaged_in_the_cache(storage, tmp_path)
     (key,) = [f"models/face/1/files/{file.sha256}" for file in index.files if file.name == "model.onnx"]
     await storage.put(key, bytes(cached.stat().st_size), "application/octet-stream")
     async with watched(storage=storage) as worker:

@@ -24,7 +24,6 @@ ADMIN: dict[str, Any] = {SCOPE: "admin"}
 BY_URL = {"let_in_by": "url"}
 """Option of a handler that needs no key, because its URL has a token: whoever has the URL may use it."""
 
-
 BY_TOKEN = {"task_token": True}
 """Option of a handler that a task token opens too, as `?token=` of a request without a key."""
 
