@@ -116,7 +116,7 @@ def by_atheris(target: Target, watch: Watch, order: Order) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # it tells of every input that is new
     # The watch has limits of its own.
     flags = [f"-seed={order.seed % 2**31 or 1}", f"-max_len={target.most_bytes}", f"-dict={words}", "-timeout=100000"]
-    flags += ["-rss_limit_mb=0", "-print_final_stats=0", "-verbosity=0"]
+    flags += ["-rss_limit_mb=0", "-print_final_stats=0", f"-artifact_prefix={order.corpus}/"]
     options: dict[str, Any] = {"custom_mutator": mutated} if target.mended else {}
     atheris.Setup(["fuzz", *flags, str(order.corpus / target.name)], watch.run, **options)
     atheris.Fuzz()

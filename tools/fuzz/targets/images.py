@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from penstock.core.request import Format
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
-from penstock.models import imaging
+from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, content_type_of, end_of, probe, probe_beginning
 from penstock.pixels.headers.metadata import without_metadata
 from tools.fuzz.target import ACCEPTED, refusal
@@ -61,7 +61,7 @@ def check_of_image(data: bytes) -> str:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            picture = imaging.decode(data, BOUNDS)
+            picture = decode(data, BOUNDS)
         except ImageDecodeFailed as error:
             return refusal(error)
     assert not warned, warned[0].message
