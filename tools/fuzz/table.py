@@ -3,7 +3,7 @@
 from functools import partial
 
 from tools.fuzz.target import Target
-from tools.fuzz.targets import images, models, requests, urls
+from tools.fuzz.targets import arrays, headers, images, models, requests, signed, urls
 
 TARGETS = (
     Target("url", urls.check_of_url, lambda: urls.URLS, urls.WORDS),
@@ -20,6 +20,10 @@ TARGETS = (
     Target("json", requests.check_of_json, lambda: requests.BODIES, requests.JSON_WORDS),
     Target("data-uri", requests.check_of_data_uri, lambda: requests.URIS, requests.URI_WORDS),
     Target("form", requests.check_of_form, lambda: requests.FORMS, requests.FORM_WORDS),
-    Target("cursor", requests.check_of_cursor, lambda: requests.CURSORS, requests.CURSOR_WORDS, most_bytes=100),
+    Target("header", headers.check_of_header, lambda: headers.HEADERS, headers.WORDS),
+    Target("cursor", signed.check_of_cursor, lambda: signed.CURSORS, signed.WORDS, most_bytes=100),
+    Target("token", signed.check_of_token, lambda: signed.TOKENS, signed.WORDS, most_bytes=200),
+    Target("key", signed.check_of_key, lambda: signed.KEYS, signed.WORDS, most_bytes=100, mended=signed.with_checksum),
+    Target("arrays", arrays.check_of_arrays, lambda: arrays.FILES, arrays.WORDS),
     Target("model-toml", models.check_of_model_toml, lambda: models.DOCUMENTS, models.TOML_WORDS, most_bytes=16_384),
 )

@@ -1,4 +1,4 @@
-"""What the bodies, queries and headers of requests have in them: JSON, data: URIs, forms, cursors."""
+"""What the bodies of requests have in them: JSON, data: URIs, forms."""
 
 import base64
 import binascii
@@ -13,12 +13,11 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 from multipart import parse_options_header
 
-from penstock.api.http.cursors import Cursors
 from penstock.api.replicate.files import MAX_NAME, MEDIA_TYPE, file_of_form
 from penstock.errors import InputTooLarge, InvalidRequest, MalformedRequest, PayloadTooLarge
 from penstock.intake import inline, json_bounds, parse
 from penstock.intake.requests import BatchRequest, TaskRequest
-from tools.fuzz.target import ACCEPTED, refusal, text_of
+from tools.fuzz.target import ACCEPTED, refusal
 
 # --- JSON ----------------------------------------------------------------------------------------------------------
 
@@ -242,37 +241,3 @@ def check_of_form(data: bytes) -> str:
     assert hashlib.sha256(file.data).hexdigest() == file.sha256
     msgspec.json.encode(file.facts)
     return ACCEPTED
-
-
-# --- cursors -------------------------------------------------------------------------------------------------------
-
-_CURSORS = Cursors(lambda: b"a secret of this installation")
-_OTHERS = Cursors(lambda: b"a secret of another one")
-MOMENTS = (0, 1, 1_700_000_000_000_000, 2**62)
-WRITTEN = frozenset(_CURSORS.write(moment, "a") for moment in MOMENTS)
-FOREIGN = (_CURSORS.write(1, "b"), _CURSORS.write(1, ""), _OTHERS.write(1, "a"))
-
-CURSORS = tuple(text.encode() for text in (*sorted(WRITTEN), *FOREIGN))
-CURSOR_WORDS = (b"=", b"==", b"-", b"_", b"+", b"/", b"A", b"\n", b" ", "é".encode(), b"\xff", b"\0")
-
-
-def check_of_cursor(data: bytes) -> str:
-    """Only what was written for this tenant is read, and it is what was written."""
-    text = text_of(data)
-    for tenant in ("b", ""):
-        assert text in FOREIGN or isinstance(_read(text, tenant), InvalidRequest)
-    moment = _read(text, "a")
-    if isinstance(moment, InvalidRequest):
-        assert text not in WRITTEN
-        return refusal(moment)
-    assert text in WRITTEN
-    assert moment in MOMENTS
-    assert _CURSORS.write(moment, "a") == text
-    return ACCEPTED
-
-
-def _read(text: str, tenant: str) -> int | InvalidRequest:
-    try:
-        return _CURSORS.read(text, tenant)
-    except InvalidRequest as error:
-        return error
