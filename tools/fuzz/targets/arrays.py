@@ -26,6 +26,7 @@ FILES = (
     npy(_NUMBERS.astype(">i8")),
     npy(np.array(True)),
     npy(_NUMBERS[:0]),
+    npy(np.zeros(MOST_BYTES // 4, np.float32)),
     npz({"a": _NUMBERS, "b/c": _NUMBERS.astype(np.uint8)}),
     _compressed(a=np.zeros(400, np.float32), b=_NUMBERS),
 )

@@ -41,6 +41,7 @@ TOML_WORDS = (
     b"\\u0000", b"\\ud800", b"\\U0010ffff", b"\\", b"nan", b"-inf", b"1e400", b"0x1f", b"1_0", b"9" * 40, b"true",
     b"1979-05-27", b"1979-05-27T07:32:00-08:00", b"07:32:00", b"../a", b"/etc/passwd", b"[params]\n", b"[guessed]\n",
     b"[[tensors]]\n", b"[input]\n", b"[check]\n", b"[data]\n", b"a.a.a.a.a.a.a.a = 1\n", b"[" * 60, b"{a=" * 40,
+    b"a = " + b"[" * 1500, b"0x" + b"f" * 4000,
 )  # fmt: skip
 
 

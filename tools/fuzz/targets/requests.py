@@ -31,6 +31,9 @@ BODIES = (
     b'{"format":"jpg","quality":90},"metadata":{"a":"b"},"timeout_s":1.5e1,"links":{"token":true}}',
     b'{"model":"m","lines":[{"custom_id":"a","input":{"image_url":"http://a/"}},{"custom_id":"\\u00e9\\\\"}]}',
     b'{"a":"\\"[{","b":[[[]],{"c":{}}],"d":"data:,\xc3\xa9\\\\","e":[true,false,null,-0.5E-3]}',
+    b"[" * 12 + b"]" * 12,
+    b"[" + b"0," * 59 + b"0]",
+    b"[{" + b'"a":[],' * 19 + b'"b":1}]',
     b'\xef\xbb\xbf {"model" : "m" , "input" : { "x" : null } , "params" : null }',
 )
 JSON_WORDS = (
@@ -215,6 +218,7 @@ FORMS = (
     b'multipart/form-data; boundary="b"; charset=utf-8\n' + _PART + b"x\r\n--b--",
     b"multipart/form-data; boundary=b\n" + _PART.replace(b'"a.png"', b"a.png") + b"x" + _META.replace(b'{"a":1}', b"1"),
     b"multipart/form-data; boundary=b\n" + _PART.replace(b"filename=", b"filename*=utf-8''") + b"x" + _META,
+    b"multipart/form-data; boundary=b\n" + _PART.replace(b"a.png", b"a" * 300) + b"x" + _META,
     b"multipart/form-data; boundary=b\npreamble\r\n" + _PART + b"\r\n--b \r\n--bb\r\n-" + _META,
 )
 FORM_WORDS = (

@@ -31,6 +31,8 @@ BUCKETS = Policy.from_limits(LimitSettings(s3_inputs=PLACES))
 PAGE = "https://example.com/a/b?c=d"
 
 METADATA = ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "100.100.100.200")
+INTERNET_6 = ipaddress.IPv6Network("2000::/3")
+"""All that IANA has given out."""
 
 URLS = (
     b"https://example.com/a/b.png?x=1&y=%2F#z", b"http://8.8.8.8:80/", b"https://[2606:4700:4700::1111]:443/a",
@@ -175,5 +177,6 @@ def _is_public(address: str) -> None:
     assert not is_other
     assert not ip.is_unspecified
     if isinstance(ip, ipaddress.IPv6Address):
+        assert ip in INTERNET_6
         assert ip.sixtofour is None
         assert ip.teredo is None
