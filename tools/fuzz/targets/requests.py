@@ -31,7 +31,7 @@ BODIES = (
     b'{"format":"jpg","quality":90},"metadata":{"a":"b"},"timeout_s":1.5e1,"links":{"token":true}}',
     b'{"model":"m","lines":[{"custom_id":"a","input":{"image_url":"http://a/"}},{"custom_id":"\\u00e9\\\\"}]}',
     b'{"a":"\\"[{","b":[[[]],{"c":{}}],"d":"data:,\xc3\xa9\\\\","e":[true,false,null,-0.5E-3]}',
-    b"[" * 12 + b"]" * 12,
+    b"[" * 11 + b"[],[],[],[],[]" + b"]" * 11,
     b"[" + b"0," * 59 + b"0]",
     b"[{" + b'"a":[],' * 19 + b'"b":1}]',
     b'\xef\xbb\xbf {"model" : "m" , "input" : { "x" : null } , "params" : null }',
