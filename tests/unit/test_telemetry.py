@@ -127,7 +127,7 @@ def test_the_oldest_connection_to_the_port_of_metrics_makes_room(
 ) -> None:
     port = exposition.serve_metrics("127.0.0.1", 0)
     with ExitStack() as stack:
-        held = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in range(200)]
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in range(100)]
         for connection in held[-MOST_CONNECTIONS:]:
             connection.sendall(said)
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).close()

@@ -33,6 +33,7 @@ class _MetricsServer(ThreadingMixIn, WSGIServer):
     """The oldest connection makes room for one too many: a scrape gets in, however many others are held open."""
 
     daemon_threads = True
+    request_queue_size = 128  # a scrape behind a few new connections waits for seconds where the queue is shorter
 
     def __init__(self, host: str, port: int) -> None:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
