@@ -11,8 +11,9 @@ import redis.asyncio
 from penstock.api.http.key_table import LOOK_S, USED_EVERY_MS, KeyTable
 from penstock.core.access import Caller
 from penstock.core.access_keys import AccessKey, new_access_key, presented_key
-from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest
+from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest, StoreUnavailable
 from penstock.store import AuditRecord, Store, access_keys, audit
+from tests.support.redis_server import RedisProcess
 from tests.support.stores import open_store
 
 DAY_MS = 86_400_000
@@ -234,6 +235,35 @@ async def test_a_process_goes_by_what_it_knows_while_redis_is_away(redis_url: st
         assert table.find(text.encode()) is None, "an expired key needs no Redis to be refused"
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_who_fills_redis_is_stopped_while_it_is_full(own_redis: RedisProcess) -> None:
+    """Keys and tokens are ended, a process that starts then knows them, and acts are written down."""
+    async with (
+        open_store(own_redis.url, namespace="full") as store,
+        redis.asyncio.Redis.from_url(own_redis.url) as client,
+    ):
+        text, key = await made(store)
+        before = await read_by(KeyTable(), store)
+        token = before.token("tsk_1", "acme", ttl_s=60)
+        await client.config_set("maxmemory", "1")
+        with pytest.raises(StoreUnavailable, match="memory is full"):
+            await store.engine.ping()
+
+        started_now = await read_by(KeyTable(), store)
+        assert started_now.find(text.encode()) is not None
+        assert started_now.tenant_of(token, "tsk_1") == "acme"
+        await started_now.note_used(store.access_keys)
+        assert await store.access_keys.last_used(key.id) is not None
+
+        await store.access_keys.revoke(key.id, at=NOW)
+        await store.access_keys.revoke_tokens("acme")
+        await store.audit.add(act("acme"))
+        for table in (before, started_now):
+            await table.read(store.access_keys)
+            assert table.find(text.encode()) is None
+            assert table.tenant_of(token, "tsk_1") is None
+        assert [entry.record for entry in await store.audit.newest(9)] == [act("acme")]
 
 
 async def test_all_processes_sign_tokens_alike_and_an_emptied_redis_ends_them(store: Store, redis_url: str) -> None:

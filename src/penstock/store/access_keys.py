@@ -20,6 +20,9 @@ MAX_KEYS = 10_000
 KEPT_MS = 90 * 86_400_000
 """How long a key is listed after its end, so that an audit can name it."""
 
+NOTED_TOGETHER = 1000
+"""Keys whose last use one script writes down."""
+
 SECRET_BYTES, GENERATION_BYTES = 32, 4
 
 
@@ -49,13 +52,15 @@ class AccessKeyStore:
     async def known(self) -> KnownKeys:
         """Return what lets requests in; the first call of any process makes the secret of the tokens."""
         commands: list[Command] = [
-            ("HSETNX", self._keys.tokens, "secret", secrets.token_hex(SECRET_BYTES)),
             ("GET", self._keys.access_keys_version),  # first: a change during the read is then read once more
             ("HGETALL", self._keys.access_keys),
             ("HGETALL", self._keys.token_generations),
             ("HGET", self._keys.tokens, "secret"),
         ]
-        _, version, rows, generations, secret = await self._engine.pipelined(commands)
+        version, rows, generations, secret = await self._engine.pipelined(commands)
+        if secret is None:
+            await self._engine.write([("HSETNX", self._keys.tokens, "secret", secrets.token_hex(SECRET_BYTES))])
+            return await self.known()
         tokens = TaskTokens(
             bytes.fromhex(secret.decode()), {tenant.decode(): int(number) for tenant, number in generations.items()}
         )
@@ -118,7 +123,7 @@ class AccessKeyStore:
     async def revoke_tokens(self, tenant: str) -> None:
         """End all task tokens that this tenant was given so far."""
         generation = int.from_bytes(secrets.token_bytes(GENERATION_BYTES))
-        await self._engine.pipelined(
+        await self._engine.write(
             [
                 ("HSET", self._keys.token_generations, tenant, generation),
                 ("SET", self._keys.access_keys_version, _version()),
@@ -128,9 +133,9 @@ class AccessKeyStore:
 
     async def used(self, times: Mapping[str, int]) -> None:
         """Note when keys were last used, in ms; of several API processes the latest moment stays."""
-        if times:
-            pairs = [value for key_id, at in times.items() for value in (at, key_id)]
-            await self._engine.pipelined([("ZADD", self._keys.access_keys_used, "GT", *pairs)])
+        notes: list[Command] = [("ZADD", self._keys.access_keys_used, "GT", at, one) for one, at in times.items()]
+        for start in range(0, len(notes), NOTED_TOGETHER):
+            await self._engine.write(notes[start : start + NOTED_TOGETHER])
 
     async def now_ms(self) -> int:
         """The time by the clock of Redis."""

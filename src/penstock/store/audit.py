@@ -48,7 +48,7 @@ class AuditStore:
     async def add(self, record: AuditRecord) -> None:
         """Add a record at the end."""
         row = msgspec.json.encode(record)
-        await self._engine.pipelined([("XADD", self._key, "MAXLEN", "~", MAX_ENTRIES, "*", "record", row)])
+        await self._engine.write([("XADD", self._key, "MAXLEN", "~", MAX_ENTRIES, "*", "record", row)])
 
     async def newest(self, limit: int, *, before: str | None = None) -> Sequence[AuditEntry]:
         """Return the newest `limit` entries, the newest first; with `before`, those that came before that place."""
