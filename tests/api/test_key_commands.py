@@ -20,8 +20,8 @@ Run = Callable[..., Result]
 def run(server: str, api_key: str) -> Run:
     """Runs a command at the server with the key of an administrator, or with another one."""
 
-    def invoke(*arguments: str, key: str = api_key, status: int = 0) -> Result:
-        environ = {"PENSTOCK_URL": server, "PENSTOCK_API_KEY": key, "COLUMNS": "200"}
+    def invoke(*arguments: str, key: str = api_key, status: int = 0, columns: int = 200) -> Result:
+        environ = {"PENSTOCK_URL": server, "PENSTOCK_API_KEY": key, "COLUMNS": str(columns)}
         done = CliRunner().invoke(cli, arguments, env=environ)
         assert done.exit_code == status, done.output
         return done
@@ -60,9 +60,22 @@ def test_keys_are_listed_rotated_and_revoked(run: Run) -> None:
         (new_id, "revoked", "web"), (key_id, "active", "web"),
     ]  # fmt: skip
     table = run("keys", "list").stdout
-    assert re.search(rf"{key_id} +acme +web +read\+submit +active", table)
+    assert re.search(rf"{key_id} +acme +web +read submit +20[-0-9]+ [:0-9]+ ", table)
     assert text not in table
     assert "no managed keys" in run("keys", "list", "--tenant", "nobody").stdout
+
+
+def test_ids_scopes_and_times_are_whole_at_eighty_columns(run: Run) -> None:
+    _, key_id = made(run, "--name", "a-name-that-is-long", "--scopes", "read,submit,operate,admin")
+    run("keys", "create", "--tenant", "t" * 64)
+
+    table, audit = (run(*words, columns=80).stdout for words in (("keys", "list"), ("audit",)))
+
+    assert re.search(rf"^{key_id} .* \d{{4}}-\d\d-\d\d \d\d:\d\d ", table, re.MULTILINE)
+    assert {"read", "submit", "operate", "admin"} <= set(table.split())
+    assert f"key.create {key_id}" in audit
+    assert not {"…"} & {*table, *audit}
+    assert max(map(len, (table + audit).splitlines())) <= 80
 
 
 def test_the_tokens_of_a_tenant_are_revoked(run: Run) -> None:
@@ -75,6 +88,11 @@ def test_the_tokens_of_a_tenant_are_revoked(run: Run) -> None:
         (("create", "--tenant", "acme", "--scopes", "read,root"), "'root' is no scope"),
         (("create", "--tenant", "acme", "--expires", "soon"), "such as 90d"),
         (("create", "--tenant", "acme", "--expires", "90"), "such as 90d"),
+        (("create", "--tenant", "acme", "--expires", "0d"), "`never`"),
+        (("create", "--tenant", "a/b"), "is no name"),
+        (("create", "--tenant", "acme", "--name", "Null"), "is no name"),
+        (("list", "--tenant", "a b"), "is no name"),
+        (("new", "--name", "_me"), "is no name"),
         (("rotate", "x", "--overlap", "never"), "such as 90d"),
         (("create",), "--tenant"),
     ],
@@ -91,7 +109,7 @@ def test_the_audit_is_shown_and_exported_as_json_lines(run: Run) -> None:
 
     table, lines = run("audit").stdout, run("audit", "--json").stdout.splitlines()
 
-    assert re.search(rf"queue\.pause +{MODEL} +127\.0\.0\.1 +paused=3", table)
+    assert re.search(rf"127\.0\.0\.1 +queue\.pause {MODEL} paused=3", table)
     acts = [(entry["act"], entry["subject"]) for entry in map(json.loads, lines)]
     assert acts == [("queue.resume", MODEL), ("queue.pause", MODEL), ("key.create", key_id)]
     assert len(run("audit", "--json", "--limit", "2").stdout.splitlines()) == 2

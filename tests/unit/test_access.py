@@ -59,6 +59,9 @@ def test_scopes_are_written_as_they_are_read() -> None:
         (f"a b:{SECRET}", "letters"),
         (f"{'a' * 65}:{SECRET}", "letters"),
         ("me:short:read", "at least 16"),
+        (f"null:{SECRET}", "null is no name"),
+        (f"ann:{SECRET},bob:{SECRET}", "the same secret"),
+        (f"ann:{SECRET},ann:{SECRET}:read", "the same secret"),
     ],
 )
 def test_an_entry_that_cannot_be_meant_stops_the_start(entry: str, reason: str) -> None:

@@ -127,8 +127,8 @@ def _holder(scope: Scope) -> Caller | None:
 
 
 def _secret(scope: Scope) -> bytes:
-    key = _header(scope, b"x-api-key")
-    if key is None:
+    key = (_header(scope, b"x-api-key") or b"").strip()
+    if not key:
         scheme, _, credentials = (_header(scope, b"authorization") or b"").partition(b" ")
         key = credentials.strip() if scheme.lower() in SCHEMES else b""
     return key
