@@ -175,13 +175,44 @@ async def test_a_key_that_ended_long_ago_is_forgotten(store: Store) -> None:
     assert await store.access_keys.last_used(old.id) is None
 
 
-async def test_a_record_that_cannot_be_read_hides_no_other(store: Store, redis_url: str) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"id": 1},
+        {"id": "another"},
+        {"digest": "no hex"},
+        {"digest": "ab"},
+        {"expires": 10**17},
+        {"created": -(10**17)},
+        {"scopes": ["root"]},
+    ],
+)
+async def test_a_record_that_cannot_be_read_hides_no_other(
+    store: Store, redis_url: str, damage: dict[str, Any]
+) -> None:
     text, key = await made(store)
+    broken = msgspec.to_builtins(key) | {"id": "broken"} | damage
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        await client.hset(store.engine.keys.access_keys, "broken", b'{"id": 1}')
+        await client.hset(store.engine.keys.access_keys, "broken", msgspec.json.encode(broken))
 
     assert [one for one, _ in await store.access_keys.listed()] == [key]
     assert (await read_by(KeyTable(), store)).find(text.encode()) is not None
+
+
+async def test_what_is_damaged_beside_the_keys_stops_no_process_from_reading_them(store: Store, redis_url: str) -> None:
+    text, _ = await made(store)
+    await store.audit.add(act("acme"))
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.hset(store.engine.keys.token_generations, b"acme\xff", b"damaged")
+        await client.hset(store.engine.keys.token_generations, b"acme", b"")
+        await client.hset(store.engine.keys.tokens, b"secret", b"no hex")
+        await client.xadd(store.engine.keys.audit, {"other": "x"})
+
+    table = await read_by(KeyTable(), store)
+
+    assert table.find(text.encode()) is not None
+    assert table.tenant_of(table.token("tsk_1", "acme", ttl_s=60), "tsk_1") == "acme"
+    assert [entry.record for entry in await store.audit.newest(9)] == [act("acme")]
 
 
 # --- what a process knows -----------------------------------------------------------------------------------------

@@ -61,10 +61,8 @@ class AccessKeyStore:
         if secret is None:
             await self._engine.write([("HSETNX", self._keys.tokens, "secret", secrets.token_hex(SECRET_BYTES))])
             return await self.known()
-        tokens = TaskTokens(
-            bytes.fromhex(secret.decode()), {tenant.decode(): int(number) for tenant, number in generations.items()}
-        )
-        return KnownKeys((version, secret), tuple(_readable(rows)), tokens)
+        numbers = {tenant.decode(errors="replace"): _generation(word) for tenant, word in generations.items()}
+        return KnownKeys((version, secret), tuple(_readable(rows)), TaskTokens(secret, numbers))
 
     async def listed(self) -> list[tuple[AccessKey, int | None]]:
         """Return every key, the newest first, each with the ms when it was last used; None for one that never was."""
@@ -122,7 +120,7 @@ class AccessKeyStore:
 
     async def revoke_tokens(self, tenant: str) -> None:
         """End all task tokens that this tenant was given so far."""
-        generation = int.from_bytes(secrets.token_bytes(GENERATION_BYTES))
+        generation = secrets.token_bytes(GENERATION_BYTES)
         await self._engine.write(
             [
                 ("HSET", self._keys.token_generations, tenant, generation),
@@ -182,9 +180,20 @@ def _version() -> str:
     return secrets.token_hex(8)
 
 
+def _generation(word: bytes) -> int:
+    """The number of a generation. Any word has one, so that a damaged one ends the tokens of its tenant only."""
+    return int.from_bytes(word[:GENERATION_BYTES])
+
+
 def _readable(rows: Mapping[bytes, bytes]) -> Iterator[AccessKey]:
     for key_id, row in rows.items():
+        name = key_id.decode(errors="replace")
         try:
-            yield msgspec.json.decode(row, type=AccessKey)
+            key = msgspec.json.decode(row, type=AccessKey)
         except msgspec.MsgspecError as error:
-            logger.bind(key=key_id.decode(errors="replace"), reason=str(error)).error("a key cannot be read")
+            logger.bind(key=name, reason=str(error)).error("a key cannot be read")
+            continue
+        if key.id == name:
+            yield key
+        else:
+            logger.bind(key=name, reason="it is the record of another key").error("a key cannot be read")

@@ -60,9 +60,9 @@ class AuditStore:
 
 
 def _entry(place: str, fields: Any) -> AuditEntry | None:
-    row = fields[b"record"] if isinstance(fields, dict) else fields[fields.index(b"record") + 1]
+    named = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
     try:
-        return AuditEntry(place, msgspec.json.decode(row, type=AuditRecord))
+        return AuditEntry(place, msgspec.json.decode(named.get(b"record", b""), type=AuditRecord))
     except msgspec.MsgspecError as error:
         logger.bind(place=place, reason=str(error)).error("an entry of the audit cannot be read")
         return None
