@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock.cli.main import cli
+from penstock.client import Client, PenstockApiError
 from penstock.core.access_keys import PATTERN
-from tests.support.drive import MODEL
+from tests.support.drive import MODEL, image
 
 pytestmark = pytest.mark.shared_server
 
@@ -99,6 +100,30 @@ def test_the_tokens_of_a_tenant_are_revoked(run: Run) -> None:
 )
 def test_a_mistyped_option_is_explained(run: Run, arguments: tuple[str, ...], said: str) -> None:
     assert said in run("keys", *arguments, status=2).stderr
+
+
+def test_an_operator_acts_in_another_tenant_by_commands(run: Run, server: str, api_key: str) -> None:
+    acme, _ = made(run)
+    with Client(server, acme) as client:
+        ids = [client.submit(image(width), MODEL).task_id for width in (8, 9, 10)]
+
+    def of_acme(*arguments: str, key: str = api_key, status: int = 0) -> str:
+        done = run(*arguments, "--tenant", "acme", key=key, status=status)
+        return done.stdout + done.stderr
+
+    assert ids[0] not in run("ls").stdout
+    listed = of_acme("ls")
+    assert all(task_id in listed for task_id in ids)
+    assert "PENDING" in of_acme("show", ids[0])
+    assert "CANCELED" in of_acme("cancel", ids[0])
+    assert "Cancel 2 tasks of the tenant acme (" in of_acme("tasks", "cancel", "--status", "pending", "--all", status=1)
+    assert of_acme("queues", "purge", MODEL, "--yes") == "2 canceled\n"
+    assert "scope `operate`" in run("ls", "--tenant", "other", key=acme, status=1).stderr
+    assert "is no name" in run("ls", "--tenant", "a/b", status=2).stderr
+    with Client(server, api_key, tenant="acme") as client:
+        assert [task.task_id for task in client.list()] == ids[::-1]
+        with pytest.raises(PenstockApiError, match="tenant"):
+            client.submit(image(), MODEL)
 
 
 def test_the_audit_is_shown_and_exported_as_json_lines(run: Run) -> None:

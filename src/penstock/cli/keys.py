@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from penstock.cli.client import AS_JSON, at_a_server, reached
-from penstock.cli.context import coroutine
-from penstock.core.access import NAME, NAME_RULE, SCOPES
+from penstock.cli.context import coroutine, name_of
+from penstock.core.access import SCOPES
 from penstock.settings import new_key
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -30,13 +30,6 @@ def life_of(context: click.Context, option: click.Parameter, value: str) -> int 
     if life_s == 0:
         raise click.BadParameter(f"{value!r} is no time to live; write `never` for a key that does not expire")
     return life_s
-
-
-def name_of(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Read the name of a tenant or a caller. Raises click.BadParameter."""
-    if value is not None and not NAME.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is no name; a name has {NAME_RULE}")
-    return value
 
 
 def scopes_of(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:
