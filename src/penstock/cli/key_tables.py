@@ -28,11 +28,11 @@ def new_key(made: NewKey, *, as_json: bool) -> None:
         return
     click.echo(made.key)
     key = made.record
-    until = f"until {short(key.expires_at)}" if key.expires_at else "until it is revoked"
+    until = f"until {short(key.expires_at)} UTC" if key.expires_at else "until it is revoked"
     click.echo(f"\n# {key.id} of tenant {key.tenant}: {', '.join(key.scopes)}; it works {until}", err=True)
     click.echo("# Keep it now: the server has only a digest of it.", err=True)
     if made.replaced and made.replaced.expires_at:
-        click.echo(f"# {made.replaced.id} works until {short(made.replaced.expires_at)}", err=True)
+        click.echo(f"# {made.replaced.id} works until {short(made.replaced.expires_at)} UTC", err=True)
 
 
 def keys(known: Iterable[Key], *, as_json: bool) -> None:

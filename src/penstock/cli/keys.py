@@ -89,7 +89,7 @@ def new(name: str) -> None:
 @at_a_server
 @coroutine
 async def create(url: str | None, api_key: str | None, as_json: bool, tenant: str, **said: Any) -> None:
-    """Make a key and print it, once: the server keeps only a digest."""
+    """Make a key and print it, once. The server keeps only a digest."""
     from penstock.cli.key_tables import new_key
 
     async with reached(url, api_key) as client:
@@ -124,7 +124,7 @@ async def list_(url: str | None, api_key: str | None, tenant: str | None, as_jso
 @at_a_server
 @coroutine
 async def rotate(url: str | None, api_key: str | None, key_id: str, overlap_s: int, as_json: bool) -> None:
-    """Make a key that takes the place of another one, and print it, once."""
+    """Replace a key by a new one, which is printed once."""
     from penstock.cli.key_tables import new_key
 
     async with reached(url, api_key) as client:
@@ -137,7 +137,7 @@ async def rotate(url: str | None, api_key: str | None, key_id: str, overlap_s: i
 @at_a_server
 @coroutine
 async def revoke(url: str | None, api_key: str | None, key_ids: tuple[str, ...], as_json: bool) -> None:
-    """End keys now: every process of the API refuses them within 5 s. The exit status is 1 if one does not exist."""
+    """End keys now. Every process of the API refuses them within 5 s. The exit status is 1 if one does not exist."""
     from penstock.cli.key_tables import each_key
 
     async with reached(url, api_key) as client:
