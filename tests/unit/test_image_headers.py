@@ -197,6 +197,7 @@ def _cpu_s(call: Callable[[], object]) -> float:
         b"RIFF\x14\0\0\0WEBPVP8 \x0a\0\0\0" + bytes(10),
         b"RIFF\x14\0\0\0WEBPVP8L\x05\0\0\0" + bytes(10),
         b"RIFF\x04\0\0\0WEBP",
+        b"RIFF\x0e\0\0\0WEBPVP8X" + bytes(14),  # a size behind the end that the file says
     ],
 )
 def test_a_damaged_header_is_refused(data: bytes) -> None:
