@@ -182,7 +182,8 @@ def test_an_input_that_a_model_does_not_have_is_refused_with_those_it_has(client
         client.predictions.create(version=REF, input={"image": SMALL, "tile": 400})
 
     assert refused.value.status == 422
-    known = "image, variant, scale, face_enhance, output_format, output_quality"
+    written = "format quality lossless max_bytes chroma background dpi"
+    known = ", ".join(["image, variant, scale, face_enhance", *(f"output_{word}" for word in written.split())])
     assert f"input.tile: superres-x4 has no such input; known are: {known}" in str(refused.value)
 
 

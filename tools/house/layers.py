@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
 
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
-        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
+        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture", "pixels.formats", "pixels.quality"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
         {"pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
@@ -105,7 +105,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"worker.threads", "worker.memory", "worker.results", "worker.model_code", "worker.log_capture"},
         {"worker.codecs"},
         {"worker.batcher", "worker.sources"},
-        {"worker.inputs"},
+        {"worker.inputs", "worker.output_options"},
         {"worker.residency"},
         {"worker.pipeline"},
         {"worker.attempt"},

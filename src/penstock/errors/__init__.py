@@ -10,8 +10,8 @@ PenstockError
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
-                 ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost PoisonInput
-                 RecordUnreadable Internal
+                 OutputTooLarge ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost
+                 PoisonInput RecordUnreadable Internal
 
 ConfigurationError (of the set-up; a client never sees it)
 """
@@ -73,6 +73,7 @@ from penstock.errors.of_run import (
     ModelError,
     ModelResultInvalid,
     ModelUnavailable,
+    OutputTooLarge,
     PoisonInput,
     RecordUnreadable,
     StartDeadlineExceeded,
@@ -109,6 +110,7 @@ __all__ = [
     "ModelUnavailable",
     "NotFound",
     "NotReady",
+    "OutputTooLarge",
     "PayloadTooLarge",
     "PenstockError",
     "PoisonInput",

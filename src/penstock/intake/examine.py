@@ -10,7 +10,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core.events import Webhook
-from penstock.core.request import OutputOptions
 from penstock.errors import InputTooLarge
 from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
@@ -20,7 +19,7 @@ from penstock.intake.requests import LinksRequest, TaskRequest
 from penstock.intake.reuse_digest import reuse_digest
 from penstock.intake.uploads import check_digest
 from penstock.intake.webhook import webhook_of
-from penstock.pixels.encoding import check_holds
+from penstock.pixels.formats import check_holds, for_source
 from penstock.pixels.headers import ImageHeader
 from penstock.settings import LimitSettings, Settings
 
@@ -154,7 +153,7 @@ def _check_result_fits(call: SubmitCall, found: Found) -> None:
     header = found.header
     if header is not None and (size := output_size(call, header.width, header.height)):
         with Blaming(found.given.param):
-            check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
+            check_holds(for_source(call.task.output.options, header.format), *size)
 
 
 def _fingerprint(task: TaskRequest, found: Sequence[Found]) -> str:

@@ -62,7 +62,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         licence="BSD-3-Clause (general), Apache-2.0 (clean)",
         source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
         produces="image",
-        notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+        notes={"scale": 4, "formats": ["png", "jpeg", "webp", "avif", "tiff"]},
     )
 
     example = Example(

@@ -82,8 +82,7 @@ def params_in(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:
 
 def openapi_of(model: Model) -> dict[str, Any]:
     """Return the OpenAPI document of a version, which has only the schemas `Input` and `Output`, as Cog makes it."""
-    written = properties(msgspec.json.schema(OutputRequest))
-    of_file = {"output_format": written["format"], "output_quality": written["quality"]}
+    of_file = {f"output_{name}": one for name, one in properties(msgspec.json.schema(OutputRequest)).items()}
     fixed = {name: {"const": value, "default": value} for name, value in _fixed_inputs(model, {}).items()}
     own, schemas = _own_inputs(model.params)
     members: dict[str, Any] = {}
