@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ def saved(form: str, pixels: np.ndarray = COLOURS) -> bytes:
     return out.getvalue()
 
 
+@cache
 def scan_bomb(side: int = 3000, scans: int = 20_000) -> bytes:
     """A JPEG of two megabytes that takes minutes to decode."""
     out = io.BytesIO()
@@ -82,9 +84,6 @@ def scan_bomb(side: int = 3000, scans: int = 20_000) -> bytes:
     data = out.getvalue()
     scan = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + scan * scans + data[-2:]
-
-
-BOMB = scan_bomb()
 
 
 def decoded(decoder: Decoder, data: bytes) -> imaging.Picture:
@@ -178,7 +177,7 @@ async def test_a_child_that_dies_fails_one_image_and_the_next_is_decoded(
 ) -> None:
     before = children()
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(decoded_in, pool, BOMB)
+        future = thread.submit(decoded_in, pool, scan_bomb())
         await until(lambda: any(_is_busy(pid) for pid in children() - before))
         (child,) = children() - before
         os.kill(child, how)
@@ -207,7 +206,7 @@ async def test_a_scan_bomb_is_ended_at_its_timeout_while_another_image_is_decode
         clock, began = AttemptClock(1.0), time.monotonic()
         with pytest.raises(TimeoutError):
             async with clock:
-                await codecs.run(Priority.NORMAL, clock, imaging.decode, BOMB, ANY_SCANS)
+                await codecs.run(Priority.NORMAL, clock, imaging.decode, scan_bomb(), ANY_SCANS)
         assert clock.has_expired
         return time.monotonic() - began
 
