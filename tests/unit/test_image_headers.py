@@ -2,11 +2,14 @@
 
 import io
 import struct
+import sys
 import time
 import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -171,6 +174,46 @@ def test_up1_a_hostile_file_is_judged_by_its_header_for_100_ms_and_no_memory(nam
 
     assert took_s < 0.1
     assert peak < 2**20
+
+
+MANY_FF = [b"\xff", b"\xff\0", b"\xff\xff\0", b"\xff\0\xd0\xd7"]
+
+
+@pytest.mark.parametrize("filling", MANY_FF)
+def test_many_ff_are_passed_in_a_few_steps_and_not_one_by_one(filling: bytes) -> None:
+    data = saved("jpeg, progressive")[:-2] + filling * (2**23 // len(filling)) + b"\xff\xd9"
+    short = saved("jpeg, progressive")
+
+    plain, steps = _counted(lambda: probe(short, BOUNDS)), _counted(lambda: probe(data, BOUNDS))
+
+    assert steps["search"] <= plain["search"]  # each of which tries one FF after the other
+    assert steps.total() - plain.total() < len(data) // 2**13
+    assert probe(data, BOUNDS).end == len(data)
+
+
+def _counted(call: Callable[[], object]) -> Counter[str]:
+    """The calls of Python and of C that it makes, by their names."""
+    counts: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, what: object) -> None:
+        if event in ("call", "c_call"):
+            counts[frame.f_code.co_name if event == "call" else str(getattr(what, "__name__", ""))] += 1
+
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return counts
+
+
+@pytest.mark.parametrize("filling", [*MANY_FF, b"\x01", b"\xff" + bytes(30)])
+@pytest.mark.parametrize("size", [0, 31, 62, 190, 702, 2750, 10_942, 43_710, 109_246, 174_782])
+def test_a_marker_is_found_wherever_a_piece_ends(filling: bytes, size: int) -> None:
+    before = b"\xff\xd8" + segment(0xC2, b"\x08\0\x10\0\x10\x01\x01\x11\0")
+    for more in range(4):
+        data = before + (filling * (size // len(filling) + 1))[: size + more] + b"\xff\xd9"
+        assert probe(data, BOUNDS).end == len(data)
 
 
 def _cpu_s(call: Callable[[], object]) -> float:
