@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from penstock.settings import clean_environment
-from tests.support import pages
+from tests.support import graphs, pages
 from tests.support.processes import System, up
 
 ROOT = Path(__file__).parents[2]
@@ -47,12 +47,16 @@ def test_a_block_that_is_not_run_says_why() -> None:
 
 
 def _lay_out(package: Path) -> None:
-    """Makes the folder that pages take their files from, with a photo that costs a tenth to enlarge."""
-    package.mkdir(parents=True)
-    (package / "weights").symlink_to(ROOT / "src" / "penstock" / "weights")
-    (package / "models").mkdir()
+    """Makes the folder that pages take their files from. Their photo costs a tenth to enlarge, and the second of the
+    networks that they add is a small one: the first shows what a large one takes."""
+    weights, models = package / "weights", package / "models"
+    weights.mkdir(parents=True)
+    models.mkdir()
+    for file in ("image-scoring-v1.nima.onnx", "superres-x4.clean.onnx"):
+        (weights / file).symlink_to(ROOT / "src" / "penstock" / "weights" / file)
+    graphs.upscaler(weights).rename(weights / "superres-x4.general.onnx")
     with Image.open(ROOT / "src" / "penstock" / "models" / "photo.jpg") as photo:
-        photo.resize((72, 48)).save(package / "models" / "photo.jpg")
+        photo.resize((72, 48)).save(models / "photo.jpg")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
