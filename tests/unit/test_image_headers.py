@@ -5,6 +5,7 @@ import struct
 import sys
 import time
 import tracemalloc
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from PIL import Image, ImageCms
 
 from penstock.core.request import OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
-from penstock.models import imaging
+from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds, ImageHeader, content_type_of, end_of, probe, probe_beginning
 from tests.support.drive import scan_bomb
 
@@ -88,6 +90,13 @@ def test_size_and_end_of_every_form_are_known(form: str) -> None:
     assert header.format == form.partition(",")[0]
     assert header.bits == (16 if "16 bits" in form else 8)
     assert content_type_of(data) == f"image/{header.format}"
+
+
+def test_a_png_whose_last_chunk_breaks_off_has_no_end() -> None:
+    data = png()
+    broken = data[: data.index(b"IEND") - 4] + struct.pack(">I", 5) + data[data.index(b"IEND") :]
+
+    assert end_of(broken, probe(broken, BOUNDS)) is None
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
@@ -231,6 +240,7 @@ def _cpu_s(call: Callable[[], object]) -> float:
         b"RIFF\x14\0\0\0WEBPVP8 \x0a\0\0\0" + bytes(10),
         b"RIFF\x14\0\0\0WEBPVP8L\x05\0\0\0" + bytes(10),
         b"RIFF\x04\0\0\0WEBP",
+        b"RIFF\x0e\0\0\0WEBPVP8X" + bytes(14),  # a size behind the end that the file says
     ],
 )
 def test_a_damaged_header_is_refused(data: bytes) -> None:
@@ -274,7 +284,7 @@ OTHERS = {
 def test_up10_formats_whose_decoders_had_faults_never_reach_one(name: str) -> None:
     data = OTHERS[name] + bytes(1000)
 
-    for look in (probe, probe_beginning, imaging.decode):
+    for look in (probe, probe_beginning, decode):
         with pytest.raises(UnsupportedImageFormat):
             look(data, BOUNDS)
 
@@ -284,11 +294,11 @@ def test_up3_of_a_polyglot_only_the_pixels_are_left(form: str) -> None:
     other = b"PK\x03\x04<html><script>alert(1)</script></html>"
     data = saved(form) + other
 
-    picture = imaging.decode(data, BOUNDS)
+    picture = decode(data, BOUNDS)
 
-    assert np.array_equal(picture.rgb, imaging.decode(saved(form), BOUNDS).rgb)
+    assert np.array_equal(picture.rgb, decode(saved(form), BOUNDS).rgb)
     for format in ("png", "jpeg", "webp"):
-        assert other not in imaging.encode(picture, OutputOptions(format=format))
+        assert other not in encode(picture, OutputOptions(format=format))
 
 
 BROKEN = {
@@ -307,12 +317,26 @@ def test_up5_what_is_broken_is_refused_with_a_code(name: str) -> None:
     data, error = BROKEN[name]
 
     with pytest.raises(error):
-        imaging.decode(data, BOUNDS)
+        decode(data, BOUNDS)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_up5_the_smallest_image_of_every_form_is_decoded(form: str) -> None:
-    assert imaging.decode(saved(form, COLOURS[:1, :1]), BOUNDS).rgb.shape == (1, 1, 3)
+    assert decode(saved(form, COLOURS[:1, :1]), BOUNDS).rgb.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_damaged_exif_is_dropped_without_a_warning(form: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a text that is cut off"
+    data = saved(form, exif=exif.tobytes()[:40])
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        decode(data, BOUNDS)
+
+    assert [str(one.message) for one in warned] == []
 
 
 MUTATED = [saved(form) for form in FORMS] + [png(chunk(b"tEXt", b"a\0b")), saved("jpeg", icc_profile=PROFILE)]
@@ -332,7 +356,7 @@ def test_up6_mutated_files_meet_nothing_but_codes_and_have_the_size_that_is_deco
         data = data[:at] + new + data[at + old :]
     try:
         header = probe(data, BOUNDS)
-        picture = imaging.decode(data, BOUNDS)
+        picture = decode(data, BOUNDS)
     except PenstockError as error:
         assert error.status in (415, 422)  # noqa: PT017  what is raised otherwise fails the test
         return

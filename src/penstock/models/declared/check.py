@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.core.device import CPU_SIDES, Device
+from penstock.core.device import CPU_SIDES, CPU_TILE_PX, Device
 from penstock.core.model import Example
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, DeviceOutOfMemory, PenstockError
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Product
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.files import bounded
 from penstock.models.declared.kinds.packing import unpacked
 from penstock.models.members import InputFile, InputMembers
+from penstock.pixels.decoding import decode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,9 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_INLINE = 2048
 """The largest example that the catalogue shows whole: every API reads all of it."""
 
-ON_CPU = Device(name="cpu", kind="cpu", threads=os.cpu_count() or 1, sides=CPU_SIDES, square=False, batches=(1,))
+ON_CPU = Device(
+    name="cpu", kind="cpu", threads=os.cpu_count() or 1, sides=CPU_SIDES, any_side_to=CPU_TILE_PX, batches=(1,)
+)
 """The CPU as one stream of all its cores, for one answer at a time."""
 
 
@@ -142,7 +144,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _compare_images(got: bytes, wanted: bytes, tolerance: float) -> None:
-    ours, theirs = (imaging.decode(file) for file in (got, wanted))
+    ours, theirs = (decode(file) for file in (got, wanted))
     if ours.rgb.shape != theirs.rgb.shape or (ours.alpha is None) != (theirs.alpha is None):
         raise WrongAnswer("the image has another size, or other channels")
     pairs = [(ours.rgb, theirs.rgb), *([(ours.alpha, theirs.alpha)] if ours.alpha is not None else [])]

@@ -16,7 +16,7 @@ from contextlib import suppress
 from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from penstock.errors import ImageDecodeFailed
-from penstock.models import imaging
+from penstock.pixels.decoding import decode_to
 from penstock.worker.decoders.confinement import confine
 from penstock.worker.decoders.exchange import KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome, Job
 
@@ -73,7 +73,7 @@ def _decode(job: Job, files: list[int], mapped: MappedFile) -> Decoded:
         if files:
             mapped.take(files[0], job.file_size)
         data = bytes(mapped.bytes[job.at : job.at + job.size])
-        return Decoded(DecodeOutcome.DECODED, *imaging.decode_to(data, job.form, mapped.bytes))
+        return Decoded(DecodeOutcome.DECODED, *decode_to(data, job.form, mapped.bytes))
     except MemoryError:
         return Decoded(DecodeOutcome.OUT_OF_MEMORY)
     except ImageDecodeFailed as error:
@@ -88,12 +88,16 @@ def _examples() -> Iterator[tuple[str, bytes]]:
     """An image of each kind, so that whatever is made or imported once for a kind is there."""
     profile, turned = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), Image.Exif()
     turned[0x0112] = 6
+    signalled = PngImagePlugin.PngInfo()
+    signalled.add(b"cICP", bytes([9, 16, 0, 1]))
     kinds: tuple[tuple[str, str, dict[str, object]], ...] = (
         ("JPEG", "RGB", {"icc_profile": profile, "exif": turned, "progressive": True}),
         ("JPEG", "CMYK", {}),
         ("MPO", "RGB", {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}),
         ("PNG", "P", {"transparency": 0, "icc_profile": profile, "exif": turned}),
         ("PNG", "I;16", {}),
+        ("PNG", "RGB", {"pnginfo": signalled}),
+        ("PNG", "L", {"icc_profile": profile}),
         ("PNG", "LA", {}),
         ("WEBP", "RGBA", {"icc_profile": profile, "exif": turned}),
     )
@@ -106,9 +110,9 @@ def _examples() -> Iterator[tuple[str, bytes]]:
 def _rehearse() -> None:
     memory = memoryview(bytearray(4 * 16 * 8))
     for form, data in _examples():
-        imaging.decode_to(data, form, memory)
+        decode_to(data, form, memory)
         with suppress(ImageDecodeFailed):
-            imaging.decode_to(data[: len(data) // 2], form, memory)
+            decode_to(data[: len(data) // 2], form, memory)
 
 
 def main() -> None:

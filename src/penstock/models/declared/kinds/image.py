@@ -7,27 +7,42 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from penstock.core.device import CPU_SIDES, Device
+from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule, Sizes
+from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import Work
 from penstock.models.declared.kinds.contract import KindAnswer
 from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Seen
 from penstock.models.declared.kinds.tiles import Surface, TiledTensor
 from penstock.models.declared.tensor import ORDERS
-from penstock.models.imaging import Picture, Pixels
-from penstock.models.tiling import Ladder
+from penstock.models.tiling import AnyShape, Ladder, Tiling
+from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import CONTENT_TYPES, encode
+from penstock.pixels.filling import filled
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture, Pixels
+from penstock.pixels.resampling import resampled, resize
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
     np = lazy_import("numpy")
+
+
+UNKNOWN_MULTIPLE = 32
+"""Sides of tiles are multiples of it where a definition does not say what its network needs: many halve an image up to
+five times."""
+
+LEAST_SIDE = 64
+"""The least side of a tile: what a network of others bears below it, nobody says."""
+
+
+USUAL_SIDES = tuple(range(LEAST_SIDE, CPU_TILE_PX + 1, UNKNOWN_MULTIPLE))
+"""Sides of the tiles of an image that a CPU cannot hold as a whole."""
 
 
 class Bypass(NamedTuple):
@@ -58,11 +73,9 @@ class ImageToImage(OneImage):
     @property
     def sizes(self) -> Sizes:
         """The size times the scale; what is computed are tiles, as a CPU cuts them, or the image."""
-        tiles = self.definition.tiles
-        sides = (tiles.ladder or CPU_SIDES) if tiles.allowed == "supported" else ()
         fixed = super().sizes.rule.kilopixels
-        overlap = tiles.overlap_px if sides else 0
-        return Sizes(rule=SizeRule(scale=float(self.scale), kilopixels=fixed, sides=sides, overlap_px=overlap))
+        sides = self._sides() if self.definition.tiles.allowed == "supported" else None
+        return Sizes(rule=SizeRule(scale=float(self.scale), kilopixels=fixed, tiles=sides))
 
     def memory_needed(self, source: bytes) -> int:
         """The pixels before and after the network, and of a single tile also its result as floats."""
@@ -73,30 +86,46 @@ class ImageToImage(OneImage):
 
     def work(self, source: bytes, device: Device) -> Work:
         """Tiles of the image, or one tile: its tensor."""
-        picture = imaging.decode(source, ImageBounds.of(self.limits))
+        picture = decode(source, ImageBounds.of(self.limits))
         return self._tiles(picture, device) if self.in_tiles else self.one_tile(picture)
 
     def _tiles(self, picture: Picture, device: Device) -> Work:
         height, width = picture.rgb.shape[:2]
-        overlap = self.definition.tiles.overlap_px
         surface = Surface(self.form, self.section.border_px, self.definition.output.range)
         bypass = Bypass(picture.alpha, picture.grey and self.scale > 1)
         return TiledTensor(
-            picture.rgb,
-            Ladder(self._shapes(device, width, height), overlap),
+            filled(picture.rgb, picture.alpha),
+            self._tiling(device, width, height),
             scale=self.scale,
             surface=surface,
             context=bypass,
             device_size=self.sizes.rule.kilopixels_of(width, height),
         )
 
-    def _shapes(self, device: Device, width: int, height: int) -> tuple[tuple[int, int], ...]:
-        sides = self.definition.tiles.ladder
-        shapes = tuple(product(sides, sides)) if sides else device.shapes
-        if self.definition.tiles.allowed == "supported":
-            return shapes
+    def _sides(self) -> TileSides:
+        """The sides of tiles on a CPU."""
+        tiles, multiple = self.definition.tiles, self.section.multiple_of or UNKNOWN_MULTIPLE
+        return TileSides(
+            fixed=tiles.ladder,
+            longest=max(multiple, CPU_TILE_PX - CPU_TILE_PX % multiple),
+            least=max(multiple, LEAST_SIDE),
+            multiple=multiple,
+            overlap_px=tiles.overlap_px,
+        )
+
+    def _tiling(self, device: Device, width: int, height: int) -> Tiling:
+        tiles = self.definition.tiles
+        if tiles.allowed == "supported":
+            if device.any_side_to and not tiles.ladder:
+                return AnyShape(self._sides())
+            return Ladder(self._shapes(device), tiles.overlap_px)
         multiple = self.section.multiple_of or 1  # the whole image first; tiles where the device cannot hold it
-        return (*shapes, (-(-height // multiple) * multiple, -(-width // multiple) * multiple))
+        whole = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
+        return Ladder((*self._shapes(device), whole), tiles.overlap_px)
+
+    def _shapes(self, device: Device) -> tuple[tuple[int, int], ...]:
+        sides = self.definition.tiles.ladder or (USUAL_SIDES if device.any_side_to else ())
+        return tuple(product(sides, sides)) if sides else device.shapes
 
     def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The image, encoded as asked."""
@@ -105,19 +134,19 @@ class ImageToImage(OneImage):
             file = work.canvas.encode(output, alpha=bypass.alpha, grey=bypass.grey)
         else:
             picture = self._picture(work.outputs[0][0], work.context)
-            (height, width), file = picture.rgb.shape[:2], imaging.encode(picture, output)
-        return KindAnswer({}, file, imaging.CONTENT_TYPES[output.format], output.format, width, height)
+            (height, width), file = picture.rgb.shape[:2], encode(picture, output)
+        return KindAnswer({}, file, CONTENT_TYPES[output.format], output.format, width, height)
 
     def _picture(self, array: NDArray[Any], seen: Seen) -> Picture:
         made = levels(pixels_of(array, self.form), self.definition.output.range)
         content = np.ascontiguousarray(self._in_rgb(self._content(made, seen)))
         width, height = (side * self.scale for side in seen.placement.source)
-        whole = imaging.resampled(content, width, height, self.definition.output.resample)
+        whole = resampled(content, width, height, self.definition.output.resample)
         source = seen.picture
         assert source is not None  # noqa: S101  `keeps_picture`
         if whole.shape[-1] == 4:
             return Picture(np.ascontiguousarray(whole[..., :3]), np.ascontiguousarray(whole[..., 3]))
-        alpha = None if source.alpha is None else imaging.resize(source.alpha, width, height)
+        alpha = None if source.alpha is None else resize(source.alpha, width, height)
         if whole.ndim == 2:
             return Picture(np.repeat(whole[..., None], 3, axis=2), alpha, grey=True)
         return Picture(whole, alpha, grey=source.grey and self.scale > 1)
