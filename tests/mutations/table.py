@@ -1155,6 +1155,13 @@ MUTATIONS = (
         DECODERS + "a_scan_bomb_is_ended_at_its_timeout_while_another_image_is_decoded",
     ),
     Mutation(
+        "low priority of a decoder that takes long",
+        "src/penstock/worker/decoders/decoder.py",
+        "        self._give_way()\n",
+        "",
+        DECODERS + "a_child_that_takes_longer_than_usual_gives_way_to_one_that_is_ready",
+    ),
+    Mutation(
         "filter of what a decoder may ask of the kernel",
         "src/penstock/worker/decoders/confinement.py",
         "ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000",
