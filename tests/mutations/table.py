@@ -552,6 +552,13 @@ MUTATIONS = (
         f"{SERVING}test_an_address_makes_room_for_itself_only",
     ),
     Mutation(
+        "the requests in progress of one tenant",
+        "src/penstock/api/http/tenant_limits.py",
+        "if self._in_progress[tenant] >= self._most_at_once:",
+        "if False:",
+        "tests/api/test_connections.py::test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served",
+    ),
+    Mutation(
         "the connections in all",
         "src/penstock/api/serving/admission.py",
         "if self._total >= self.most and not self.evict():",

@@ -26,6 +26,7 @@ from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
 from penstock.api.http.scopes import check_declared
+from penstock.api.http.tenant_limits import AT_ONCE, TenantLimits
 from penstock.api.http.wrong_keys import WrongKeys
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
@@ -117,8 +118,9 @@ OPEN = (health.discover, health.livez, health.readyz, health.startupz)
 """The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
-def create_app(settings: Settings) -> Litestar:
-    """Return the API as an ASGI application; nothing is opened before its lifespan starts.
+def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar:
+    """Return the API as an ASGI application; nothing is opened before its lifespan starts. It works on so many requests
+    of one tenant at a time.
 
     Raises ConfigurationError when no API key is set.
     """
@@ -157,6 +159,7 @@ def create_app(settings: Settings) -> Litestar:
                 "cursors": Cursors(key_table.secret),
                 "output_links": output_links,
                 "storage_watch": watch,
+                "tenant_limits": TenantLimits(most_of_tenant),
                 "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
                 "draining": False,
                 "started": False,

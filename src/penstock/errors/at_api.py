@@ -186,7 +186,7 @@ class QueueFull(PenstockError):
 
 class RateLimited(PenstockError):
     """This key has submitted `api.rate_limit_per_minute` tasks within a minute, or opened as many uploads; or this
-    address has sent too many wrong keys, or has too many requests in progress."""
+    address has sent too many wrong keys; or this address, or this tenant, has too many requests in progress."""
 
     code, status, retryable, title = "rate_limited", 429, True, "Too many requests"
 
