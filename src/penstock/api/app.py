@@ -52,6 +52,7 @@ from penstock.api.webhook_bodies import body_of
 from penstock.core.model import Model
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
+from penstock.intake.deps import QuotaTable
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
 from penstock.upkeep.links import check_links
@@ -127,6 +128,7 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
     check_declared((*V1, *REPLICATE))
     key_table, watch = KeyTable(), StorageWatch()
     key_ring = KeyRing(settings.api.keys, key_table)
+    quotas = QuotaTable(settings.quotas)
     addresses = ClientAddresses(settings.api.trusted_proxies)
     has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
     output_links = predictions.OutputLinks(key_table.secret)
@@ -134,7 +136,7 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         key_ring.log()
-        async with open_services(settings) as services, _running(services, watch, output_links, key_table):
+        async with open_services(settings, quotas) as services, _running(services, watch, output_links, key_table):
             app.state.services = services
             yield
 
@@ -159,7 +161,7 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
                 "cursors": Cursors(key_table.secret),
                 "output_links": output_links,
                 "storage_watch": watch,
-                "tenant_limits": TenantLimits(most_of_tenant),
+                "tenant_limits": TenantLimits(quotas, most_of_tenant),
                 "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
                 "draining": False,
                 "started": False,

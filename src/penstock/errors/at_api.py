@@ -191,6 +191,24 @@ class RateLimited(PenstockError):
     code, status, retryable, title = "rate_limited", 429, True, "Too many requests"
 
 
+class QuotaExceeded(PenstockError):
+    """This tenant has used up one of its quotas, which the member `quota` names."""
+
+    code, status, retryable, title = "quota_exceeded", 429, True, "Quota exceeded"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        quota: str,
+        param: str | None = None,
+        retry_after_s: int | None = 5,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail, param=param, retry_after_s=retry_after_s, headers=headers)
+        self.quota = quota
+
+
 class NotReady(PenstockError):
     """Redis or the storage does not answer, no worker has published its models yet, or the server is stopping."""
 

@@ -81,8 +81,8 @@ def require_key(app: ASGIApp) -> ASGIApp:
     """Require a known key, in `X-API-Key` or as bearer token, with the scope of the route, unless that is let in by its
     URL; sets `request.auth`. A route that is `BY_TOKEN` is open to a token of its task too.
 
-    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; Forbidden; RateLimited;
-    NotReady.
+    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; RateLimited; QuotaExceeded;
+    Forbidden; NotReady; StoreUnavailable.
     """
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,6 +95,9 @@ def require_key(app: ASGIApp) -> ASGIApp:
         limits = state.tenant_limits
         limits.enter(caller.tenant)
         try:
+            per_minute = limits.per_minute(caller.tenant)
+            if per_minute and not scope["state"]["task_token"]:  # who comes with a token has no key
+                scope["state"]["rate"] = await limits.count(caller.tenant, per_minute, state.services.store.quotas)
             if needed is not None and needed not in caller.scopes:
                 raise refusal_of(caller, needed)
             scope["auth"] = caller
