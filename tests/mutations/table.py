@@ -567,6 +567,13 @@ MUTATIONS = (
         f"{QUOTED}no_minute_has_more_requests_than_the_quota_and_none_is_refused_in_a_minute_with_fewer",
     ),
     Mutation(
+        "every process is told of new quotas",
+        f"{LUA}/quotas_put.lua",
+        "redis.call('SET', ROOT .. 'keys:version', version)\n",
+        "",
+        "tests/api/test_tenant_quotas.py::test_what_is_set_for_a_tenant_stands_over_the_settings_until_it_is_taken_back",
+    ),
+    Mutation(
         "a tenant that is refused waits for its time",
         "src/penstock/api/http/tenant_limits.py",
         "if full == quota and wait_s > 0:",

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Callable, Iterable
 from urllib.parse import parse_qs
 
@@ -46,6 +47,10 @@ class KeyRing:
         for caller in dict.fromkeys(caller for _, caller in self._callers):
             scopes = text_of(caller.scopes)
             logger.bind(key=caller.id, tenant=caller.tenant, scopes=scopes).info("API key")
+
+    def tenants(self) -> Counter[str]:
+        """Return how many keys of each tenant work now."""
+        return self._managed.tenants() + Counter(caller.tenant for _, caller in self._callers)
 
     def find(self, secret: bytes) -> Caller | None:
         """Return the caller with this secret, or None. The time it takes says nothing about the known secrets.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from penstock.api.http.headers import rate_headers
 from penstock.errors import QuotaExceeded, RateLimited
-from penstock.intake.deps import QuotaTable
+from penstock.intake.quotas import QuotaTable
 from penstock.store import QuotaStore
 
 AT_ONCE = 2_048
