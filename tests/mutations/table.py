@@ -555,7 +555,7 @@ MUTATIONS = (
     Mutation(
         "the requests in progress of one tenant",
         "src/penstock/api/http/tenant_limits.py",
-        "if self._in_progress[tenant] >= self._most_at_once:",
+        "if in_progress >= self._most_at_once:",
         "if False:",
         "tests/api/test_connections.py::test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served",
     ),
