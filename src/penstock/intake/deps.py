@@ -7,6 +7,7 @@ import asyncio
 
 from msgspec import Struct
 
+from penstock.core.quotas import Quotas
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
 from penstock.net.guard import Policy
@@ -31,3 +32,7 @@ class Deps(Struct, frozen=True, kw_only=True, eq=False):
     estimates: Estimates
     checking: asyncio.Lock
     """Held for a slice of work on the lines of a batch: however many are checked, requests wait for one slice."""
+
+    def quotas_of(self, tenant: str) -> Quotas:
+        """Return what this tenant may use now."""
+        return self.settings.quotas.of(tenant)
