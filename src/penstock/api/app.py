@@ -45,6 +45,7 @@ from penstock.api.routes import (
     retries,
     tasks,
     uploads,
+    usage,
 )
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
@@ -106,6 +107,7 @@ V1 = (
     keys.revoke_key,
     keys.revoke_tokens,
     audit.read_audit,
+    usage.read_usage,
 )
 REPLICATE = (
     *routes.ROUTES,
