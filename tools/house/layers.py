@@ -59,6 +59,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.engine"},
         {
             "store.access_keys",
+            "store.accounts",
             "store.audit",
             "store.batches",
             "store.condemned",

@@ -1,6 +1,7 @@
 """Store: all that Redis holds for one namespace, each kind of thing under its name."""
 
 from penstock.store.access_keys import AccessKeyStore
+from penstock.store.accounts import AccountStore
 from penstock.store.answers import SetAside
 from penstock.store.audit import AuditStore
 from penstock.store.batches import BatchStore
@@ -40,6 +41,7 @@ class Store:
         self.uploads = UploadStore(engine)
         self.outbox = Outbox(engine)
         self.tenants = TenantStore(engine)
+        self.accounts = AccountStore(engine)
         self.condemned = Condemned(engine)
         self.access_keys = AccessKeyStore(engine)
         self.audit = AuditStore(engine)
