@@ -35,6 +35,7 @@ from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progr
 from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, WorkerInfo, connect
+from penstock.store.access_keys import MAX_KEYS
 from penstock.store.accounts import EPOCH
 from penstock.store.keys import Keys
 from penstock.store.outbox import Quota
@@ -503,6 +504,12 @@ async def key_put(p: Place) -> Call:
     return lambda: p.store.access_keys.rotate(old.id, new, by=CALLER, at=1, overlap_ms=1)
 
 
+async def write(p: Place) -> Call:
+    """Every managed key was used since the last look."""
+    times = {f"{number:012}": number for number in range(MAX_KEYS)}
+    return lambda: p.store.access_keys.used(times)
+
+
 async def set_aside(p: Place) -> Call:
     """The task leads a full group and runs: another task of the group has to lead."""
     await p.groups(1)
@@ -717,6 +724,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "usage_prune": [usage_prune],
     "usage_read": [usage_read],
     "upload_retire": [upload_retire],
+    "write": [write],
 }
 """A test compares them with the scripts that there are."""
 

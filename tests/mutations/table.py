@@ -777,6 +777,27 @@ MUTATIONS = (
         "tests/api/test_keys.py::test_every_act_on_keys_and_queues_is_in_the_audit",
     ),
     Mutation(
+        "an act of an operator on many tasks is in the audit",
+        "src/penstock/api/bulk.py",
+        "            await write_down_elsewhere(WRITTEN_AS[done], self._which, self.request, self.services, **found)\n",
+        "            pass\n",
+        "tests/api/test_removal.py::test_what_an_operator_has_deleted_is_in_the_audit_also_when_the_storage_is_away",
+    ),
+    Mutation(
+        "one secret in two entries of API_KEYS stops the start",
+        "src/penstock/settings/rules.py",
+        "len({entry_of(key).secret for key in tree.api.keys}) == len(set(tree.api.keys))",
+        "True",
+        "tests/unit/test_access.py::test_an_entry_that_cannot_be_meant_stops_the_start",
+    ),
+    Mutation(
+        "acts are written down while Redis is full",
+        "src/penstock/store/audit.py",
+        'self._engine.write([("XADD"',
+        'self._engine.pipelined([("XADD"',
+        "tests/store/test_access_keys.py::test_who_fills_redis_is_stopped_while_it_is_full",
+    ),
+    Mutation(
         "the digest of the version among what makes tasks equal",
         "src/penstock/intake/reuse_digest.py",
         "        call.model.digest,\n",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from penstock.cli.context import coroutine
+from penstock.cli.context import coroutine, name_of
 from penstock.cli.filters import PRIORITIES, filtered
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ PATIENCE_S = 5.0
 NOT_READY = "not_ready"
 """The code of a server that does not know its models yet."""
 
+TENANT = "penstock.tenant"
+"""Where the context of a command has what `--tenant` says."""
+
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
 
 
@@ -42,6 +45,28 @@ def at_a_server(command: F) -> F:
     return url(key(command))
 
 
+def in_a_tenant(command: F) -> F:
+    """Adds the option `--tenant`; `reached` and `tenant_of_call` read it."""
+
+    def remember(context: click.Context, option: click.Parameter, value: str | None) -> None:
+        context.meta[TENANT] = name_of(context, option, value)
+
+    help_ = "Name of another tenant, for a key with the scope operate [that of the key]."
+    return click.option("--tenant", callback=remember, expose_value=False, help=help_)(command)
+
+
+def tenant_of_call() -> str | None:
+    """The tenant that `--tenant` names, or None."""
+    named: str | None = click.get_current_context().meta.get(TENANT)
+    return named
+
+
+def of_tenant() -> str:
+    """The words of a question that name the tenant, where `--tenant` does."""
+    tenant = tenant_of_call()
+    return f" of the tenant {tenant}" if tenant else ""
+
+
 @asynccontextmanager
 async def reached(
     url: str | None, api_key: str | None, patience_s: float = PATIENCE_S, on_pause: "OnPause | None" = None
@@ -52,7 +77,8 @@ async def reached(
     from penstock.client.requests import EmptyName
 
     try:
-        async with AsyncClient(url, api_key, patience_s=patience_s, on_pause=on_pause) as client:
+        tenant = tenant_of_call()
+        async with AsyncClient(url, api_key, tenant=tenant, patience_s=patience_s, on_pause=on_pause) as client:
             yield client
     except PenstockApiError as error:
         raise click.ClickException(str(error)) from error
@@ -171,6 +197,7 @@ def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
 @click.command()
 @click.argument("task_id")
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
 async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
@@ -186,6 +213,7 @@ async def watch(url: str | None, api_key: str | None, task_id: str, as_json: boo
 @filtered
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many tasks.")
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
 async def ls(url: str | None, api_key: str | None, **filters: Any) -> None:
@@ -199,6 +227,7 @@ async def ls(url: str | None, api_key: str | None, **filters: Any) -> None:
 @click.command()
 @click.argument("task_id")
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
 async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
@@ -211,6 +240,7 @@ async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool
 
 @click.command()
 @click.argument("task_id")
+@in_a_tenant
 @at_a_server
 @coroutine
 async def logs(url: str | None, api_key: str | None, task_id: str) -> None:
@@ -224,6 +254,7 @@ async def logs(url: str | None, api_key: str | None, task_id: str) -> None:
 @click.command()
 @click.argument("task_ids", nargs=-1, required=True)
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
 async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
@@ -237,6 +268,7 @@ async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...]
 @click.command()
 @click.argument("task_ids", nargs=-1, required=True)
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
 async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, reached
+from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, of_tenant, reached
 from penstock.cli.context import coroutine
 from penstock.cli.filters import PRIORITIES
 
@@ -14,6 +14,7 @@ OF_PRIORITY = click.option("--priority", type=PRIORITIES, help="Only this priori
 
 @click.group(invoke_without_command=True)
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @click.pass_context
 @coroutine
@@ -84,12 +85,13 @@ queues.add_command(_queue_command("resume", "resume_queue", "Start tasks of a mo
 @OF_PRIORITY
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @AS_JSON
+@in_a_tenant
 @at_a_server
 def purge(yes: bool, **options: Any) -> None:
-    """Cancel the waiting tasks of a model, but none that runs."""
+    """Cancel the waiting tasks of a model that are your tenant's, but none that runs."""
     which = " ".join(filter(None, (options["priority"], options["model"])))
     if not yes:
-        click.confirm(f"Cancel all waiting tasks of {which}?", abort=True, err=True)
+        click.confirm(f"Cancel all waiting tasks{of_tenant() or ' of your tenant'} for {which}?", abort=True, err=True)
     _purge(**options)
 
 

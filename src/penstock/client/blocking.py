@@ -33,10 +33,16 @@ class Client:
     `close` every method raises RuntimeError, also in threads that wait in one."""
 
     def __init__(
-        self, url: str | None = None, api_key: str | None = None, *, patience_s: float = 120.0, connections: int = 64
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        tenant: str | None = None,
+        patience_s: float = 120.0,
+        connections: int = 64,
     ) -> None:
         """Raises ConfigurationError if there is no key, or the URL is not valid."""
-        self._client = AsyncClient(url, api_key, patience_s=patience_s, connections=connections)
+        self._client = AsyncClient(url, api_key, tenant=tenant, patience_s=patience_s, connections=connections)
         self._background = PerProcess(Background)
         self.url = self._client.url
 

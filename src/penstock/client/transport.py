@@ -42,8 +42,8 @@ class _Connections(Struct, frozen=True):
 
 
 class Transport:
-    """Connections to one server; `patience_s` is how long one request is tried, and `on_pause` is told before each
-    pause why and for how many seconds."""
+    """Connections to one server; `patience_s` is how long one request is tried, `tenant` is in the query of each, and
+    `on_pause` is told before each pause why and for how many seconds."""
 
     def __init__(
         self,
@@ -52,11 +52,13 @@ class Transport:
         *,
         patience_s: float,
         connections: int,
+        tenant: str | None = None,
         on_pause: OnPause | None = None,
     ) -> None:
         self.url, self._key = address_of(url, api_key)
         self._patience_s = patience_s
         self._on_pause = on_pause
+        self._in_tenant: dict[str, Any] = {} if tenant is None else {"tenant": tenant}
         self._limits = httpx.Limits(max_connections=connections)
         self._connections = PerProcess(self._connect)
         self._is_closed = False
@@ -100,7 +102,7 @@ class Transport:
     ) -> httpx.Response:
         """Returns the answer to a request that is safe to repeat, or that is sent once, without `repeat`. Raises
         PenstockApiError if it is refused."""
-        said = {name: value for name, value in (query or {}).items() if value is not None}
+        said = self._in_tenant | {name: value for name, value in (query or {}).items() if value is not None}
         head = {"content-type": "application/json", **(headers or {})} if body is not None else headers
         tries = Tries(self._patience_s)
         while True:
@@ -168,7 +170,7 @@ class Transport:
 
     @asynccontextmanager
     async def _opened(self, path: str, silence: httpx.Timeout) -> AsyncIterator[httpx.Response]:
-        async with self._open.http.stream("GET", path, timeout=silence) as answer:
+        async with self._open.http.stream("GET", path, params=self._in_tenant or None, timeout=silence) as answer:
             if answer.status_code != FOUND:
                 yield await _accepted(answer)
                 return
