@@ -74,7 +74,8 @@ async def test_device_time_is_in_the_usage_and_off_the_quota(server: str, store:
         (found,) = (await north.get("/v1/usage")).json()["data"]
 
     assert found["total"]["device_seconds"] == 1.5005
-    assert found["left"]["device_seconds_per_day"] == pytest.approx(8.5, abs=0.001)
+    left_s = 10 - 1.5005 - found["now"]["device_seconds_reserved"]
+    assert found["left"]["device_seconds_per_day"] == pytest.approx(left_s, abs=0.001)
 
 
 async def test_an_operator_reads_the_usage_of_another_tenant_and_of_all(server: str) -> None:
@@ -106,6 +107,15 @@ async def test_a_range_of_days_is_from_the_first_of_the_month_to_today_unless_it
     assert (usual["from"], usual["to"]) == (str(today.replace(day=1)), str(today))
     assert [day["day"] for day in usual["data"][0]["days"]] == [str(today)]
     assert before["data"][0]["days"] == []
+
+
+async def test_days_before_all_others_have_no_usage(server: str) -> None:
+    async with client_of(server, "north") as north, client_of(server, "south") as south:
+        answers = [await one.get("/v1/usage?from=1969-12-01&to=1970-01-02") for one in (north, south)]
+        answers.append(await south.get("/v1/usage?from=0001-01-01&to=0001-01-02&tenant=*"))
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert [tenant["days"] for answer in answers for tenant in answer.json()["data"]] == [[]] * 3
 
 
 @pytest.mark.parametrize(
