@@ -29,6 +29,7 @@ from penstock.core.batch import BatchPlan, FeedLease, new_batch_id, task_id_of
 from penstock.core.events import Delivery, EventType, Webhook
 from penstock.core.lease import Lease
 from penstock.core.model import Model
+from penstock.core.quotas import QUOTAS
 from penstock.core.request import Line, OutputOptions, Request, Source
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
@@ -36,6 +37,7 @@ from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, WorkerInfo, connect
 from penstock.store.access_keys import MAX_KEYS
+from penstock.store.accounts import EPOCH
 from penstock.store.keys import Keys
 from penstock.store.outbox import Quota
 from penstock.store.submits import MAX_FOLLOWERS
@@ -89,7 +91,7 @@ class Place:
         """Opens a batch and leases it to a feeder of this process."""
         batch_id = new_batch_id()
         await self.batches.open(batch_id, TENANT, CALLER, rate_limit=0, most=10**6, client_request_id=batch_id)
-        await self.batches.grow(batch_id, 20)
+        await self.batches.grow(batch_id, 20, 20_000)
         hook = Webhook(url="https://hooks.example.com/", events=("completed", "canceled"), base_url="")
         plan = BatchPlan(
             defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook, client_request_id=batch_id
@@ -232,7 +234,7 @@ async def batch_delete(p: Place) -> Call:
 
 async def batch_grow(p: Place) -> Call:
     feeding = await p.batch()
-    return lambda: p.batches.grow(feeding.id, 2)
+    return lambda: p.batches.grow(feeding.id, 21, 21_000)
 
 
 async def batch_keep(p: Place) -> Call:
@@ -503,6 +505,17 @@ async def key_put(p: Place) -> Call:
     return lambda: p.store.access_keys.rotate(old.id, new, by=CALLER, at=1, overlap_ms=1)
 
 
+async def quotas_put(p: Place) -> Call:
+    return lambda: p.store.quotas.put(TENANT, dict.fromkeys(QUOTAS, 1))
+
+
+async def request(p: Place) -> Call:
+    """None of the requests of a full minute counts any longer."""
+    quota = 10_000
+    await p.client.zadd(p.keys.of_root(f"requests:{TENANT}"), {f"{n:08}": n for n in range(quota)})
+    return lambda: p.store.quotas.count_request(TENANT, quota=quota)
+
+
 async def write(p: Place) -> Call:
     """Every managed key was used since the last look."""
     times = {f"{number:012}": number for number in range(MAX_KEYS)}
@@ -603,6 +616,29 @@ async def upload_retire(p: Place) -> Call:
     return lambda: p.uploads.retire(upload_id, tenant=TENANT, caller=CALLER)
 
 
+async def account_read(p: Place) -> Call:
+    await _used_long_ago(p, 300)
+    return lambda: p.store.accounts.held([f"t{number}" for number in range(300)])
+
+
+async def usage_prune(p: Place) -> Call:
+    """Many tenants have used something long ago, and nothing since."""
+    await _used_long_ago(p, 300)
+    return p.store.accounts.prune
+
+
+async def usage_read(p: Place) -> Call:
+    await _used_long_ago(p, 300)
+    return lambda: p.store.accounts.usage_of_all(EPOCH, EPOCH, most=1000)
+
+
+async def _used_long_ago(p: Place, tenants: int) -> None:
+    for number in range(tenants):
+        account = p.client.hset(p.keys.account(f"t{number}"), mapping={"day": 0, "submitted": 1})
+        await cast(Awaitable[int], account)
+        await p.client.zadd(p.keys.usage, {f"0 t{number}": 0})
+
+
 async def _settled_groups(p: Place) -> None:
     """Makes groups whose leaders have results, and in which as many tasks as possible still wait for theirs."""
     await p.groups()
@@ -641,6 +677,7 @@ async def _ended_batch(p: Place) -> FeedLease:
 
 
 CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
+    "account_read": [account_read],
     "ahead": [ahead],
     "answer": [answer],
     "await": [await_],
@@ -683,6 +720,8 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "redeliver": [redeliver],
     "regroup": [regroup],
     "renew": [renew],
+    "quotas_put": [quotas_put],
+    "request": [request],
     "result_lost": [result_lost],
     "resubmit": [resubmit],
     "retract": [retract],
@@ -696,6 +735,8 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "upload_forget": [upload_forget],
     "upload_hold": [upload_hold],
     "upload_open": [upload_open],
+    "usage_prune": [usage_prune],
+    "usage_read": [usage_read],
     "upload_retire": [upload_retire],
     "write": [write],
 }

@@ -34,7 +34,9 @@ PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
+QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
+ACCOUNTS = "tests/store/test_accounts.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -566,6 +568,34 @@ MUTATIONS = (
         f"{SERVING}test_an_address_makes_room_for_itself_only",
     ),
     Mutation(
+        "the requests in progress of one tenant",
+        "src/penstock/api/http/tenant_limits.py",
+        "if in_progress >= self._most_at_once:",
+        "if False:",
+        "tests/api/test_connections.py::test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served",
+    ),
+    Mutation(
+        "the requests of a tenant in a minute",
+        f"{LUA}/request.lua",
+        "if left <= 0 then return {0, 0, reset} end\n",
+        "",
+        f"{QUOTED}no_minute_has_more_requests_than_the_quota_and_none_is_refused_in_a_minute_with_fewer",
+    ),
+    Mutation(
+        "every process is told of new quotas",
+        f"{LUA}/quotas_put.lua",
+        "redis.call('SET', ROOT .. 'keys:version', version)\n",
+        "",
+        "tests/api/test_tenant_quotas.py::test_what_is_set_for_a_tenant_stands_over_the_settings_until_it_is_taken_back",
+    ),
+    Mutation(
+        "a tenant that is refused waits for its time",
+        "src/penstock/api/http/tenant_limits.py",
+        "if full == quota and wait_s > 0:",
+        "if False:",
+        "tests/api/test_request_quotas.py::test_redis_is_not_asked_for_a_tenant_without_a_quota_nor_for_one_that_has_to_wait",
+    ),
+    Mutation(
         "the connections in all",
         "src/penstock/api/serving/admission.py",
         "if self._total >= self.most and not self.evict():",
@@ -931,6 +961,69 @@ MUTATIONS = (
         "tests/worker/test_attempt.py::test_the_files_that_a_dead_worker_left_behind_go_with_the_next_end",
     ),
     Mutation(
+        "result files count until the last task that shows them",
+        f"{LUA}/parts/held.lua",
+        "(is_last and held.result or 0)",
+        "held.result",
+        ACCOUNTS + "the_files_of_a_result_are_held_once_until_the_last_task_that_shows_them_is_deleted",
+    ),
+    Mutation(
+        "a task that has ended reserves no device time",
+        f"{LUA}/parts/held.lua",
+        "  note(task, 'reserved_ms', -held.reserved)\n",
+        "",
+        ACCOUNTS + "a_task_that_has_ended_holds_its_result_and_no_time",
+    ),
+    Mutation(
+        "an outcome that is deleted is taken off",
+        f"{LUA}/resubmit.lua",
+        "grow(task, -outcome_bytes)\n",
+        "",
+        ACCOUNTS + "a_task_that_was_tried_again_and_run_again_is_counted_right",
+    ),
+    Mutation(
+        "a part of a batch is counted once",
+        f"{LUA}/batch_grow.lua",
+        "stored_bytes - (f[2] or 0)",
+        "tonumber(stored_bytes)",
+        ACCOUNTS + "the_lines_of_a_batch_are_counted_as_tasks_beside_the_batch",
+    ),
+    Mutation(
+        "a damaged account stops no task",
+        f"{LUA}/parts/account.lua",
+        "redis.pcall('HGETALL', key)",
+        "redis.call('HGETALL', key)",
+        ACCOUNTS + "a_damaged_account_stops_no_task",
+    ),
+    Mutation(
+        "device time stays reserved while a task has not ended",
+        f"{LUA}/tenants_tidy.lua",
+        "if redis.call('EXISTS', lists_of(tenant, live)) == 0 then",
+        "if true then",
+        ACCOUNTS + "device_time_stays_reserved_while_a_task_has_not_ended",
+    ),
+    Mutation(
+        "what is counted for a damaged record is found again",
+        f"{LUA}/set_aside.lua",
+        "task.held = task.held or counted\n",
+        "",
+        ACCOUNTS + "what_is_counted_for_a_record_that_does_not_say_it_is_found_again",
+    ),
+    Mutation(
+        "usage is kept for its time when the clock jumps",
+        f"{LUA}/usage_prune.lua",
+        "if has_grace() then return {0, 0} end\n",
+        "",
+        ACCOUNTS + "what_was_used_is_kept_by_day_and_forgotten_after_its_time",
+    ),
+    Mutation(
+        "only a route that says so takes all tenants",
+        "src/penstock/api/http/scopes.py",
+        "(name == ALL_TENANTS and takes_all_tenants(opt))",
+        "name == ALL_TENANTS",
+        "tests/api/test_usage.py::test_an_operator_reads_the_usage_of_another_tenant_and_of_all",
+    ),
+    Mutation(
         "the bound of the log of a task",
         f"{LUA}/parts/log.lua",
         "#whole > LOG_BYTES and shortened(whole) or whole",
@@ -1073,7 +1166,7 @@ MUTATIONS = (
     Mutation(
         "a tenant with tasks or batches is not forgotten",
         f"{LUA}/tenants_tidy.lua",
-        "if redis.call('EXISTS', unpack(lists)) == 0 then",
+        "if redis.call('EXISTS', ROOT .. 'batches:' .. tenant, lists_of(tenant, states)) == 0 then",
         "if true then",
         IN_STORE + "a_tenant_is_known_as_long_as_it_has_a_task_or_a_batch",
     ),

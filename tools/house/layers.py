@@ -59,6 +59,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.engine"},
         {
             "store.access_keys",
+            "store.accounts",
             "store.audit",
             "store.batches",
             "store.condemned",
@@ -69,6 +70,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.outbox",
             "store.overdue",
             "store.queues",
+            "store.quotas",
             "store.submits",
             "store.tenants",
             "store.uploads",
@@ -78,7 +80,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.store"},
     ],
     "intake": [
-        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models"},
+        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models", "intake.quotas"},
         {"intake.given", "intake.params", "intake.residence"},
         {"intake.call", "intake.deps", "intake.batch_lines"},
         {"intake.uploads", "intake.webhook"},
