@@ -34,6 +34,7 @@ PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
+CAPS = "tests/store/test_running_caps.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -346,6 +347,41 @@ MUTATIONS = (
         "head.caller_start + ms, head.caller)",
         "head.caller_start, head.caller)",
         SHARE_TIME + "nobody_who_waits_gets_less_than_another_by_more_than_one_task",
+    ),
+    Mutation(
+        "no tenant runs more tasks than its cap",
+        f"{LUA}/parts/caps.lua",
+        "':' .. RUNNING) >= cap",
+        "':' .. RUNNING) > cap",
+        CAPS + "i8_workers_that_claim_at_once_never_run_more_than_the_cap",
+    ),
+    Mutation(
+        "the end of an attempt lets its tenant have the next task",
+        f"{LUA}/parts/lease.lua",
+        "  if task.capped then unpark(task.tenant) end\n",
+        "",
+        CAPS + "each_way_out_of_running_lets_the_next_task_run",
+    ),
+    Mutation(
+        "a tenant that waited at its cap has no claim on that time",
+        f"{LUA}/parts/caps.lua",
+        "math.max(tonumber(t[1] or 0), tonumber(t[2] or 0))",
+        "tonumber(t[2] or 0)",
+        CAPS + "a_tenant_that_waited_at_its_cap_is_owed_no_device_time",
+    ),
+    Mutation(
+        "the workers of other models hear that a tenant may go on",
+        f"{LUA}/parts/caps.lua",
+        "if models then redis.call('PUBLISH'",
+        "if false then redis.call('PUBLISH'",
+        CAPS + "each_way_out_of_running_lets_the_next_task_run",
+    ),
+    Mutation(
+        "a tenant is put back when its cap is raised",
+        "src/penstock/upkeep/sweep.py",
+        "    await store.caps.review()\n",
+        "",
+        "tests/store/test_maintenance.py::test_a_sweep_lets_a_tenant_go_on_whose_cap_was_raised",
     ),
     Mutation(
         "what was charged is set right",

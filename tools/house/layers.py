@@ -55,6 +55,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.access_keys",
             "store.audit",
             "store.batches",
+            "store.caps",
             "store.condemned",
             "store.inspection",
             "store.installation",

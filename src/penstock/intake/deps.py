@@ -14,6 +14,7 @@ from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Store
+from penstock.store.caps import EVERYBODY
 
 
 class Deps(Struct, frozen=True, kw_only=True, eq=False):
@@ -36,3 +37,8 @@ class Deps(Struct, frozen=True, kw_only=True, eq=False):
     def quotas_of(self, tenant: str) -> Quotas:
         """Return what this tenant may use now."""
         return self.settings.quotas.of(tenant)
+
+    def running_caps(self) -> dict[str, int]:
+        """Return how many tasks each tenant with quotas of its own may run, and under EVERYBODY any other tenant."""
+        quotas = self.settings.quotas
+        return {EVERYBODY: quotas.tasks_running} | {name: quotas.of(name).tasks_running for name in quotas.tenants}

@@ -157,7 +157,8 @@ class Pace(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """What is known of how long a task still takes. `left` is the share of its device work that is not done; `position`
     and `left` are those of `leader`, an equal task whose result it waits for, if it has one; `due` is the moment (ms)
-    of its retry, which is `due_in_s` from now; `priority` is the class whose `pause`, if there is one, holds it up."""
+    of its retry, which is `due_in_s` from now; `priority` is the class whose `pause`, if there is one, holds it up;
+    `cap` is how many tasks its tenant may run where it runs as many already, else None."""
 
     state: State
     stage: Stage
@@ -170,6 +171,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     leader: str | None
     priority: Priority
     pause: Pause | None
+    cap: int | None
     pace: Pace | None
     workers: tuple[WorkerInfo, ...]
 

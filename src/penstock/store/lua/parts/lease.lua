@@ -19,6 +19,7 @@ end
 -- the device time of the attempt, nil where its worker does not say.
 local function end_attempt(task, outcome, problem, ms)
   recharge(task, ms or taken_ms(task))
+  if task.capped then unpark(task.tenant) end
   local entry = cjson.encode({
     n = tonumber(task.epoch), fence = task.fence, worker = task.worker, device = task.device,
     started = tonumber(task.claimed), ended = now_ms(), outcome = outcome,
