@@ -35,6 +35,7 @@ from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progr
 from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, WorkerInfo, connect
+from penstock.store.accounts import EPOCH
 from penstock.store.caps import EVERYBODY
 from penstock.store.keys import Keys
 from penstock.store.outbox import Quota
@@ -89,7 +90,7 @@ class Place:
         """Opens a batch and leases it to a feeder of this process."""
         batch_id = new_batch_id()
         await self.batches.open(batch_id, TENANT, CALLER, rate_limit=0, most=10**6, client_request_id=batch_id)
-        await self.batches.grow(batch_id, 20)
+        await self.batches.grow(batch_id, 20, 20_000)
         hook = Webhook(url="https://hooks.example.com/", events=("completed", "canceled"), base_url="")
         plan = BatchPlan(
             defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook, client_request_id=batch_id
@@ -236,7 +237,7 @@ async def batch_delete(p: Place) -> Call:
 
 async def batch_grow(p: Place) -> Call:
     feeding = await p.batch()
-    return lambda: p.batches.grow(feeding.id, 2)
+    return lambda: p.batches.grow(feeding.id, 21, 21_000)
 
 
 async def batch_keep(p: Place) -> Call:
@@ -640,6 +641,24 @@ async def upload_retire(p: Place) -> Call:
     return lambda: p.uploads.retire(upload_id, tenant=TENANT, caller=CALLER)
 
 
+async def usage_prune(p: Place) -> Call:
+    """Many tenants have used something long ago, and nothing since."""
+    await _used_long_ago(p, 300)
+    return p.store.accounts.prune
+
+
+async def usage_read(p: Place) -> Call:
+    await _used_long_ago(p, 300)
+    return lambda: p.store.accounts.usage_of_all(EPOCH, EPOCH, most=1000)
+
+
+async def _used_long_ago(p: Place, tenants: int) -> None:
+    for number in range(tenants):
+        account = p.client.hset(p.keys.account(f"t{number}"), mapping={"day": 0, "submitted": 1})
+        await cast(Awaitable[int], account)
+        await p.client.zadd(p.keys.usage, {f"0 t{number}": 0})
+
+
 async def _settled_groups(p: Place) -> None:
     """Makes groups whose leaders have results, and in which as many tasks as possible still wait for theirs."""
     await p.groups()
@@ -744,6 +763,8 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "upload_forget": [upload_forget],
     "upload_hold": [upload_hold],
     "upload_open": [upload_open],
+    "usage_prune": [usage_prune],
+    "usage_read": [usage_read],
     "upload_retire": [upload_retire],
 }
 """A test compares them with the scripts that there are."""

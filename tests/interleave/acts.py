@@ -405,7 +405,7 @@ async def _an_upload_is_used(world: World) -> None:
 def _batch_of(images: Sequence[bytes], ttl_s: int = LONG_S) -> Callable[[World], Awaitable[None]]:
     async def prepare(world: World) -> None:
         await world.batches.open(batch("b"), TENANT, ALICE.id, rate_limit=0, most=9, client_request_id=None)
-        await world.batches.grow(batch("b"), 1)
+        await world.batches.grow(batch("b"), 1, len(lines_of(images)))
         await world.storage.put(part_key(TENANT, batch("b"), 0), lines_of(images), "application/jsonl")
         plan = BatchPlan(defaults={"model": MODEL, "result_ttl_s": ttl_s}, starts=(0,), base_url="", traceparent="")
         await world.batches.start(batch("b"), TENANT, ALICE.id, plan, total=len(images), ttl_s=SHORT_S, fingerprint="f")

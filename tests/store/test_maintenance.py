@@ -184,7 +184,8 @@ async def test_a_sweep_lets_a_tenant_go_on_whose_cap_was_raised(store: Store) ->
     for _ in range(2):
         await submit(store)
     await claim(store)
-    assert (await store.leases.claim(worker="w0", device="cpu", models=[MODEL])).lease is None
+    with pytest.raises(AssertionError):
+        await claim(store)
     await store.caps.set({TENANT: 2})
 
     await sweep(store)

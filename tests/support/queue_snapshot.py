@@ -11,6 +11,7 @@ from penstock.core.batch import BatchState
 from penstock.core.task import PRIORITIES, TRANSITIONS, Outcome, Priority, State
 from penstock.store import Redis, place_of
 from penstock.store.keys import idempotency_digest
+from tests.support.accounts import check_accounts
 from tests.support.queue_model import Expected, QueueModel
 
 SAME_MOMENT_MS = 900
@@ -82,6 +83,7 @@ def check_places(snapshot: Snapshot) -> None:
     check_batches(snapshot)
     check_storage(snapshot)
     check_flows(snapshot)
+    check_accounts(snapshot)
     found: defaultdict[str, set[str]] = defaultdict(set)
     for place, members in snapshot.under("following:").items():
         for member in members:

@@ -132,6 +132,7 @@ async def submission_of(
         result_ttl_s=task.result_ttl_s or settings.queue.result_ttl_s,
         reuse_digest=examined.reuse_digest,
         must_run=not task.reuse,
+        input_bytes=sum(map(_stored_bytes, examined.found)),
         file_seen="ask",  # only we can look into the storage, and only for the file that the store names
         permit=permit,
         forecast=await deps.estimates.forecast(call.model.id, cost=examined.cost),
@@ -142,7 +143,7 @@ def _sources(input_name: str, found: Sequence[Found], caller: Caller) -> dict[st
     sources: dict[str, Source] = {}
     stored: list[str] = []
     for one in found:
-        if one.data is None or len(one.data) <= KEPT_IN_RECORD_BYTES:
+        if not _stored_bytes(one):
             sources[one.given.name] = _source(one)
         else:
             stored.append(one.given.name)
@@ -150,6 +151,11 @@ def _sources(input_name: str, found: Sequence[Found], caller: Caller) -> dict[st
         return sources
     keys = input_keys(caller.tenant, input_name, stored)
     return {one.given.name: sources.get(one.given.name) or _source(one, keys[one.given.name]) for one in found}
+
+
+def _stored_bytes(found: Found) -> int:
+    size = 0 if found.data is None else len(found.data)
+    return size if size > KEPT_IN_RECORD_BYTES else 0
 
 
 def _source(found: Found, key: str | None = None) -> Source:

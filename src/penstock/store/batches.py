@@ -129,10 +129,11 @@ class BatchStore:
         rate_left, rate_reset_s = verdict(BATCH_OPEN, batch_id, answer)
         return Allowance(rate_left=rate_left, rate_reset_s=rate_reset_s)
 
-    async def grow(self, batch_id: str, parts: int) -> None:
-        """Note that so many parts of a batch are stored, or about to be. Raises MalformedRequest when it came too
-        slowly."""
-        if not await self._engine.run("batch_grow", id=batch_id, parts=parts, wait_ms=RECEIVED_WITHIN_MS):
+    async def grow(self, batch_id: str, parts: int, stored_bytes: int) -> None:
+        """Note that so many parts of a batch, which have so many bytes together, are stored or about to be. Raises
+        MalformedRequest when it came too slowly."""
+        grown = {"parts": parts, "stored_bytes": stored_bytes}
+        if not await self._engine.run("batch_grow", id=batch_id, wait_ms=RECEIVED_WITHIN_MS, **grown):
             raise too_slow(batch_id)
 
     async def start(

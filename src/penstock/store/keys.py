@@ -57,6 +57,13 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `finals`                   | zset   | ended ids by the ms when they are pruned             | pruned                  |
 | `state:<tenant>:<STATE>`   | zset   | all ids of a state by their created µs: the list     | pruned                  |
 | `tenants`                  | set    | tenants with tasks or batches                        | nothing left of it      |
+| `account:<tenant>`         | hash   | what it holds now: `redis` and `storage` (bytes),    | nothing left of it, and |
+|                            |        | `reserved_ms`; what it has used on the `day` (since  | its usage deleted       |
+|                            |        | 1970, UTC): the fields of `usage:<tenant>:<day>`     |                         |
+| `usage:<tenant>:<day>`     | hash   | what a tenant used on an earlier day: tasks that     | `queue.usage_days`      |
+|                            |        | were `submitted` and have ended, `device_ms`,        |                         |
+|                            |        | `bytes_in`, `bytes_out`                              |                         |
+| `usage`                    | zset   | `<day> <tenant>` of these, and of today, by the day  | the same                |
 | `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id, of a    | pruned with its task    |
 |                            |        | task or a batch                                      | or batch                |
 | `rate:<tenant>/<caller>`   | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
@@ -196,6 +203,7 @@ class Keys:
         self.tokens = f"{self.root}tokens"
         self.token_generations = f"{self.root}tokens:generation"
         self.audit = f"{self.root}audit"
+        self.usage = f"{self.root}usage"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting tasks of one model and priority."""
@@ -204,6 +212,10 @@ class Keys:
     def state(self, tenant: str, state: str) -> str:
         """Ids of the tasks of one tenant in one state."""
         return f"{self.root}state:{tenant}:{state}"
+
+    def account(self, tenant: str) -> str:
+        """What one tenant holds now and has used today."""
+        return f"{self.root}account:{tenant}"
 
     def asking(self, worker: str) -> str:
         """A key that is there while an idle worker waits to be given a task."""

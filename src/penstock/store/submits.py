@@ -60,6 +60,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "own_ms": forecast.own_ms if forecast else "",
         "uploads": " ".join(s.uploads),
         "own_input": s.own_input or "",
+        "input_bytes": s.input_bytes,
         "file_seen": s.file_seen,
     }
 

@@ -3,7 +3,8 @@
 -- client_request_id, or ''.
 -- Answers {'ok', rate left, rate reset ms}   {'rate', retry after ms}   {'many', unfinished batches}
 -- takes: id tenant caller rate_limit most_unfinished wait_ms digest
--- needs: base.ROOT base.now_ms base.now_us batch.batch_key batch.unfinished_key rate.count_in rate.rate_state
+-- needs: account.count_for base.ROOT base.now_ms base.now_us batch.BATCH_BYTES batch.batch_key batch.unfinished_key
+--        rate.count_in rate.rate_state
 local limit = tonumber(rate_limit)
 local unfinished, rate_key, now = unfinished_key(tenant, caller), ROOT .. 'rate:' .. tenant .. '/' .. caller, now_us()
 local left, reset = 0, 0
@@ -16,7 +17,9 @@ if not is_known then
   if count >= tonumber(most_unfinished) then return {'many', count} end
 end
 if limit > 0 then left, reset = count_in(rate_key, now, id, left, reset) end
-redis.call('HSET', batch_key(id), 'tenant', tenant, 'caller', caller, 'parts', 0)
+redis.call('HSET', batch_key(id), 'tenant', tenant, 'caller', caller, 'parts', 0,
+  'redis_bytes', BATCH_BYTES)
+count_for(tenant, 'redis', BATCH_BYTES)
 redis.call('SADD', unfinished, id)
 redis.call('ZADD', ROOT .. 'closed', now_ms() + tonumber(wait_ms), id)
 return {'ok', left, reset}

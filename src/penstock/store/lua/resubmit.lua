@@ -1,7 +1,8 @@
 -- Queues an ended task again: the id and the attempts stay, failures, crashes and limits of time are forgotten.
 -- Answers {'ok'|'waiting'|'refused', state}, {'gone'} or {'absent'}; a task that waits or runs is left alone.
 -- takes: moves id tenant
--- needs: base.ROOT base.target batch.reopen_line gone.is_gone queue.enqueue task.move task.read_task
+-- needs: base.ROOT base.target batch.reopen_line gone.is_gone held.grow held.held_by held.note queue.enqueue task.move
+--        task.read_task
 local task = read_task(id)
 if not task.tenant and is_gone(id, tenant) then return {'gone'} end
 if task.tenant ~= tenant then return {'absent'} end
@@ -10,6 +11,10 @@ if not to then
   local live = redis.call('ZSCORE', ROOT .. 'finals', id) == false
   return {live and 'waiting' or 'refused', task.state}
 end
+local outcome_bytes, held = redis.call('STRLEN', ROOT .. 'outcome:' .. id), held_by(task)
+grow(task, -outcome_bytes)
+note(task, 'reserved_ms', held.reserved)
+note(task, 'submitted', 1)
 local batch, place = move(task, to, 'stage', 'queued', 'failures', 0, 'crashes', 0)
 redis.call('ZREM', ROOT .. 'finals', id)
 redis.call('DEL', ROOT .. 'outcome:' .. id)

@@ -12,7 +12,7 @@
 --                   most unfinished tasks of the batch (`window`), and how long the lease then lasts (`lease_ms`)
 --   ahead_ms        what each task ahead takes, and `own_ms` what this one takes, where they are known
 --   uploads         ids of the uploads that it uses, each once
---   own_input       key of an input of its own in the storage, or the prefix of several
+--   own_input       key of an input of its own in the storage, or the prefix of several, with its size (`input_bytes`)
 --   file_seen       of the files of a result that is there: '' do not look at them, 'ask' look at them first, `<task>
 --                   there` or `<task> gone` somebody has looked at those of this task
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
@@ -26,13 +26,13 @@
 -- takes: id tenant caller model priority cost body fingerprint request_digest rate_limit max_depth max_retries
 --        timeout_s start_within_ms ttl_s version state finish_within_ms reuse_digest must_run max_followers
 --        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms uploads own_input
---        file_seen
--- needs: base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
---        objects.LATE_MS objects.await_input objects.condemn objects.has_files objects.input_key position.ahead_in_class
---        position.position_of position.waiting_task queue.all_of queue.enqueue queue.flow_of queue.paused_queues
---        queue.queue_key rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow
---        reuse.following_key reuse.step_down task.read_task task.task_key upload.has_upload upload.upload_field
---        upload.use_upload
+--        input_bytes file_seen
+-- needs: account.count_for base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
+--        held.TASK_BYTES held.held_text objects.LATE_MS objects.await_input objects.condemn objects.has_files
+--        objects.input_key position.ahead_in_class position.position_of position.waiting_task queue.all_of
+--        queue.enqueue queue.flow_of queue.paused_queues queue.queue_key rate.count_in rate.rate_state
+--        reuse.answer_from reuse.equal_to reuse.follow reuse.following_key reuse.step_down task.read_task task.task_key
+--        upload.has_upload upload.upload_field upload.use_upload
 rate_limit = tonumber(rate_limit)
 local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. tenant .. '/' .. caller
@@ -205,15 +205,20 @@ if ahead_ms ~= '' and answer[3] >= 0 and answer[7] == 0 then
   put('eta', math.floor(answer[3] * ahead_ms + own_ms))
 end
 
+local held_bytes, reserved_ms = TASK_BYTES + #body, (as == 'lead' or as == 'alone') and tonumber(own_ms) or 0
+input_bytes, reserved_ms = as ~= 'hit' and own_input ~= '' and tonumber(input_bytes) or 0, math.ceil(reserved_ms)
+count_for(tenant, 'submitted', 1, 'bytes_in', #body + input_bytes, 'redis', held_bytes, 'storage', input_bytes,
+  'reserved_ms', reserved_ms)
 redis.call('SET', ROOT .. 'body:' .. id, body)
 redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. state, now, id)
 redis.call('SADD', ROOT .. 'tenants', tenant)
 redis.call('HSET', task_key(id), 'version', version, 'tenant', tenant, 'caller', caller, 'model', model,
   'priority', priority, 'state', state, 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
   'cost', cost, 'created', now, 'max_retries', max_retries, 'timeout_s', timeout_s, 'ttl_s', ttl_s,
-  unpack(fields))
+  'held', held_text(held_bytes, input_bytes, 0, reserved_ms), unpack(fields))
 if as == 'hit' then
   local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
-  answer_from(source, read_task(id), target(reuse_moves, state), as, outcome)
+  local origin = {id = source, held = redis.call('HGET', task_key(source), 'held')}
+  answer_from(origin, read_task(id), target(reuse_moves, state), as, outcome)
 end
 return answer

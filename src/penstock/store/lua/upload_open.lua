@@ -4,7 +4,8 @@
 -- that it is listed as. `sha256`, `token`, `name` and `file` may be ''.
 -- Answers {'ok', ms until which its bytes may be sent, rate left, rate reset ms} or {'rate', retry after ms}
 -- takes: id tenant caller size content_type sha256 token open_ms late_ms unused_ms rate_limit name file
--- needs: base.ROOT base.now_ms base.now_us rate.count_in rate.rate_state upload.files_key upload.upload_key
+-- needs: account.count_for base.ROOT base.now_ms base.now_us rate.count_in rate.rate_state upload.UPLOAD_BYTES
+--        upload.files_key upload.upload_key
 local limit, now = tonumber(rate_limit), now_us()
 local key, rate_key = upload_key(id), ROOT .. 'uploadrate:' .. tenant .. '/' .. caller
 local left, reset = rate_state(rate_key, limit, now)
@@ -16,8 +17,10 @@ if limit > 0 then
 end
 local url_until = now_ms() + tonumber(open_ms)
 local late = url_until + tonumber(late_ms)
+local redis_bytes = UPLOAD_BYTES + #name + #file
 redis.call('HSET', key, 'tenant', tenant, 'caller', caller, 'size', size, 'type', content_type, 'created', now_ms(),
-  'url_until', url_until, 'late', late, 'unused_ms', unused_ms)
+  'url_until', url_until, 'late', late, 'unused_ms', unused_ms, 'redis_bytes', redis_bytes)
+count_for(tenant, 'redis', redis_bytes, 'storage', tonumber(size))
 if sha256 ~= '' then redis.call('HSET', key, 'sha256', sha256) end
 if token ~= '' then redis.call('HSET', key, 'token', token) end
 if name ~= '' then redis.call('HSET', key, 'name', name) end

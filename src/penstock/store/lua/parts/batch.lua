@@ -1,6 +1,9 @@
 -- The field `batch` of a task is `<place> <batch>`: the place of its line, from 0, and the batch. The record of a batch
 -- counts its lines by the state of their tasks, in the script that moves them, so that the counts are right whatever
--- dies.
+-- dies. Its fields `redis_bytes` and `stored_bytes` say what the account of its tenant was charged for it.
+local BATCH_BYTES = 800 -- of its record in Redis and of its places in sets
+local LINE_BYTES = 24 -- of its row of the manifest and its place among the open ones
+
 local function batch_key(batch)
   return ROOT .. 'batch:' .. batch
 end
@@ -75,13 +78,15 @@ end
 -- Deletes all keys of a batch at once, and condemns its lines; also those that are stored after this, when the batch
 -- was still being received.
 local function forget_batch(batch)
-  local f = redis.call('HMGET', batch_key(batch), 'tenant', 'caller', 'idem', 'state', 'hook')
+  local f = redis.call('HMGET', batch_key(batch), 'tenant', 'caller', 'idem', 'state', 'hook', 'redis_bytes',
+    'stored_bytes')
   redis.call('ZREM', ROOT .. 'closed', batch)
   redis.call('ZREM', ROOT .. 'batches:' .. f[1], batch)
   redis.call('SREM', unfinished_key(f[1], f[2]), batch)
   if f[3] then redis.call('DEL', ROOT .. 'idem:' .. f[3]) end
   if f[5] then forget_events(batch, f[5]) end
   redis.call('DEL', batch_key(batch), open_key(batch), ROOT .. 'plan:' .. batch, ROOT .. 'ends:' .. batch)
+  count_for(f[1], 'redis', -(f[6] or 0), 'storage', -(f[7] or 0))
   condemn('batches/' .. f[1] .. '/' .. batch .. '/', not f[4] and now_ms() + LATE_MS)
   if f[4] then remember_gone(batch, f[1]) end
 end

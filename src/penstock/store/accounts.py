@@ -1,0 +1,116 @@
+"""AccountStore: what each tenant holds now, and what it has used day by day: the bill."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from msgspec import Struct
+
+from penstock.core.task import State
+from penstock.store.engine import Engine
+
+EPOCH = date(1970, 1, 1)
+
+TOGETHER = 200
+"""Days of tenants that one script reads or forgets."""
+
+HELD = ("redis", "storage", "reserved_ms")
+
+
+class Holdings(Struct, frozen=True, kw_only=True):
+    """What a tenant holds at this moment: tasks that wait and run; bytes of its records in Redis, and of its inputs,
+    uploads and results in the storage; ms of a device that its unfinished tasks are expected to take."""
+
+    tasks_waiting: int
+    tasks_running: int
+    redis_bytes: int
+    storage_bytes: int
+    reserved_ms: int
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What a tenant has used on one day: tasks that were submitted or run again, and that ended in each state; ms of a
+    device; bytes of requests, inputs and uploads that came, and of outcomes and result files."""
+
+    submitted: int = 0
+    success: int = 0
+    failed: int = 0
+    canceled: int = 0
+    expired: int = 0
+    device_ms: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class UsageDay(Struct, frozen=True):
+    """The usage of one tenant on one day, in UTC."""
+
+    tenant: str
+    day: date
+    usage: Usage
+
+
+class AccountStore:
+    """The accounts of tenants. Every method raises StoreUnavailable when Redis cannot be reached."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._keys = engine.keys
+
+    async def today(self) -> date:
+        """Return the day by the clock of Redis, in UTC: what is used now counts for it."""
+        ((seconds, _),) = await self._engine.pipelined([("TIME",)])
+        return datetime.fromtimestamp(int(seconds), UTC).date()
+
+    async def held(self, tenants: Sequence[str]) -> list[Holdings]:
+        """Return what each of these tenants holds now."""
+        commands = [command for tenant in tenants for command in self._asking_for(tenant)]
+        rows = await self._engine.pipelined(commands)
+        return [_holdings(*row) for row in zip(rows[::3], rows[1::3], rows[2::3], strict=True)]
+
+    def _asking_for(self, tenant: str) -> list[tuple[str, ...]]:
+        counts = [("ZCARD", self._keys.state(tenant, state)) for state in (State.PENDING, State.RUNNING)]
+        return [*counts, ("HMGET", self._keys.account(tenant), *HELD)]
+
+    async def usage_of(self, tenant: str, first: date, last: date) -> list[UsageDay]:
+        """Return what a tenant has used on each of these days; days without use are left out."""
+        days = range((first - EPOCH).days, (last - EPOCH).days + 1)
+        return await self._read([f"{day} {tenant}" for day in days])
+
+    async def usage_of_all(self, first: date, last: date, *, most: int) -> list[UsageDay] | None:
+        """Return what every tenant has used on each of these days, in their order; None when these are more than
+        `most` rows."""
+        bounds = ((first - EPOCH).days, (last - EPOCH).days)
+        (places,) = await self._engine.pipelined([("ZRANGEBYSCORE", self._keys.usage, *bounds, "LIMIT", 0, most + 1)])
+        return None if len(places) > most else await self._read([place.decode() for place in places])
+
+    async def prune(self) -> int:
+        """Forget what was used longer than `queue.usage_days` ago. Returns how many days of tenants."""
+        kept_days, held = self._engine.settings.usage_days, " ".join(HELD)
+        return sum(await self._engine.run_to_end("usage_prune", kept_days=kept_days, held=held, most=TOGETHER))
+
+    async def _read(self, places: Sequence[str]) -> list[UsageDay]:
+        found: list[UsageDay] = []
+        for at in range(0, len(places), TOGETHER):
+            some, names = places[at : at + TOGETHER], " ".join(Usage.__struct_fields__)
+            rows = await self._engine.run("usage_read", names=names, places=some)
+            found += [_usage_day(place, row) for place, row in zip(some, rows, strict=True) if set(row) != {b"0"}]
+        return found
+
+
+def _holdings(waiting: int, running: int, account: Sequence[bytes | None]) -> Holdings:
+    redis_bytes, storage_bytes, reserved_ms = (int(number or 0) for number in account)
+    return Holdings(
+        tasks_waiting=waiting,
+        tasks_running=running,
+        redis_bytes=redis_bytes,
+        storage_bytes=storage_bytes,
+        reserved_ms=reserved_ms,
+    )
+
+
+def _usage_day(place: str, row: Sequence[bytes]) -> UsageDay:
+    day, _, tenant = place.partition(" ")
+    named = dict(zip(Usage.__struct_fields__, row, strict=True))
+    device_ms = float(named.pop("device_ms"))
+    usage = Usage(device_ms=device_ms, **{name: int(number) for name, number in named.items()})
+    return UsageDay(tenant, EPOCH + timedelta(days=int(day)), usage)
