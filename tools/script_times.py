@@ -529,6 +529,13 @@ async def key_put(p: Place) -> Call:
     return lambda: p.store.access_keys.rotate(old.id, new, by=CALLER, at=1, overlap_ms=1)
 
 
+async def request(p: Place) -> Call:
+    """None of the requests of a full minute counts any longer."""
+    quota = 10_000
+    await p.client.zadd(p.keys.of_root(f"requests:{TENANT}"), {f"{n:08}": n for n in range(quota)})
+    return lambda: p.store.quotas.count_request(TENANT, quota=quota)
+
+
 async def set_aside(p: Place) -> Call:
     """The task leads a full group and runs: another task of the group has to lead."""
     await p.groups(1)
@@ -749,6 +756,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "redeliver": [redeliver],
     "regroup": [regroup],
     "renew": [renew],
+    "request": [request],
     "result_lost": [result_lost],
     "resubmit": [resubmit],
     "retract": [retract],

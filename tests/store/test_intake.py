@@ -17,7 +17,7 @@ from penstock.core.task import State, new_task_id
 from penstock.core.upload import upload_key
 from penstock.errors import IdempotencyMismatch, InvalidRequest, ModelNotFound, UnsupportedImageFormat, UploadNotFound
 from penstock.intake.call import SubmitCall, checked_call
-from penstock.intake.deps import Deps
+from penstock.intake.deps import Deps, QuotaTable
 from penstock.intake.enqueue import submit
 from penstock.intake.estimates import Estimates
 from penstock.intake.examine import examine
@@ -52,6 +52,7 @@ async def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
         store=store,
         storage=storage,
         estimates=Estimates(store),
+        quotas=QuotaTable(settings.quotas),
         checking=asyncio.Lock(),
     )
 

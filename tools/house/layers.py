@@ -71,6 +71,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.outbox",
             "store.overdue",
             "store.queues",
+            "store.quotas",
             "store.submits",
             "store.tenants",
             "store.uploads",

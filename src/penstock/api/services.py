@@ -11,7 +11,7 @@ from loguru import logger
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
-from penstock.intake.deps import Deps
+from penstock.intake.deps import Deps, QuotaTable
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
 from penstock.net.guard import Policy
@@ -39,8 +39,9 @@ ServicesDep = NamedDependency[SkipValidation[Services]]
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Connect to Redis and the storage, and read what models there are. None of them has to be there yet.
+async def open_services(settings: Settings, quotas: QuotaTable | None = None) -> AsyncIterator[Services]:
+    """Connect to Redis and the storage, and read what models there are. None of them has to be there yet. Without
+    `quotas` those of the settings are in force.
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
@@ -68,6 +69,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             waiting=Waiting(store),
             watching=Watching(store),
             estimates=Estimates(store),
+            quotas=quotas or QuotaTable(settings.quotas),
             checking=asyncio.Lock(),
         )
 

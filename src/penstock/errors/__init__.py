@@ -6,7 +6,7 @@ PenstockError
 │                PayloadTooLarge UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
 │                WebhooksDisabled WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse
 │                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
-│                AccessKeyReplaced QueueFull RateLimited NotReady StoreUnavailable
+│                AccessKeyReplaced QueueFull QuotaExceeded RateLimited NotReady StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -32,6 +32,7 @@ from penstock.errors.at_api import (
     NotReady,
     PayloadTooLarge,
     QueueFull,
+    QuotaExceeded,
     RangeNotSatisfiable,
     RateLimited,
     RequestTimeout,
@@ -113,6 +114,7 @@ __all__ = [
     "PenstockError",
     "PoisonInput",
     "QueueFull",
+    "QuotaExceeded",
     "RangeNotSatisfiable",
     "RateLimited",
     "RecordUnreadable",

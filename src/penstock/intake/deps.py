@@ -11,10 +11,27 @@ from penstock.core.quotas import Quotas
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
 from penstock.net.guard import Policy
-from penstock.settings import Settings
+from penstock.settings import QuotaSettings, Settings
 from penstock.storage import Storage
 from penstock.store import Store
 from penstock.store.caps import EVERYBODY
+
+
+class QuotaTable:
+    """Says what each tenant may use."""
+
+    def __init__(self, settings: QuotaSettings) -> None:
+        self._of_all = settings.changed_by({})
+        self._of: dict[str, Quotas] = {tenant: settings.of(tenant) for tenant in settings.tenants}
+
+    def of(self, tenant: str) -> Quotas:
+        """Return what this tenant may use now."""
+        return self._of.get(tenant, self._of_all)
+
+    @property
+    def tenants(self) -> set[str]:
+        """The tenants for which anything is set."""
+        return set(self._of)
 
 
 class Deps(Struct, frozen=True, kw_only=True, eq=False):
@@ -31,14 +48,14 @@ class Deps(Struct, frozen=True, kw_only=True, eq=False):
     store: Store
     storage: Storage
     estimates: Estimates
+    quotas: QuotaTable
     checking: asyncio.Lock
     """Held for a slice of work on the lines of a batch: however many are checked, requests wait for one slice."""
 
     def quotas_of(self, tenant: str) -> Quotas:
         """Return what this tenant may use now."""
-        return self.settings.quotas.of(tenant)
+        return self.quotas.of(tenant)
 
     def running_caps(self) -> dict[str, int]:
         """Return how many tasks each tenant with quotas of its own may run, and under EVERYBODY any other tenant."""
-        quotas = self.settings.quotas
-        return {EVERYBODY: quotas.tasks_running} | {name: quotas.of(name).tasks_running for name in quotas.tenants}
+        return {tenant: self.quotas.of(tenant).tasks_running for tenant in (EVERYBODY, *self.quotas.tenants)}

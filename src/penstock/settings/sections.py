@@ -63,6 +63,9 @@ class ApiSettings(Section, frozen=True):
     max_connections_per_address: NonNegative = 0
     """Those of one address; of IPv6, of one network of 64 bits. Requests in progress are counted instead behind
     `trusted_proxies`, by the address of the client. 0 means half of `max_connections`."""
+    max_requests_per_tenant: NonNegative = 0
+    """Requests of all keys of one tenant that one API process works on at a time, open event streams and waits among
+    them; further ones are answered 429. 0 means half of `max_connections_per_address`."""
     public_url: str = ""
     """URL under which clients reach the server, such as `https://images.example.com`; all links begin with it. When it
     is empty, links begin with the Host of the request. No input is fetched from this host, and no webhook sent to it;

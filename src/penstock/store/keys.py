@@ -75,6 +75,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | given up, or their objects deleted                   |                         |
 | `uploadrate:<tenant>/      | zset   | uploads opened in the last 60 s by their µs          | 60 s                    |
 | <caller>`                  |        |                                                      |                         |
+| `requests:<tenant>`        | zset   | requests of the last 60 s by their µs, where a quota | 60 s                    |
+|                            |        | counts them                                          |                         |
 | `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
 |                            |        | device ms and the kilopixels of a finished task; no  |                         |
 |                            |        | `cost` while no size was known                       |                         |
