@@ -13,17 +13,19 @@ EPOCH = date(1970, 1, 1)
 TOGETHER = 200
 """Days of tenants that one script reads or forgets."""
 
-HELD = ("redis", "storage", "reserved_ms")
+HELD = ("redis", "storage", "lines", "reserved_ms")
 
 
 class Holdings(Struct, frozen=True, kw_only=True):
     """What a tenant holds at this moment: tasks that wait and run; bytes of its records in Redis, and of its inputs,
-    uploads and results in the storage; ms of a device that its unfinished tasks are expected to take."""
+    uploads and results in the storage; lines of its batches that have not ended; ms of a device that its unfinished
+    tasks are expected to take."""
 
     tasks_waiting: int
     tasks_running: int
     redis_bytes: int
     storage_bytes: int
+    batch_lines: int = 0
     reserved_ms: int
 
 
@@ -98,12 +100,13 @@ class AccountStore:
 
 
 def _holdings(waiting: int, running: int, account: Sequence[bytes | None]) -> Holdings:
-    redis_bytes, storage_bytes, reserved_ms = (int(number or 0) for number in account)
+    redis_bytes, storage_bytes, batch_lines, reserved_ms = (int(number or 0) for number in account)
     return Holdings(
         tasks_waiting=waiting,
         tasks_running=running,
         redis_bytes=redis_bytes,
         storage_bytes=storage_bytes,
+        batch_lines=batch_lines,
         reserved_ms=reserved_ms,
     )
 

@@ -11,8 +11,9 @@ from penstock.errors import UploadNotFound
 
 
 class Submitted(Struct, frozen=True):
-    """The answer to a submit. `rate_left` and `rate_reset_s` describe the caller's submit limit; `is_paused` tells
-    whether the queue of its model and priority is paused."""
+    """The answer to a submit. `rate_left` and `rate_reset_s` describe the caller's submit limit, `quota_left` and
+    `quota_reset_s` that of its tenant, where it has one (the first is -1 where it has none); `is_paused` tells whether
+    the queue of its model and priority is paused."""
 
     id: str
     replayed: bool
@@ -21,6 +22,8 @@ class Submitted(Struct, frozen=True):
     rate_reset_s: int
     reuse: Reuse
     is_paused: bool
+    quota_left: int = -1
+    quota_reset_s: int = 0
 
     @property
     def state(self) -> State:

@@ -34,6 +34,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | `flows`                                              |                         |
 | `passed:<pool>`            | hash   | priority -> claims that have passed it over since it | as the pool             |
 |                            |        | was served                                           |                         |
+| `submits:<tenant>`         | zset   | accepted submits of the last 60 s by their µs, where | 60 s                    |
+|                            |        | the tenant has a quota of them                       |                         |
 | `caps`                     | hash   | tenant -> how many of its tasks may run at once, `*` | set anew                |
 |                            |        | those of any other; none for no limits               |                         |
 | `capped`                   | string | nothing; there while `caps` is                       | as `caps`               |
