@@ -55,7 +55,7 @@ async def test_a_task_that_waits_at_the_cap_of_its_tenant_says_so(
     await store.leases.renew(WORKER, [])
     first, second = [(await client.post("/v1/tasks", json=body())).raise_for_status() for _ in range(2)]
     other = (await clients["free"].post("/v1/tasks", json=body())).raise_for_status()
-    await _are_capped(store)
+    await _has_cap(store, "one-runs", 1)
 
     started = {(await claim(store)).id, (await claim(store)).id}
 
@@ -64,6 +64,26 @@ async def test_a_task_that_waits_at_the_cap_of_its_tenant_says_so(
     (blocker,) = (await client.get(f"{second.headers['Location']}/explain")).json()["blockers"]
     assert blocker["code"] == "tenant_at_quota"
     assert "tasks_running: 1" in blocker["detail"]
+
+
+async def test_a_quota_of_running_tasks_that_an_administrator_sets_holds_for_all_workers(
+    clients: Mapping[str, httpx.AsyncClient], store: Store
+) -> None:
+    client = clients["free"]
+    for _ in range(3):
+        (await submit(client)).raise_for_status()
+
+    (await client.put("/v1/tenants/free/quotas", json={"tasks_running": 1})).raise_for_status()
+    await _has_cap(store, "free", 1)
+    await claim(store)
+    with pytest.raises(AssertionError):
+        await claim(store)
+    (await client.put("/v1/tenants/free/quotas", json={"tasks_running": 2})).raise_for_status()
+    await _has_cap(store, "free", 2)
+    await store.caps.review()
+    await claim(store)
+
+    (await client.delete("/v1/tenants/free/quotas")).raise_for_status()
 
 
 async def submit(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
@@ -182,7 +202,8 @@ async def test_tasks_are_run_again_as_far_as_the_quota_goes(clients: Mapping[str
     assert {answer.json()["quota"] for answer in (none, one)} == {"tasks_waiting"}
 
 
-async def _are_capped(store: Store) -> None:
+async def _has_cap(store: Store, tenant: str, cap: int) -> None:
+    """Returns when a process of the API has set this cap."""
     async with asyncio.timeout(60):
-        while not await store.engine.client.exists(store.engine.keys.of_root("capped")):
+        while await store.engine.client.hget(store.engine.keys.of_root("caps"), tenant) != str(cap).encode():
             await asyncio.sleep(0.02)

@@ -38,6 +38,7 @@ QUOTAS = "tests/store/test_quotas.py::test_"
 CAPS = "tests/store/test_running_caps.py::test_"
 QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
+ACCOUNTS = "tests/store/test_accounts.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -655,7 +656,7 @@ MUTATIONS = (
     Mutation(
         "the requests in progress of one tenant",
         "src/penstock/api/http/tenant_limits.py",
-        "if self._in_progress[tenant] >= self._most_at_once:",
+        "if in_progress >= self._most_at_once:",
         "if False:",
         "tests/api/test_connections.py::test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served",
     ),
@@ -665,6 +666,13 @@ MUTATIONS = (
         "if left <= 0 then return {0, 0, reset} end\n",
         "",
         f"{QUOTED}no_minute_has_more_requests_than_the_quota_and_none_is_refused_in_a_minute_with_fewer",
+    ),
+    Mutation(
+        "every process is told of new quotas",
+        f"{LUA}/quotas_put.lua",
+        "redis.call('SET', ROOT .. 'keys:version', version)\n",
+        "",
+        "tests/api/test_tenant_quotas.py::test_what_is_set_for_a_tenant_stands_over_the_settings_until_it_is_taken_back",
     ),
     Mutation(
         "a tenant that is refused waits for its time",
@@ -1016,6 +1024,55 @@ MUTATIONS = (
         "if lease.epoch > 1 and outcome.result",
         "if False and outcome.result",
         "tests/worker/test_attempt.py::test_the_files_that_a_dead_worker_left_behind_go_with_the_next_end",
+    ),
+    Mutation(
+        "result files count until the last task that shows them",
+        f"{LUA}/parts/held.lua",
+        "(is_last and held.result or 0)",
+        "held.result",
+        ACCOUNTS + "the_files_of_a_result_are_held_once_until_the_last_task_that_shows_them_is_deleted",
+    ),
+    Mutation(
+        "a task that has ended reserves no device time",
+        f"{LUA}/parts/held.lua",
+        "  note(task, 'reserved_ms', -held.reserved)\n",
+        "",
+        ACCOUNTS + "a_task_that_has_ended_holds_its_result_and_no_time",
+    ),
+    Mutation(
+        "an outcome that is deleted is taken off",
+        f"{LUA}/resubmit.lua",
+        "grow(task, -outcome_bytes)\n",
+        "",
+        ACCOUNTS + "a_task_that_was_tried_again_and_run_again_is_counted_right",
+    ),
+    Mutation(
+        "a part of a batch is counted once",
+        f"{LUA}/batch_grow.lua",
+        "stored_bytes - (f[2] or 0)",
+        "tonumber(stored_bytes)",
+        ACCOUNTS + "the_lines_of_a_batch_are_counted_as_tasks_beside_the_batch",
+    ),
+    Mutation(
+        "a damaged account stops no task",
+        f"{LUA}/parts/account.lua",
+        "redis.pcall('HGETALL', key)",
+        "redis.call('HGETALL', key)",
+        ACCOUNTS + "a_damaged_account_stops_no_task",
+    ),
+    Mutation(
+        "usage is kept for its time when the clock jumps",
+        f"{LUA}/usage_prune.lua",
+        "if has_grace() then return {0, 0} end\n",
+        "",
+        ACCOUNTS + "what_was_used_is_kept_by_day_and_forgotten_after_its_time",
+    ),
+    Mutation(
+        "only a route that says so takes all tenants",
+        "src/penstock/api/http/scopes.py",
+        "(name == ALL_TENANTS and takes_all_tenants(opt))",
+        "name == ALL_TENANTS",
+        "tests/api/test_usage.py::test_an_operator_reads_the_usage_of_another_tenant_and_of_all",
     ),
     Mutation(
         "the bound of the log of a task",

@@ -19,7 +19,7 @@ from tests.support.moved_clock import AHEAD, KEY, ByMovedClock, moved_clock
 from tests.support.queue_snapshot import take_snapshot
 from tests.support.stores import lease_of, open_batch, open_upload, own_input, submission
 
-NOTHING = Holdings(tasks_waiting=0, tasks_running=0, redis_bytes=0, storage_bytes=0, reserved_ms=0)
+NOTHING = Holdings(tasks_waiting=0, tasks_running=0, redis_bytes=0, storage_bytes=0, reserved_ms=0, used_ms_today=0)
 FILE = Artifact(name="result.png", s3_key="k", size=1000, sha256="", content_type="image/png")
 DONE = Outcome(result=Result(artifacts=(FILE,)), execution={"device_ms": 12.5})
 BROKEN = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
@@ -38,6 +38,10 @@ class Place:
         """Checks the accounts against everything there is, and returns what the one tenant holds."""
         check_accounts(await take_snapshot(self.redis, self.store.namespace))
         return (await self.store.accounts.held(["default"]))[0]
+
+    async def holds(self) -> Holdings:
+        """Returns what is held, without the device time of today."""
+        return replace(await self.check(), used_ms_today=0)
 
     async def used(self) -> Usage:
         """Returns what the one tenant has used today."""
@@ -85,7 +89,12 @@ async def test_a_waiting_task_holds_its_record_its_input_and_its_expected_time(p
 
     body = await place.redis.get(place.keys.body(task_id))
     assert held == Holdings(
-        tasks_waiting=1, tasks_running=0, redis_bytes=TASK_BYTES + len(body), storage_bytes=100, reserved_ms=1000
+        tasks_waiting=1,
+        tasks_running=0,
+        redis_bytes=TASK_BYTES + len(body),
+        storage_bytes=100,
+        reserved_ms=1000,
+        used_ms_today=0,
     )
     assert (await place.used()).bytes_in == len(body) + 100
 
@@ -111,7 +120,7 @@ async def test_nothing_is_held_when_every_task_was_deleted(place: Place) -> None
 
     await place.delete_all()
 
-    held = await place.check()
+    held = await place.holds()
     assert replace(held, redis_bytes=0) == replace(NOTHING, storage_bytes=77), "but for the upload"
 
 
@@ -129,7 +138,7 @@ async def test_the_files_of_a_result_are_held_once_until_the_last_task_that_show
 
     assert (await place.check()).storage_bytes == 1000
     await place.store.tasks.delete(follower, "default")
-    assert await place.check() == NOTHING
+    assert await place.holds() == NOTHING
 
 
 async def test_a_task_that_was_tried_again_and_run_again_is_counted_right(place: Place) -> None:
@@ -150,7 +159,7 @@ async def test_a_task_that_was_tried_again_and_run_again_is_counted_right(place:
     assert (used.submitted, used.success, used.failed, used.canceled) == (3, 1, 1, 1)
     assert used.device_ms == pytest.approx(2.25 + 0.5 + 12.5)
     await place.store.tasks.delete(task_id, "default")
-    assert await place.check() == NOTHING
+    assert await place.holds() == NOTHING
 
 
 async def test_the_tasks_of_a_dead_worker_are_counted_right(place: Place) -> None:
@@ -162,7 +171,7 @@ async def test_the_tasks_of_a_dead_worker_are_counted_right(place: Place) -> Non
 
     assert (await place.used()).failed == 1
     await place.delete_all()
-    assert await place.check() == NOTHING
+    assert await place.holds() == NOTHING
 
 
 async def test_a_task_whose_record_was_damaged_is_taken_off_as_it_was_counted(place: Place) -> None:
@@ -173,7 +182,7 @@ async def test_a_task_whose_record_was_damaged_is_taken_off_as_it_was_counted(pl
 
     assert (await place.used()).failed == 1
     await place.store.tasks.delete(task_id, "default")
-    assert await place.check() == NOTHING
+    assert await place.holds() == NOTHING
 
 
 async def test_the_lines_of_a_batch_are_counted_as_tasks_beside_the_batch(place: Place) -> None:
@@ -184,7 +193,7 @@ async def test_the_lines_of_a_batch_are_counted_as_tasks_beside_the_batch(place:
     await batches.grow(batch_id, 2, 500)
     assert (await place.check()).storage_bytes == 500
     await place.store.batches.delete(batch_id, "default")
-    assert await place.check() == NOTHING
+    assert await place.holds() == NOTHING
     batch_id = await open_batch(batches, lines=2)
     (lease,), _ = await batches.lease(lease_s=60, most=1)
     await _feed(place, lease)
@@ -193,7 +202,7 @@ async def test_the_lines_of_a_batch_are_counted_as_tasks_beside_the_batch(place:
     await place.delete_all()
     await batches.delete(batch_id, "default")
 
-    assert await place.check() == NOTHING
+    assert await place.holds() == NOTHING
 
 
 async def _feed(place: Place, lease: FeedLease) -> None:
@@ -211,7 +220,7 @@ async def test_an_upload_is_held_until_its_record_is_deleted(place: Place) -> No
     await place.store.uploads.retire(upload, tenant="default", caller="alice")
     await place.store.uploads.forget(await place.store.uploads.due())
 
-    assert await place.check() == NOTHING
+    assert await place.holds() == NOTHING
 
 
 @pytest.mark.parametrize("kind", ["batch", "upload"])

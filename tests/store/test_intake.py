@@ -17,11 +17,12 @@ from penstock.core.task import State, new_task_id
 from penstock.core.upload import upload_key
 from penstock.errors import IdempotencyMismatch, InvalidRequest, ModelNotFound, UnsupportedImageFormat, UploadNotFound
 from penstock.intake.call import SubmitCall, checked_call
-from penstock.intake.deps import Deps, QuotaTable
+from penstock.intake.deps import Deps
 from penstock.intake.enqueue import submit
 from penstock.intake.estimates import Estimates
 from penstock.intake.examine import examine
 from penstock.intake.parse import decode
+from penstock.intake.quotas import QuotaTable
 from penstock.intake.quote import quote
 from penstock.intake.requests import TaskRequest
 from penstock.net.guard import Policy

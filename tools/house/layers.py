@@ -81,7 +81,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.store"},
     ],
     "intake": [
-        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models"},
+        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models", "intake.quotas"},
         {"intake.given", "intake.params", "intake.residence"},
         {"intake.call", "intake.deps", "intake.batch_lines"},
         {"intake.uploads", "intake.webhook"},

@@ -45,14 +45,16 @@ from penstock.api.routes import (
     results,
     retries,
     tasks,
+    tenants,
     uploads,
+    usage,
 )
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
 from penstock.core.model import Model
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
-from penstock.intake.deps import QuotaTable
+from penstock.intake.quotas import QuotaTable
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
 from penstock.upkeep.links import check_links
@@ -107,7 +109,12 @@ V1 = (
     keys.rotate_key,
     keys.revoke_key,
     keys.revoke_tokens,
+    tenants.list_tenants,
+    tenants.read_quotas,
+    tenants.set_quotas,
+    tenants.reset_quotas,
     audit.read_audit,
+    usage.read_usage,
 )
 REPLICATE = (
     *routes.ROUTES,
@@ -126,9 +133,9 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
     Raises ConfigurationError when no API key is set.
     """
     check_declared((*V1, *REPLICATE))
-    key_table, watch = KeyTable(), StorageWatch()
+    quotas, watch = QuotaTable(settings.quotas), StorageWatch()
+    key_table = KeyTable(quotas=quotas)
     key_ring = KeyRing(settings.api.keys, key_table)
-    quotas = QuotaTable(settings.quotas)
     addresses = ClientAddresses(settings.api.trusted_proxies)
     has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
     output_links = predictions.OutputLinks(key_table.secret)

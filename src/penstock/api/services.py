@@ -11,9 +11,10 @@ from loguru import logger
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
 from penstock.errors import StoreUnavailable
-from penstock.intake.deps import Deps, QuotaTable
+from penstock.intake.deps import Deps
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
+from penstock.intake.quotas import QuotaTable
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import open_storage

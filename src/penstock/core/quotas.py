@@ -24,6 +24,10 @@ QUOTAS: tuple[QuotaName, ...] = get_args(QuotaName)
 """The names of the fields of `Quotas`, in their order."""
 
 
+OwnQuotas = Mapping[QuotaName, Amount]
+"""Some quotas of a single tenant; those that it does not name are as for all."""
+
+
 class Quotas(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one tenant may use, all of its keys together, counted over all API processes; 0 means no limit."""
 
@@ -44,7 +48,7 @@ class Quotas(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_lines: Amount = 0
     """Unfinished lines of all of its batches together."""
 
-    def changed_by(self, own: Mapping[QuotaName, int]) -> "Quotas":
+    def changed_by(self, own: OwnQuotas) -> "Quotas":
         """Return these quotas with those that `own` names in place of them."""
         return Quotas(**{name: own.get(name, getattr(self, name)) for name in QUOTAS})
 

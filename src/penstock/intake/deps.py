@@ -10,28 +10,12 @@ from msgspec import Struct
 from penstock.core.quotas import Quotas
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
+from penstock.intake.quotas import QuotaTable
 from penstock.net.guard import Policy
-from penstock.settings import QuotaSettings, Settings
+from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Store
 from penstock.store.caps import EVERYBODY
-
-
-class QuotaTable:
-    """Says what each tenant may use."""
-
-    def __init__(self, settings: QuotaSettings) -> None:
-        self._of_all = settings.changed_by({})
-        self._of: dict[str, Quotas] = {tenant: settings.of(tenant) for tenant in settings.tenants}
-
-    def of(self, tenant: str) -> Quotas:
-        """Return what this tenant may use now."""
-        return self._of.get(tenant, self._of_all)
-
-    @property
-    def tenants(self) -> set[str]:
-        """The tenants for which anything is set."""
-        return set(self._of)
 
 
 class Deps(Struct, frozen=True, kw_only=True, eq=False):

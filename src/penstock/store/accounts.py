@@ -9,6 +9,7 @@ from penstock.core.task import State
 from penstock.store.engine import Engine
 
 EPOCH = date(1970, 1, 1)
+DAY_S = 86_400
 
 TOGETHER = 200
 """Days of tenants that one script reads or forgets."""
@@ -19,7 +20,7 @@ HELD = ("redis", "storage", "lines", "reserved_ms")
 class Holdings(Struct, frozen=True, kw_only=True):
     """What a tenant holds at this moment: tasks that wait and run; bytes of its records in Redis, and of its inputs,
     uploads and results in the storage; lines of its batches that have not ended; ms of a device that its unfinished
-    tasks are expected to take."""
+    tasks are expected to take, and that its tasks have used since midnight in UTC."""
 
     tasks_waiting: int
     tasks_running: int
@@ -27,6 +28,7 @@ class Holdings(Struct, frozen=True, kw_only=True):
     storage_bytes: int
     batch_lines: int = 0
     reserved_ms: int
+    used_ms_today: float
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -66,12 +68,13 @@ class AccountStore:
     async def held(self, tenants: Sequence[str]) -> list[Holdings]:
         """Return what each of these tenants holds now."""
         commands = [command for tenant in tenants for command in self._asking_for(tenant)]
-        rows = await self._engine.pipelined(commands)
-        return [_holdings(*row) for row in zip(rows[::3], rows[1::3], rows[2::3], strict=True)]
+        *rows, (seconds, _) = await self._engine.pipelined([*commands, ("TIME",)])
+        today = int(seconds) // DAY_S
+        return [_holdings(*row, today=today) for row in zip(rows[::3], rows[1::3], rows[2::3], strict=True)]
 
     def _asking_for(self, tenant: str) -> list[tuple[str, ...]]:
         counts = [("ZCARD", self._keys.state(tenant, state)) for state in (State.PENDING, State.RUNNING)]
-        return [*counts, ("HMGET", self._keys.account(tenant), *HELD)]
+        return [*counts, ("HMGET", self._keys.account(tenant), *HELD, "day", "device_ms")]
 
     async def usage_of(self, tenant: str, first: date, last: date) -> list[UsageDay]:
         """Return what a tenant has used on each of these days; days without use are left out."""
@@ -99,15 +102,16 @@ class AccountStore:
         return found
 
 
-def _holdings(waiting: int, running: int, account: Sequence[bytes | None]) -> Holdings:
-    redis_bytes, storage_bytes, batch_lines, reserved_ms = (int(number or 0) for number in account)
+def _holdings(waiting: int, running: int, account: Sequence[bytes | None], *, today: int) -> Holdings:
+    redis_bytes, storage_bytes, batch_lines, reserved_ms, day, used_ms = (float(number or 0) for number in account)
     return Holdings(
         tasks_waiting=waiting,
         tasks_running=running,
-        redis_bytes=redis_bytes,
-        storage_bytes=storage_bytes,
-        batch_lines=batch_lines,
-        reserved_ms=reserved_ms,
+        redis_bytes=int(redis_bytes),
+        storage_bytes=int(storage_bytes),
+        batch_lines=int(batch_lines),
+        reserved_ms=int(reserved_ms),
+        used_ms_today=used_ms if day == today else 0.0,
     )
 
 

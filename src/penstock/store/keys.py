@@ -132,10 +132,12 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | SHA-256 of the key and never the key                 |                         |
 | `keys:used`                | zset   | the same ids by the ms when each was last used       | as the key              |
 | `keys:version`             | string | a random word, another one after every change of     | kept                    |
-|                            |        | keys or tokens                                       |                         |
+|                            |        | keys, tokens or quotas                               |                         |
 | `tokens`                   | hash   | `secret`: what task tokens are signed with           | kept                    |
 | `tokens:generation`        | hash   | tenant -> the number of those of its task tokens     | kept                    |
 |                            |        | that work                                            |                         |
+| `quotas`                   | hash   | tenant -> the quotas that an administrator has set,  | taken back              |
+|                            |        | as JSON                                              |                         |
 | `audit`                    | stream | `record`: who did what to the work or the keys of    | 50,000 others came      |
 |                            |        | others, as JSON                                      |                         |
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
@@ -153,8 +155,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
 | `catalogue` (channel)      | –      | nothing, whenever what is published of models        | –                       |
 |                            |        | changes: for the API                                 |                         |
-| `keys:changed` (channel)   | –      | nothing, whenever keys or tokens have changed: for   | –                       |
-|                            |        | the API                                              |                         |
+| `keys:changed` (channel)   | –      | nothing, whenever keys, tokens or quotas have        | –                       |
+|                            |        | changed: for the API                                 |                         |
 
 "Owed" events are to be delivered; they are of tasks or of batches.
 """
@@ -206,6 +208,7 @@ class Keys:
         self.access_keys_changed = f"{self.root}keys:changed"
         self.tokens = f"{self.root}tokens"
         self.token_generations = f"{self.root}tokens:generation"
+        self.quotas = f"{self.root}quotas"
         self.audit = f"{self.root}audit"
         self.usage = f"{self.root}usage"
 
