@@ -124,6 +124,7 @@ class Running(Struct, frozen=True, kw_only=True):
     """A running task as the list of workers shows it; `claimed` is a moment in ms."""
 
     task_id: str
+    tenant: str
     worker: str
     model: str
     priority: Priority

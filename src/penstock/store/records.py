@@ -201,14 +201,15 @@ def published_of(rows: Mapping[bytes, bytes], first: Mapping[bytes, bytes]) -> l
 
 
 def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
-    """Decode worker, state, model, priority, stage and claimed of a record; None for a task that has just ended. Raises
-    UnreadableRecord."""
+    """Decode tenant, worker, state, model, priority, stage and claimed of a record; None for a task that has just
+    ended. Raises UnreadableRecord."""
     with reading(task_id):
-        worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
+        tenant, worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
         if state != State.RUNNING:
             return None
         return Running(
             task_id=task_id,
+            tenant=tenant,
             worker=worker,
             model=model,
             priority=Priority(priority),
