@@ -104,8 +104,10 @@ async def test_rl3_what_is_beyond_a_quota_is_refused_with_its_name(
     for _ in range(accepted):
         (await submit(clients[tenant])).raise_for_status()
 
+    quoted = await clients[tenant].post("/v1/tasks/quote", json=body())
     refused = await submit(clients[tenant])
 
+    assert quoted.json().get("quota") == (quota if quota == "tasks_waiting" else None)
     problem = refused.json()
     assert (refused.status_code, problem["code"], problem["quota"]) == (429, "quota_exceeded", quota)
     assert problem["retryable"] is True
@@ -175,6 +177,8 @@ async def test_lines_of_a_batch_wait_for_the_quota_and_none_of_them_fails(
 
     most, counts = 0, {"succeeded": 0}
     async with asyncio.timeout(60):
+        while (await store.accounts.held(["two-wait"]))[0].tasks_waiting < 2:
+            await asyncio.sleep(0.02)
         while counts["succeeded"] < 5:
             (holdings,) = await store.accounts.held(["two-wait"])
             most = max(most, holdings.tasks_waiting)

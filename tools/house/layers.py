@@ -88,8 +88,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"intake.found"},
         {"intake.reuse_digest"},
         {"intake.examine"},
-        {"intake.enqueue", "intake.quote", "intake.batch_receive"},
-        {"intake.batch_start", "intake.batch_enqueue"},
+        {"intake.enqueue", "intake.batch_receive"},
+        {"intake.quote", "intake.batch_start", "intake.batch_enqueue"},
         {"intake.batch_feeder"},
     ],
     "worker": [

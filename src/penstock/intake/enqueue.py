@@ -133,11 +133,16 @@ async def submission_of(
         reuse_digest=examined.reuse_digest,
         must_run=not task.reuse,
         quotas=deps.quotas_of(call.caller.tenant),
-        input_bytes=sum(map(_stored_bytes, examined.found)),
+        input_bytes=stored_bytes(examined),
         file_seen="ask",  # only we can look into the storage, and only for the file that the store names
         permit=permit,
         forecast=await deps.estimates.forecast(call.model.id, cost=examined.cost),
     )
+
+
+def stored_bytes(examined: Examined) -> int:
+    """Return the size of what is stored of a task's own input; 0 where all of it is kept in the record."""
+    return sum(map(_stored_bytes, examined.found))
 
 
 def _sources(input_name: str, found: Sequence[Found], caller: Caller) -> dict[str, Source]:
