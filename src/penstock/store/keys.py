@@ -38,7 +38,7 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | the tenant has a quota of them                       |                         |
 | `caps`                     | hash   | tenant -> how many of its tasks may run at once, `*` | set anew                |
 |                            |        | those of any other; none for no limits               |                         |
-| `capped`                   | string | nothing; there while `caps` is                       | as `caps`               |
+| `capped`                   | string | a digest of all `caps`                               | as `caps`               |
 | `parked`                   | zset   | `<tenant> <pool>:<priority>` where a tenant waits    | one of its tasks ended, |
 |                            |        | for one of its running tasks to end; no score        | or its cap was raised   |
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |

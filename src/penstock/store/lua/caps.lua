@@ -3,16 +3,11 @@
 -- Answers 1, or 0 when the same was set.
 -- takes: caps...
 -- needs: base.ROOT base.in_pieces
-local key, wanted, count = ROOT .. 'caps', {}, #caps / 2
-for i = 1, #caps, 2 do wanted[caps[i]] = caps[i + 1] end
-local known = redis.call('HGETALL', key)
-for i = 1, #known, 2 do
-  if wanted[known[i]] == known[i + 1] then count = count - 1 end
-end
-if count == 0 and #known == #caps then return 0 end
-redis.call('DEL', key, ROOT .. 'capped')
+local digest = caps[1] and redis.sha1hex(table.concat(caps, ' ')) or ''
+if (redis.call('GET', ROOT .. 'capped') or '') == digest then return 0 end
+redis.call('DEL', ROOT .. 'caps', ROOT .. 'capped')
 if caps[1] then
-  in_pieces(caps, function(...) redis.call('HSET', key, ...) end)
-  redis.call('SET', ROOT .. 'capped', 1)
+  in_pieces(caps, function(...) redis.call('HSET', ROOT .. 'caps', ...) end)
+  redis.call('SET', ROOT .. 'capped', digest)
 end
 return 1
