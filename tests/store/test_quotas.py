@@ -297,3 +297,14 @@ async def test_a_task_whose_time_nobody_knows_counts_with_a_guess(store: Store) 
     answers = await accepted_of_many([store], 5, quotas, cost=0, model=MODEL)
 
     assert answers == {"accepted": 3, "device_seconds_per_day": 2}
+
+
+async def test_rl3_a_task_that_has_to_run_after_all_counts_with_its_time(store: Store) -> None:
+    """Or tasks that wait for the result of an equal one, which is canceled then, would cost nothing."""
+    quotas = Quotas(device_seconds_per_day=10)
+    for digest in ("one", "two"):
+        first, _ = [await submit(store, quotas, device_ms=4_000.0, reuse_digest=digest, cost=4_000) for _ in range(2)]
+        await store.tasks.cancel(first.id, TENANT)
+
+    assert (await held(store)).reserved_ms == 8_000
+    assert (await refusal_of(submit(store, quotas, device_ms=4_000.0))).quota == "device_seconds_per_day"

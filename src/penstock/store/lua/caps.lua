@@ -1,5 +1,5 @@
--- Sets how many tasks each tenant may run at once: tenant, cap ...; a tenant `*` stands for all that are not named. What
--- was set before is forgotten.
+-- Sets how many tasks each tenant may run at once: tenant, cap ...; a tenant `*` stands for all that are not named.
+-- What was set before is forgotten.
 -- Answers 1, or 0 when the same was set.
 -- takes: caps...
 -- needs: base.ROOT base.in_pieces

@@ -6,8 +6,8 @@
 -- already, else 0}, {} when there is no such task, {'gone'} when there was
 -- one.
 -- takes: id tenant
--- needs: base.ROOT base.now_ms caps.cap_of caps.is_at_cap gone.is_gone position.position_of position.waiting_task queue.pause_of
---        queue.paused_queues reuse.following_key task.task_key
+-- needs: base.ROOT base.now_ms caps.cap_of caps.is_at_cap gone.is_gone position.position_of position.waiting_task
+--        queue.pause_of queue.paused_queues reuse.following_key task.task_key
 local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'stage', 'model', 'cost', 'reuse')
 if not f[1] then return is_gone(id, tenant) and {'gone'} or {} end
 if f[1] ~= tenant then return {} end

@@ -3,8 +3,8 @@
 -- Answers {'ok'|'waiting'|'refused', state}, {'gone'} or {'absent'}; a task that waits or runs is left alone.
 --         {'quota', its name, what it allows, retry after ms}
 -- takes: moves id tenant quotas
--- needs: base.ROOT base.target batch.reopen_line gone.is_gone held.grow held.held_by held.note queue.enqueue quotas.beyond_tasks quotas.limits_of task.move
---        task.read_task
+-- needs: base.ROOT base.target batch.reopen_line gone.is_gone held.grow held.held_by held.note queue.enqueue
+--        quotas.beyond_tasks quotas.limits_of task.move task.read_task
 local task = read_task(id)
 if not task.tenant and is_gone(id, tenant) then return {'gone'} end
 if task.tenant ~= tenant then return {'absent'} end

@@ -31,8 +31,9 @@
 --        input_bytes file_seen
 -- needs: account.count_for base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
 --        held.TASK_BYTES held.held_text objects.LATE_MS objects.await_input objects.condemn objects.has_files
---        objects.input_key pace.expected_ms position.ahead_in_class position.position_of position.waiting_task queue.all_of
---        queue.enqueue queue.flow_of queue.paused_queues queue.queue_key quotas.beyond_redis quotas.beyond_storage quotas.beyond_tasks quotas.limits_of quotas.submits_key rate.count_in rate.rate_state
+--        objects.input_key pace.expected_ms position.ahead_in_class position.position_of position.waiting_task
+--        queue.all_of queue.enqueue queue.flow_of queue.paused_queues queue.queue_key quotas.beyond_redis
+--        quotas.beyond_storage quotas.beyond_tasks quotas.limits_of quotas.submits_key rate.count_in rate.rate_state
 --        reuse.answer_from reuse.equal_to reuse.follow reuse.following_key reuse.step_down task.read_task task.task_key
 --        upload.has_upload upload.upload_field upload.use_upload
 rate_limit = tonumber(rate_limit)

@@ -1,5 +1,5 @@
--- Lets tenants have tasks again that wait at a cap which was raised, or for a task that has ended unseen. Some are looked
--- at, picked at random.
+-- Lets tenants have tasks again that wait at a cap which was raised, or for a task that has ended unseen. Some are
+-- looked at, picked at random.
 -- Answers how many places were freed.
 -- needs: base.ROOT caps.is_at_cap caps.unpark counting.may_go_on
 local before, seen = redis.call('ZCARD', ROOT .. 'parked'), {}

@@ -1,7 +1,8 @@
 -- Writes an upload down before any byte of it is stored, so that no object is ever without a record.
 -- `token` is the digest of its token; its bytes may be sent for `open_ms`, and may arrive for `late_ms` after that;
 -- unused it lives for `unused_ms`; `rate_limit` is per 60 s, 0 for none; `file` are the facts, as JSON, of the file
--- that it is listed as; `quotas` are those of the tenant (see parts/quotas). `sha256`, `token`, `name` and `file` may be ''.
+-- that it is listed as; `quotas` are those of the tenant (see parts/quotas). `sha256`, `token`, `name` and `file` may be
+-- ''.
 -- Answers {'ok', ms until which its bytes may be sent, rate left, rate reset ms} or {'rate', retry after ms}
 --         or {'quota', its name, what it allows, retry after ms}
 -- takes: id tenant caller size content_type sha256 token open_ms late_ms unused_ms rate_limit quotas name file
