@@ -36,6 +36,7 @@ from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progr
 from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, WorkerInfo, connect
+from penstock.store.access_keys import MAX_KEYS
 from penstock.store.accounts import EPOCH
 from penstock.store.caps import EVERYBODY
 from penstock.store.keys import Keys
@@ -541,6 +542,12 @@ async def request(p: Place) -> Call:
     return lambda: p.store.quotas.count_request(TENANT, quota=quota)
 
 
+async def write(p: Place) -> Call:
+    """Every managed key was used since the last look."""
+    times = {f"{number:012}": number for number in range(MAX_KEYS)}
+    return lambda: p.store.access_keys.used(times)
+
+
 async def set_aside(p: Place) -> Call:
     """The task leads a full group and runs: another task of the group has to lead."""
     await p.groups(1)
@@ -786,6 +793,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "usage_prune": [usage_prune],
     "usage_read": [usage_read],
     "upload_retire": [upload_retire],
+    "write": [write],
 }
 """A test compares them with the scripts that there are."""
 

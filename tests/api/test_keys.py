@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -92,6 +94,24 @@ async def test_a_rotated_key_acts_as_the_same_caller_beside_the_old_one(
     assert [await status_with(stranger, key) for key in (rotated["key"], now["key"])] == [401, 200]
 
 
+def status_of(address: str, headers: dict[str, str]) -> int:
+    """The status of a request whose headers are sent as they are: httpx refuses spaces at the end."""
+    with closing(HTTPConnection(address)) as connection:
+        connection.request("GET", "/v1/tasks", headers=headers)
+        return connection.getresponse().status
+
+
+async def test_a_key_is_found_whatever_spaces_are_around_it_and_beside_an_empty_header(
+    client: httpx.AsyncClient, stranger: httpx.AsyncClient
+) -> None:
+    """Proxies add headers that are empty, and scripts a line's end."""
+    key, _ = await created(client, scopes=["read"])
+    assert (await stranger.get("/v1/tasks", headers={"X-API-Key": ""} | bearing(key))).status_code == 200
+    assert await asyncio.to_thread(status_of, stranger.base_url.netloc.decode(), {"X-API-Key": f"{key} \t"}) == 200
+    for headers in ({"X-API-Key": "another"} | bearing(key), {"X-API-Key": ""}):
+        assert (await stranger.get("/v1/tasks", headers=headers)).status_code == 401, headers
+
+
 async def test_au5_a_key_in_a_query_a_cookie_or_another_header_is_none(
     client: httpx.AsyncClient, stranger: httpx.AsyncClient, api_key: str
 ) -> None:
@@ -141,6 +161,7 @@ async def test_au5_keys_and_tokens_are_in_no_log_metric_or_refusal(
     [
         {"tenant": "a/b"},
         {"tenant": ""},
+        {"tenant": "null"},
         {"name": "a:b"},
         {"name": "web\n"},
         {"scopes": []},

@@ -164,16 +164,18 @@ async def test_a_backlog_of_the_retention_is_not_for_a_delete_to_work_off(
     assert len(await states(client)) == 30
 
 
+NOWHERE = StorageSettings(
+    local=False, s3_bucket="b", s3_endpoint="http://127.0.0.1:9", s3_access_key="k", s3_secret_key="s"
+)
+
+
 async def test_while_the_storage_is_away_a_delete_says_so_and_is_done_later(
     settings: Settings, store: Store, storage: Storage, client: httpx.AsyncClient, api_key: str
 ) -> None:
-    nowhere = StorageSettings(
-        local=False, s3_bucket="b", s3_endpoint="http://127.0.0.1:9", s3_access_key="k", s3_secret_key="s"
-    )
     path = await submitted(client)
     await complete(store, storage, b"bytes of a result")
 
-    with api_server.in_thread(msgspec.structs.replace(settings, storage=nowhere)) as url:
+    with api_server.in_thread(msgspec.structs.replace(settings, storage=NOWHERE)) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as other:
             refused = await other.delete(path)
     deleted = await client.delete(path)
@@ -181,6 +183,25 @@ async def test_while_the_storage_is_away_a_delete_says_so_and_is_done_later(
     assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
     assert deleted.status_code == 204
     assert stored_objects(settings) == []
+
+
+async def test_what_an_operator_has_deleted_is_in_the_audit_also_when_the_storage_is_away(
+    settings: Settings, store: Store, storage: Storage, client: httpx.AsyncClient
+) -> None:
+    """Nobody would find it out by a repeat: the tasks match no longer."""
+    await submitted(client)
+    await complete(store, storage, b"bytes of a result")
+    key = (await client.post("/v1/keys", json={"tenant": "ops", "name": "ann", "scopes": ["submit", "operate"]})).json()
+
+    with api_server.in_thread(msgspec.structs.replace(settings, storage=NOWHERE)) as url:
+        async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": key["key"]}, timeout=30) as operator:
+            refused = await operator.post("/v1/tasks/delete?status=SUCCESS&priority=normal&limit=9&tenant=default")
+
+    assert (refused.status_code, await states(client)) == (503, [])
+    last = (await client.get("/v1/audit")).json()["data"][0]
+    assert [last[member] for member in ("act", "by", "subject", "details")] == [
+        "tasks.delete", "ann", "priority=normal&status=SUCCESS", {"of_tenant": "default", "matched": 1},
+    ]  # fmt: skip
 
 
 # --- by filter ------------------------------------------------------------------------------------------------

@@ -299,7 +299,8 @@ async def test_a_bulk_act_and_a_purge_hit_the_tenant_that_is_named(north: Client
 
     assert bulk.json()["task_ids"] == [theirs]
     assert (looked_at["act"], looked_at["tenant"]) == ("tasks.cancel", "south")
-    assert looked_at["details"] == {"of_tenant": "north", "canceled": 1}
+    assert looked_at["subject"] == "status=PENDING"
+    assert looked_at["details"] == {"of_tenant": "north", "matched": 1}
     assert purge.json()["canceled"] == 1
     assert (await north.get(f"/v1/tasks/{again}")).json()["status"] == "CANCELED"
     assert (await south.get(f"/v1/tasks/{own}")).json()["status"] == "PENDING"

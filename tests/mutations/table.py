@@ -647,6 +647,20 @@ MUTATIONS = (
         "tests/unit/test_client_addresses.py::test_rl1_ten_thousand_made_up_addresses_are_one_address",
     ),
     Mutation(
+        "a request waits unread behind the one before it",
+        "src/penstock/api/serving/connection.py",
+        "            if self._current is not None and (self.pipeline or not is_in_body):\n",
+        "            if False:\n",
+        "tests/api/test_connections.py::test_requests_behind_one_another_take_no_memory_before_their_turn",
+    ),
+    Mutation(
+        "what is no body between chunks has a bound",
+        "src/penstock/api/serving/connection.py",
+        "            if (self._in_head or self._is_receiving) and not self.transport.is_closing():\n",
+        "            if self._in_head and not self.transport.is_closing():\n",
+        "tests/api/test_connections.py::test_what_is_no_body_beside_the_chunks_of_a_body_has_a_bound",
+    ),
+    Mutation(
         "the connections of one address",
         "src/penstock/api/serving/admission.py",
         "self._of_address[address] < self.most_of_one",
@@ -904,6 +918,27 @@ MUTATIONS = (
         '    await write_down("queue.purge", model, request, services, priority=priority, canceled=canceled)\n',
         "",
         "tests/api/test_keys.py::test_every_act_on_keys_and_queues_is_in_the_audit",
+    ),
+    Mutation(
+        "an act of an operator on many tasks is in the audit",
+        "src/penstock/api/bulk.py",
+        "            await write_down_elsewhere(WRITTEN_AS[done], self._which, self.request, self.services, **found)\n",
+        "            pass\n",
+        "tests/api/test_removal.py::test_what_an_operator_has_deleted_is_in_the_audit_also_when_the_storage_is_away",
+    ),
+    Mutation(
+        "one secret in two entries of API_KEYS stops the start",
+        "src/penstock/settings/rules.py",
+        "len({entry_of(key).secret for key in tree.api.keys}) == len(set(tree.api.keys))",
+        "True",
+        "tests/unit/test_access.py::test_an_entry_that_cannot_be_meant_stops_the_start",
+    ),
+    Mutation(
+        "acts are written down while Redis is full",
+        "src/penstock/store/audit.py",
+        'self._engine.write([("XADD"',
+        'self._engine.pipelined([("XADD"',
+        "tests/store/test_access_keys.py::test_who_fills_redis_is_stopped_while_it_is_full",
     ),
     Mutation(
         "the digest of the version among what makes tasks equal",

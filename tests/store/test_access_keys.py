@@ -11,8 +11,9 @@ import redis.asyncio
 from penstock.api.http.key_table import LOOK_S, USED_EVERY_MS, KeyTable
 from penstock.core.access import Caller
 from penstock.core.access_keys import AccessKey, new_access_key, presented_key
-from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest
+from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest, StoreUnavailable
 from penstock.store import AuditRecord, Store, access_keys, audit
+from tests.support.redis_server import RedisProcess
 from tests.support.stores import open_store
 
 DAY_MS = 86_400_000
@@ -174,13 +175,44 @@ async def test_a_key_that_ended_long_ago_is_forgotten(store: Store) -> None:
     assert await store.access_keys.last_used(old.id) is None
 
 
-async def test_a_record_that_cannot_be_read_hides_no_other(store: Store, redis_url: str) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"id": 1},
+        {"id": "another"},
+        {"digest": "no hex"},
+        {"digest": "ab"},
+        {"expires": 10**17},
+        {"created": -(10**17)},
+        {"scopes": ["root"]},
+    ],
+)
+async def test_a_record_that_cannot_be_read_hides_no_other(
+    store: Store, redis_url: str, damage: dict[str, Any]
+) -> None:
     text, key = await made(store)
+    broken = msgspec.to_builtins(key) | {"id": "broken"} | damage
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        await client.hset(store.engine.keys.access_keys, "broken", b'{"id": 1}')
+        await client.hset(store.engine.keys.access_keys, "broken", msgspec.json.encode(broken))
 
     assert [one for one, _ in await store.access_keys.listed()] == [key]
     assert (await read_by(KeyTable(), store)).find(text.encode()) is not None
+
+
+async def test_what_is_damaged_beside_the_keys_stops_no_process_from_reading_them(store: Store, redis_url: str) -> None:
+    text, _ = await made(store)
+    await store.audit.add(act("acme"))
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.hset(store.engine.keys.token_generations, b"acme\xff", b"damaged")
+        await client.hset(store.engine.keys.token_generations, b"acme", b"")
+        await client.hset(store.engine.keys.tokens, b"secret", b"no hex")
+        await client.xadd(store.engine.keys.audit, {"other": "x"})
+
+    table = await read_by(KeyTable(), store)
+
+    assert table.find(text.encode()) is not None
+    assert table.tenant_of(table.token("tsk_1", "acme", ttl_s=60), "tsk_1") == "acme"
+    assert [entry.record for entry in await store.audit.newest(9)] == [act("acme")]
 
 
 # --- what a process knows -----------------------------------------------------------------------------------------
@@ -234,6 +266,35 @@ async def test_a_process_goes_by_what_it_knows_while_redis_is_away(redis_url: st
         assert table.find(text.encode()) is None, "an expired key needs no Redis to be refused"
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_who_fills_redis_is_stopped_while_it_is_full(own_redis: RedisProcess) -> None:
+    """Keys and tokens are ended, a process that starts then knows them, and acts are written down."""
+    async with (
+        open_store(own_redis.url, namespace="full") as store,
+        redis.asyncio.Redis.from_url(own_redis.url) as client,
+    ):
+        text, key = await made(store)
+        before = await read_by(KeyTable(), store)
+        token = before.token("tsk_1", "acme", ttl_s=60)
+        await client.config_set("maxmemory", "1")
+        with pytest.raises(StoreUnavailable, match="memory is full"):
+            await store.engine.ping()
+
+        started_now = await read_by(KeyTable(), store)
+        assert started_now.find(text.encode()) is not None
+        assert started_now.tenant_of(token, "tsk_1") == "acme"
+        await started_now.note_used(store.access_keys)
+        assert await store.access_keys.last_used(key.id) is not None
+
+        await store.access_keys.revoke(key.id, at=NOW)
+        await store.access_keys.revoke_tokens("acme")
+        await store.audit.add(act("acme"))
+        for table in (before, started_now):
+            await table.read(store.access_keys)
+            assert table.find(text.encode()) is None
+            assert table.tenant_of(token, "tsk_1") is None
+        assert [entry.record for entry in await store.audit.newest(9)] == [act("acme")]
 
 
 async def test_all_processes_sign_tokens_alike_and_an_emptied_redis_ends_them(store: Store, redis_url: str) -> None:

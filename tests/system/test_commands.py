@@ -263,7 +263,7 @@ def test_queues_are_paused_purged_and_resumed(system: System) -> None:
 
     assert 'paused by key "default" since' in paused
     assert [(q["depth"], q["paused"] is not None) for q in listed] == [(0, False), (0, False), (1, True)]
-    assert "Cancel all waiting tasks of superres-x4?" in unsure
+    assert "Cancel all waiting tasks of your tenant for superres-x4?" in unsure
     assert "1 canceled" in purged
     assert "paused" not in resumed
     assert "CANCELED" in penstock(system, "show", task_id)

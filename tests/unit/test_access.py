@@ -2,8 +2,10 @@
 
 import pytest
 
+from penstock.cli.main import greeting
 from penstock.core.access import ALL_SCOPES, TENANT, USUAL_SCOPES, Caller, callers_of, scopes_of, text_of
 from penstock.errors import ConfigurationError
+from penstock.local.up import Address
 from penstock.settings import load
 
 SECRET, OTHER = "0123456789abcdef", "fedcba9876543210"
@@ -59,8 +61,26 @@ def test_scopes_are_written_as_they_are_read() -> None:
         (f"a b:{SECRET}", "letters"),
         (f"{'a' * 65}:{SECRET}", "letters"),
         ("me:short:read", "at least 16"),
+        (f"null:{SECRET}", "null is no name"),
+        (f"ann:{SECRET},bob:{SECRET}", "the same secret"),
+        (f"ann:{SECRET},ann:{SECRET}:read", "the same secret"),
     ],
 )
 def test_an_entry_that_cannot_be_meant_stops_the_start(entry: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         load(None, {"API_KEYS": entry})
+
+
+def test_up_prints_the_key_that_it_has_made_and_none_of_the_settings() -> None:
+    """What it prints may be kept as a log, and the keys of the settings are those of other people."""
+    address = Address(url="http://127.0.0.1:8000", metrics_url="http://127.0.0.1:9464/metrics", api_key=SECRET)
+
+    made, given = (
+        greeting(address, load(None, {})),
+        greeting(address, load(None, {"API_KEYS": f"ann:{SECRET},bob:{OTHER}"})),
+    )
+
+    assert made.count(SECRET) == 2
+    assert SECRET not in given
+    assert OTHER not in given
+    assert "of ann, bob" in given

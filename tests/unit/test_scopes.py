@@ -30,12 +30,29 @@ def test_a_start_says_whose_each_key_is_and_what_it_may_do_and_no_secret(logged:
 
     KeyRing(keys, KeyTable()).log()
 
-    assert [(row["key"], row["tenant"], row["scopes"]) for row in logged] == [
+    assert [(row["key"], row["tenant"], row["scopes"]) for row in logged[:3]] == [
         ("north", "north", "read"),
         ("south", "south", "read+submit"),
         (logged[2]["key"], "default", "read+submit"),
     ]
+    assert [row["scopes"] for row in logged[3:]] == ["operate+admin"], "nobody has them"
     assert not [secret for secret in SECRETS if secret in str(logged)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        ((SECRETS[0],), []),
+        ((f"a:{SECRETS[0]}:operate", f"b:{SECRETS[1]}:admin"), []),
+        ((f"a:{SECRETS[0]}:operate", f"b:{SECRETS[1]}"), ["admin"]),
+    ],
+)
+def test_a_start_warns_of_scopes_that_no_key_of_the_settings_has(
+    logged: list[dict[str, Any]], keys: tuple[str, ...], warned: list[str]
+) -> None:
+    KeyRing(keys, KeyTable()).log()
+
+    assert [row["scopes"] for row in logged if "key" not in row] == warned
 
 
 @pytest.mark.parametrize("opt", [READ, ADMIN, BY_URL, READ | BY_URL])

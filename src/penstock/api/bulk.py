@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
 
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter, SkipValidation
@@ -27,6 +28,12 @@ WRITTEN_AS: dict[str, AuditedAct] = {
     "deleted": "tasks.delete",
     "retried": "tasks.retry",
 }
+
+TERMS = {"tenant", "all", "dry_run", "limit", "cursor"}
+"""Parameters of an act that say nothing about which tasks match."""
+
+MOST_WRITTEN = 500
+"""Characters of a filter that the audit keeps."""
 
 SHOWN = 100
 """Most ids that an answer shows."""
@@ -63,9 +70,11 @@ class BulkAct(Struct, frozen=True, kw_only=True):
         """
         states = tuple(dict.fromkeys(map(State, status)))
         matching = await self._find(states, limit)
-        count = 0 if self.dry_run else await act(matching.ids, states, self.request.auth.tenant, self.services)
-        if count:
-            await write_down_elsewhere(WRITTEN_AS[done], "", self.request, self.services, **{done: count})
+        is_done = bool(matching.ids) and not self.dry_run
+        if is_done:  # written down first: an act that breaks off half-way, or at its files, has hit tasks all the same
+            found = {"matched": len(matching.ids)}
+            await write_down_elsewhere(WRITTEN_AS[done], self._which, self.request, self.services, **found)
+        count = await act(matching.ids, states, self.request.auth.tenant, self.services) if is_done else 0
         logger.bind(status=status, matched=len(matching.ids), **{done: count}).info(f"tasks {done} by filter")
         return {
             done: count,
@@ -75,6 +84,12 @@ class BulkAct(Struct, frozen=True, kw_only=True):
             "has_more": matching.next_before is not None,
             "next_cursor": None if matching.next_before is None else self._cursor(matching.next_before),
         }
+
+    @property
+    def _which(self) -> str:
+        """The filter as the client has written it, in the order of its names."""
+        said = sorted(self.request.query_params.multi_items())
+        return urlencode([(name, value) for name, value in said if name not in TERMS])[:MOST_WRITTEN]
 
     def _cursor(self, before: int) -> str:
         return self.cursors.write(before, self.request.auth.tenant)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from penstock.cli.context import coroutine
+from penstock.cli.context import coroutine, name_of
 from penstock.cli.filters import PRIORITIES, filtered
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ PATIENCE_S = 5.0
 NOT_READY = "not_ready"
 """The code of a server that does not know its models yet."""
 
-OF_TENANT = click.option(
-    "--tenant", metavar="NAME", help="Act in another tenant; takes a key with the scope operate [that of the key]."
-)
+TENANT = "penstock.tenant"
+"""Where the context of a command has what `--tenant` says."""
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
 
@@ -46,22 +45,40 @@ def at_a_server(command: F) -> F:
     return url(key(command))
 
 
+def in_a_tenant(command: F) -> F:
+    """Adds the option `--tenant`; `reached` and `tenant_of_call` read it."""
+
+    def remember(context: click.Context, option: click.Parameter, value: str | None) -> None:
+        context.meta[TENANT] = name_of(context, option, value)
+
+    help_ = "Name of another tenant, for a key with the scope operate [that of the key]."
+    return click.option("--tenant", callback=remember, expose_value=False, help=help_)(command)
+
+
+def tenant_of_call() -> str | None:
+    """The tenant that `--tenant` names, or None."""
+    named: str | None = click.get_current_context().meta.get(TENANT)
+    return named
+
+
+def of_tenant() -> str:
+    """The words of a question that name the tenant, where `--tenant` does."""
+    tenant = tenant_of_call()
+    return f" of the tenant {tenant}" if tenant else ""
+
+
 @asynccontextmanager
 async def reached(
-    url: str | None,
-    api_key: str | None,
-    patience_s: float = PATIENCE_S,
-    on_pause: "OnPause | None" = None,
-    *,
-    tenant: str | None = None,
+    url: str | None, api_key: str | None, patience_s: float = PATIENCE_S, on_pause: "OnPause | None" = None
 ) -> AsyncIterator["AsyncClient"]:
-    """Yields a client for the server, which acts in this tenant. A refusal of the server ends the command with one line
-    and exit status 1, and an argument that cannot be sent ends it with exit status 2."""
+    """Yields a client for the server. A refusal of the server ends the command with one line and exit status 1, and an
+    argument that cannot be sent ends it with exit status 2."""
     from penstock.client import AsyncClient, PenstockApiError
     from penstock.client.requests import EmptyName
 
     try:
-        async with AsyncClient(url, api_key, patience_s=patience_s, on_pause=on_pause, tenant=tenant) as client:
+        tenant = tenant_of_call()
+        async with AsyncClient(url, api_key, tenant=tenant, patience_s=patience_s, on_pause=on_pause) as client:
             yield client
     except PenstockApiError as error:
         raise click.ClickException(str(error)) from error
@@ -179,90 +196,86 @@ def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
 
 @click.command()
 @click.argument("task_id")
-@OF_TENANT
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
-async def watch(url: str | None, api_key: str | None, tenant: str | None, task_id: str, as_json: bool) -> None:
+async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
     """Follow a task until it ends. The exit status is 1 if it has no result."""
     from penstock.cli.progress_bars import Pauses
     from penstock.cli.tables import watch as run
 
-    async with reached(url, api_key, 60.0, Pauses(), tenant=tenant) as client:
+    async with reached(url, api_key, 60.0, Pauses()) as client:
         sys.exit(await run(client, task_id, as_json=as_json))
 
 
 @click.command()
 @filtered
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many tasks.")
-@OF_TENANT
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
-async def ls(url: str | None, api_key: str | None, tenant: str | None, **filters: Any) -> None:
+async def ls(url: str | None, api_key: str | None, **filters: Any) -> None:
     """List tasks, newest first."""
     from penstock.cli.tables import ls as run
 
-    async with reached(url, api_key, tenant=tenant) as client:
+    async with reached(url, api_key) as client:
         await run(client, **filters)
 
 
 @click.command()
 @click.argument("task_id")
-@OF_TENANT
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
-async def show(url: str | None, api_key: str | None, tenant: str | None, task_id: str, as_json: bool) -> None:
+async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
     """Show everything about a task."""
     from penstock.cli.tables import show as run
 
-    async with reached(url, api_key, tenant=tenant) as client:
+    async with reached(url, api_key) as client:
         run(await client.get(task_id), as_json=as_json)
 
 
 @click.command()
 @click.argument("task_id")
-@OF_TENANT
+@in_a_tenant
 @at_a_server
 @coroutine
-async def logs(url: str | None, api_key: str | None, tenant: str | None, task_id: str) -> None:
+async def logs(url: str | None, api_key: str | None, task_id: str) -> None:
     """Print what the code of the model has logged about a task, and its tracebacks."""
     from penstock.cli.tables import print_log
 
-    async with reached(url, api_key, tenant=tenant) as client:
+    async with reached(url, api_key) as client:
         print_log(await client.log(task_id))
 
 
 @click.command()
 @click.argument("task_ids", nargs=-1, required=True)
-@OF_TENANT
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
-async def cancel(
-    url: str | None, api_key: str | None, tenant: str | None, task_ids: tuple[str, ...], as_json: bool
-) -> None:
+async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
     """Cancel tasks that wait or run. The exit status is 1 if one could not be canceled."""
     from penstock.cli.tables import each_task
 
-    async with reached(url, api_key, tenant=tenant) as client:
+    async with reached(url, api_key) as client:
         sys.exit(await each_task(client.cancel, task_ids, as_json=as_json))
 
 
 @click.command()
 @click.argument("task_ids", nargs=-1, required=True)
-@OF_TENANT
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
-async def retry(
-    url: str | None, api_key: str | None, tenant: str | None, task_ids: tuple[str, ...], as_json: bool
-) -> None:
+async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
     """Run tasks again that have no result. The exit status is 1 if one could not be queued."""
     from penstock.cli.tables import each_task
 
-    async with reached(url, api_key, tenant=tenant) as client:
+    async with reached(url, api_key) as client:
         sys.exit(await each_task(client.retry, task_ids, as_json=as_json))
 
 

@@ -9,6 +9,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
+from penstock.core.access import NAME, NAME_RULE
 from penstock.settings import SECRETS, Settings, environment_with, load
 
 P = ParamSpec("P")
@@ -46,6 +47,13 @@ def as_toml(settings: Settings) -> str:
             lines.append(f"{field} = {_to_toml('***' if (section, field) in SECRETS and value else value)}")
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
+
+
+def name_of(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Reads the name of a tenant or a caller. Raises click.BadParameter."""
+    if value is not None and not NAME.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is no name; a name has {NAME_RULE}")
+    return value
 
 
 def coroutine(command: Callable[P, Any]) -> Callable[P, None]:

@@ -4,9 +4,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 
 import click
+from rich.text import Text
 
 from penstock.cli.tables import each
-from penstock.cli.terminal import console, ids, plain, say, short, state, table
+from penstock.cli.terminal import (
+    console,
+    ids,
+    minute,
+    plain,
+    say,
+    short,
+    state,
+    table,
+    whole,
+)
 from penstock.client import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 
 
@@ -17,31 +28,35 @@ def new_key(made: NewKey, *, as_json: bool) -> None:
         return
     click.echo(made.key)
     key = made.record
-    until = f"until {short(key.expires_at)}" if key.expires_at else "until it is revoked"
+    until = f"until {short(key.expires_at)} UTC" if key.expires_at else "until it is revoked"
     click.echo(f"\n# {key.id} of tenant {key.tenant}: {', '.join(key.scopes)}; it works {until}", err=True)
     click.echo("# Keep it now: the server has only a digest of it.", err=True)
     if made.replaced and made.replaced.expires_at:
-        click.echo(f"# {made.replaced.id} works until {short(made.replaced.expires_at)}", err=True)
+        click.echo(f"# {made.replaced.id} works until {short(made.replaced.expires_at)} UTC", err=True)
 
 
 def keys(known: Iterable[Key], *, as_json: bool) -> None:
-    """Prints the keys, the newest first."""
-    rows = table(ids("id"), "tenant", "name", "scopes", "status", "created", "expires", "last used")
+    """Prints the keys, the newest first. A key that is a caller of its own has no name."""
+    rows = table(whole("id"), ids("tenant"), ids("name"), ids("scopes"), whole("works until"), whole("last used"))
     for key in known:
         if as_json:
             say(key)
         rows.add_row(
             plain(key.id),
             plain(key.tenant),
-            plain(key.name),
-            plain("+".join(key.scopes)),
-            state(key.status),
-            short(key.created_at),
-            short(key.expires_at) if key.expires_at else "never",
-            short(key.last_used_at) if key.last_used_at else "",
+            plain("" if key.name == key.id else key.name),
+            plain(" ".join(key.scopes)),
+            _end_of(key),
+            minute(key.last_used_at) if key.last_used_at else "",
         )
     if not as_json:
         console().print(rows if rows.row_count else "[dim]no managed keys[/dim]")
+
+
+def _end_of(key: Key) -> Text:
+    if key.status != "active":
+        return state(key.status)
+    return plain(minute(key.expires_at) if key.expires_at else "no end")
 
 
 async def each_key(act: Callable[[str], Awaitable[Key]], key_ids: Iterable[str], *, as_json: bool) -> int:
@@ -73,18 +88,22 @@ def quotas(found: TenantQuotas, *, as_json: bool) -> None:
 
 
 async def audit(entries: AsyncGenerator[AuditEntry, None], *, limit: int | None, as_json: bool) -> None:
-    """Prints the acts, newest first, at most `limit`; JSON lines as they come."""
-    rows = table("at", "by", "tenant", "act", ids("on"), "from", ids("details"))
+    """Prints the acts, newest first, at most `limit`, each with its details; JSON lines as they come."""
+    rows = table(whole("at"), ids("by"), ids("tenant"), ids("from"), ids("did"))
     left = limit
     async with aclosing(entries):
         async for entry in entries:
             if as_json:
                 say(entry)
-            details = " ".join(f"{name}={value}" for name, value in entry.details.items())
-            cells = (entry.by, entry.tenant, entry.act, entry.subject, entry.address, details)
-            rows.add_row(short(entry.at), *map(plain, cells))
+            did = plain(f"{entry.act} {entry.subject}").append_text(plain(_details(entry), "dim"))
+            rows.add_row(short(entry.at), *map(plain, (entry.by, entry.tenant, entry.address)), did)
             left = None if left is None else left - 1
             if left == 0:
                 break
     if not as_json:
         console().print(rows if rows.row_count else "[dim]nothing yet[/dim]")
+
+
+def _details(entry: AuditEntry) -> str:
+    values = {name: "+".join(value) if isinstance(value, list) else value for name, value in entry.details.items()}
+    return "".join(f" {name}={value}" for name, value in values.items())

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from penstock.cli.client import AS_JSON, at_a_server, reached
-from penstock.cli.context import coroutine
+from penstock.cli.context import coroutine, name_of
 from penstock.core.access import SCOPES
 from penstock.settings import new_key
 
@@ -23,12 +23,12 @@ def seconds_of(_context: click.Context, _option: click.Parameter, value: str) ->
 
 
 def life_of(context: click.Context, option: click.Parameter, value: str) -> int | None:
-    """Read a time that is not over at once, or `never`, which is None. Raises click.BadParameter."""
+    """Read a time of a second or more, or `never`, which is None. Raises click.BadParameter."""
     if value == "never":
         return None
     life_s = seconds_of(context, option, value)
     if life_s == 0:
-        raise click.BadParameter("a key that works for no time is none; `never` makes one that does not end")
+        raise click.BadParameter(f"{value!r} is no time to live; write `never` for a key that does not expire")
     return life_s
 
 
@@ -52,12 +52,14 @@ def keys() -> None:
 
 @keys.command()
 @click.option(
-    "--name", default="default", show_default=True, help="Name of its user. Logs show the name, never the key."
+    "--name",
+    callback=name_of,
+    default="default",
+    show_default=True,
+    help="Name of its user, and of a tenant. Logs show the name, never the key.",
 )
 def new(name: str) -> None:
     """Make an API key and explain where to put it. Penstock does not store it."""
-    if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-        raise click.BadParameter("letters, digits, - and _ only", param_hint="--name")
     key = new_key()
     click.echo(key)
     click.echo(f'\n# in the file of --config, below [api]:\nkeys = ["{name}:{key}"]', err=True)
@@ -65,11 +67,15 @@ def new(name: str) -> None:
 
 
 @keys.command()
-@click.option("--tenant", required=True, help="Whose tasks the key reads and makes.")
+@click.option("--tenant", callback=name_of, required=True, help="Whose tasks the key reads and makes.")
 @click.option(
     "--scopes", callback=scopes_of, default="read,submit", show_default=True, help="Of read, submit, operate and admin."
 )
-@click.option("--name", help="Keys with one name are one caller, with one limit of the rate [the id of the key].")
+@click.option(
+    "--name",
+    callback=name_of,
+    help="Keys with one name are one caller, with one limit of the rate [the id of the key].",
+)
 @click.option(
     "--expires",
     "expires_in_s",
@@ -83,7 +89,7 @@ def new(name: str) -> None:
 @at_a_server
 @coroutine
 async def create(url: str | None, api_key: str | None, as_json: bool, tenant: str, **said: Any) -> None:
-    """Make a key and print it, once: the server keeps only a digest."""
+    """Make a key and print it, once. The server keeps only a digest."""
     from penstock.cli.key_tables import new_key
 
     async with reached(url, api_key) as client:
@@ -91,7 +97,7 @@ async def create(url: str | None, api_key: str | None, as_json: bool, tenant: st
 
 
 @keys.command("list")
-@click.option("--tenant", help="Only the keys of this tenant [all].")
+@click.option("--tenant", callback=name_of, help="Only the keys of this tenant [all].")
 @AS_JSON
 @at_a_server
 @coroutine
@@ -118,7 +124,7 @@ async def list_(url: str | None, api_key: str | None, tenant: str | None, as_jso
 @at_a_server
 @coroutine
 async def rotate(url: str | None, api_key: str | None, key_id: str, overlap_s: int, as_json: bool) -> None:
-    """Make a key that takes the place of another one, and print it, once."""
+    """Replace a key by a new one, which is printed once."""
     from penstock.cli.key_tables import new_key
 
     async with reached(url, api_key) as client:
@@ -131,7 +137,7 @@ async def rotate(url: str | None, api_key: str | None, key_id: str, overlap_s: i
 @at_a_server
 @coroutine
 async def revoke(url: str | None, api_key: str | None, key_ids: tuple[str, ...], as_json: bool) -> None:
-    """End keys now: every process of the API refuses them within 5 s. The exit status is 1 if one does not exist."""
+    """End keys now. Every process of the API refuses them within 5 s. The exit status is 1 if one does not exist."""
     from penstock.cli.key_tables import each_key
 
     async with reached(url, api_key) as client:
@@ -139,7 +145,7 @@ async def revoke(url: str | None, api_key: str | None, key_ids: tuple[str, ...],
 
 
 @keys.command("revoke-tokens")
-@click.option("--tenant", required=True, help="Whose task tokens end.")
+@click.option("--tenant", callback=name_of, required=True, help="Whose task tokens end.")
 @at_a_server
 @coroutine
 async def revoke_tokens(url: str | None, api_key: str | None, tenant: str) -> None:

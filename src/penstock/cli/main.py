@@ -12,6 +12,7 @@ from penstock import __version__
 from penstock.cli import admin, client, keys, matching, tenants, try_model, usage, workers_queues
 from penstock.cli.context import as_toml, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
+from penstock.core.access import callers_of
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.local.supervisor import StoppedEarly
@@ -65,7 +66,7 @@ async def up(
     set_up_logs(settings.telemetry, process="up")
     try:
         async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
-            click.echo(msgspec.json.encode(address).decode() if as_json else _greeting(address, settings))
+            click.echo(msgspec.json.encode(address).decode() if as_json else greeting(address, settings))
             async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
                 await supervisor.until_stopped()
     except StoppedEarly:  # Ctrl-C before it is ready is no failure
@@ -240,17 +241,21 @@ def _wants_own_redis(settings: Settings) -> bool:
     return settings.redis.url == type(settings.redis)().url
 
 
-def _greeting(address: Any, settings: Settings) -> str:
+def greeting(address: Any, settings: Settings) -> str:
+    """The text that says where the server is. It has a key only where `up` has made one: those of the settings are
+    other people's, and what is printed may be kept as a log."""
+    own = dict.fromkeys(caller.id for _, caller in callers_of(settings.api.keys))
+    bearer = '"Authorization: Bearer $KEY"' if own else f"'Authorization: Bearer {address.api_key}'"
     curl = (
         f"curl -s {address.url}/v1/tasks -H 'content-type: application/json' \\\n"
-        f"       -H 'Authorization: Bearer {address.api_key}' \\\n"
+        f"       -H {bearer} \\\n"
         """       -d '{"model": "superres-x4", "input": {"image_url": "https://picsum.photos/320/240.jpg"}}'"""
     )
     rows = {
         "API": address.url,
         "docs": "off" if settings.api.docs == "off" else f"{address.url}/docs",
         "metrics": address.metrics_url,
-        "API key": address.api_key,
+        "API key": f"of {', '.join(own)}, as the settings have them" if own else address.api_key,
         "try": curl,
         "stop": "Ctrl-C",
     }

@@ -83,6 +83,11 @@ def ids(name: str) -> Column:
     return Column(name, overflow="fold")
 
 
+def whole(name: str) -> Column:
+    """Returns a column that neither wraps nor is made smaller."""
+    return Column(name, no_wrap=True)
+
+
 def failures_of(failed: Iterable[tuple[str, Failure, str | None]]) -> Table:
     """Returns a table of the files that failed, with the reasons."""
     rows = table("file", "error", "why", ids("task"))
@@ -115,3 +120,8 @@ def say(answer: Any) -> None:
 def short(moment: str) -> str:
     """Shortens an RFC 3339 time to the second; it stays in UTC."""
     return moment[:19].replace("T", " ")
+
+
+def minute(moment: str) -> str:
+    """Shortens an RFC 3339 time to the minute; it stays in UTC."""
+    return moment[:16].replace("T", " ")

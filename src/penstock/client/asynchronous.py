@@ -47,25 +47,27 @@ class AsyncClient(Administration, KeyAdministration):
     """A client of one server with one API key; without arguments those of PENSTOCK_URL and PENSTOCK_API_KEY, else those
     of the `penstock up` in this directory.
 
+    With `tenant` it reads and acts in another tenant, for which the key needs the scope `operate`; what nobody does for
+    another, such as a submit, is refused then.
+
     `patience_s` is how long a request is repeated while the server is unreachable, full or limits the rate, and how
     long the server may be silent (at least 2 s; in a file transfer, since the last byte). Submits are safe to repeat,
     since each has a `client_request_id`. `on_pause` is called before each repeat with the reason and the pause in
-    seconds. With a `tenant`, a key with the scope `operate` reads and acts on the tasks and batches of that one; it
-    submits and uploads nothing there. After `close` every method raises RuntimeError."""
+    seconds. After `close` every method raises RuntimeError."""
 
     def __init__(
         self,
         url: str | None = None,
         api_key: str | None = None,
         *,
+        tenant: str | None = None,
         patience_s: float = 120.0,
         connections: int = 64,
         on_pause: OnPause | None = None,
-        tenant: str | None = None,
     ) -> None:
         """Raises ConfigurationError if there is no key, or the URL is not valid."""
         self._transport = Transport(
-            url, api_key, patience_s=patience_s, connections=connections, on_pause=on_pause, tenant=tenant
+            url, api_key, tenant=tenant, patience_s=patience_s, connections=connections, on_pause=on_pause
         )
         self.url = self._transport.url
 

@@ -37,12 +37,12 @@ class Client:
         url: str | None = None,
         api_key: str | None = None,
         *,
+        tenant: str | None = None,
         patience_s: float = 120.0,
         connections: int = 64,
-        tenant: str | None = None,
     ) -> None:
         """Raises ConfigurationError if there is no key, or the URL is not valid."""
-        self._client = AsyncClient(url, api_key, patience_s=patience_s, connections=connections, tenant=tenant)
+        self._client = AsyncClient(url, api_key, tenant=tenant, patience_s=patience_s, connections=connections)
         self._background = PerProcess(Background)
         self.url = self._client.url
 

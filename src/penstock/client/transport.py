@@ -47,8 +47,8 @@ class _Connections(Struct, frozen=True):
 
 
 class Transport:
-    """Connections to one server; `patience_s` is how long one request is tried, and `on_pause` is told before each
-    pause why and for how many seconds. `tenant` is named wherever one may be."""
+    """Connections to one server; `patience_s` is how long one request is tried, `tenant` is named wherever one may be,
+    and `on_pause` is told before each pause why and for how many seconds."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class Transport:
         *,
         patience_s: float,
         connections: int,
-        on_pause: OnPause | None = None,
         tenant: str | None = None,
+        on_pause: OnPause | None = None,
     ) -> None:
         self.url, self._key = address_of(url, api_key)
         self._patience_s = patience_s

@@ -5,8 +5,9 @@ import re
 import secrets
 import string
 import zlib
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from penstock.core.access import Scope
 
@@ -24,6 +25,13 @@ PATTERN = f"pk_{_WORD}{{{ID_CHARS}}}_{_WORD}{{{SECRET_CHARS + CHECKSUM_CHARS}}}"
 _FORM = re.compile(f"(pk_({_WORD}{{{ID_CHARS}}})_{_WORD}{{{SECRET_CHARS}}})({_WORD}{{{CHECKSUM_CHARS}}})".encode())
 
 
+LATEST_MS = 253402300799999
+"""The end of the year 9999, after which datetime knows no moment."""
+
+Moment = Annotated[int, Meta(ge=0, le=LATEST_MS)]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
+
+
 class AccessKey(Struct, frozen=True, kw_only=True):
     """What Redis holds of a managed key: nothing from which the key could be made again.
 
@@ -32,14 +40,14 @@ class AccessKey(Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    digest: str
+    digest: Digest
     tenant: str
     name: str
     scopes: tuple[Scope, ...]
-    created: int
+    created: Moment
     created_by: str
-    expires: int | None = None
-    revoked: int | None = None
+    expires: Moment | None = None
+    revoked: Moment | None = None
     replaced_by: str | None = None
 
     @property

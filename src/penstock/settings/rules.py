@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
-from penstock.core.access import NAME, SCOPES, entry_of, scopes_of
+from penstock.core.access import NAME, NAME_RULE, SCOPES, entry_of, scopes_of
 
 KEY_MIN_LENGTH = 16
 
@@ -57,13 +57,18 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "api.keys",
         lambda tree: all(map(_is_named, tree.api.keys)),
-        "each is `secret`, `name:secret` or `name:secret:scopes`: a name has letters, digits, `_`, `.` and `-` only, "
-        f"and scopes are some of {'+'.join(SCOPES)}",
+        f"each is `secret`, `name:secret` or `name:secret:scopes`: a name has {NAME_RULE}; scopes are some of "
+        f"{'+'.join(SCOPES)}",
     ),
     (
         "api.keys",
         lambda tree: all(len(entry_of(key).secret) >= KEY_MIN_LENGTH for key in tree.api.keys),
         f"a key needs at least {KEY_MIN_LENGTH} characters after its name",
+    ),
+    (
+        "api.keys",
+        lambda tree: len({entry_of(key).secret for key in tree.api.keys}) == len(set(tree.api.keys)),
+        "two entries have the same secret: whoever has it could be either; give each its own",
     ),
     (
         "api.keys",

@@ -21,6 +21,9 @@ MAX_KEYS = 10_000
 KEPT_MS = 90 * 86_400_000
 """How long a key is listed after its end, so that an audit can name it."""
 
+NOTED_TOGETHER = 1000
+"""Keys whose last use one script writes down."""
+
 SECRET_BYTES, GENERATION_BYTES = 32, 4
 
 
@@ -52,18 +55,20 @@ class AccessKeyStore:
     async def known(self) -> KnownKeys:
         """Return what lets requests in; the first call of any process makes the secret of the tokens."""
         commands: list[Command] = [
-            ("HSETNX", self._keys.tokens, "secret", secrets.token_hex(SECRET_BYTES)),
             ("GET", self._keys.access_keys_version),  # first: a change during the read is then read once more
             ("HGETALL", self._keys.access_keys),
             ("HGETALL", self._keys.token_generations),
             ("HGET", self._keys.tokens, "secret"),
             ("HGETALL", self._keys.quotas),
         ]
-        _, version, rows, generations, secret, quotas = await self._engine.pipelined(commands)
-        tokens = TaskTokens(
-            bytes.fromhex(secret.decode()), {tenant.decode(): int(number) for tenant, number in generations.items()}
+        version, rows, generations, secret, quotas = await self._engine.pipelined(commands)
+        if secret is None:
+            await self._engine.write([("HSETNX", self._keys.tokens, "secret", secrets.token_hex(SECRET_BYTES))])
+            return await self.known()
+        numbers = {tenant.decode(errors="replace"): _generation(word) for tenant, word in generations.items()}
+        return KnownKeys(
+            (version, secret), tuple(_readable(rows)), TaskTokens(secret, numbers), dict(_own_quotas(quotas))
         )
-        return KnownKeys((version, secret), tuple(_readable(rows)), tokens, dict(_own_quotas(quotas)))
 
     async def listed(self) -> list[tuple[AccessKey, int | None]]:
         """Return every key, the newest first, each with the ms when it was last used; None for one that never was."""
@@ -121,8 +126,8 @@ class AccessKeyStore:
 
     async def revoke_tokens(self, tenant: str) -> None:
         """End all task tokens that this tenant was given so far."""
-        generation = int.from_bytes(secrets.token_bytes(GENERATION_BYTES))
-        await self._engine.pipelined(
+        generation = secrets.token_bytes(GENERATION_BYTES)
+        await self._engine.write(
             [
                 ("HSET", self._keys.token_generations, tenant, generation),
                 ("SET", self._keys.access_keys_version, _version()),
@@ -132,9 +137,9 @@ class AccessKeyStore:
 
     async def used(self, times: Mapping[str, int]) -> None:
         """Note when keys were last used, in ms; of several API processes the latest moment stays."""
-        if times:
-            pairs = [value for key_id, at in times.items() for value in (at, key_id)]
-            await self._engine.pipelined([("ZADD", self._keys.access_keys_used, "GT", *pairs)])
+        notes: list[Command] = [("ZADD", self._keys.access_keys_used, "GT", at, one) for one, at in times.items()]
+        for start in range(0, len(notes), NOTED_TOGETHER):
+            await self._engine.write(notes[start : start + NOTED_TOGETHER])
 
     async def now_ms(self) -> int:
         """The time by the clock of Redis."""
@@ -181,12 +186,23 @@ def _version() -> str:
     return secrets.token_hex(8)
 
 
+def _generation(word: bytes) -> int:
+    """The number of a generation. Any word has one, so that a damaged one ends the tokens of its tenant only."""
+    return int.from_bytes(word[:GENERATION_BYTES])
+
+
 def _readable(rows: Mapping[bytes, bytes]) -> Iterator[AccessKey]:
     for key_id, row in rows.items():
+        name = key_id.decode(errors="replace")
         try:
-            yield msgspec.json.decode(row, type=AccessKey)
+            key = msgspec.json.decode(row, type=AccessKey)
         except msgspec.MsgspecError as error:
-            logger.bind(key=key_id.decode(errors="replace"), reason=str(error)).error("a key cannot be read")
+            logger.bind(key=name, reason=str(error)).error("a key cannot be read")
+            continue
+        if key.id == name:
+            yield key
+        else:
+            logger.bind(key=name, reason="it is the record of another key").error("a key cannot be read")
 
 
 def _own_quotas(rows: Mapping[bytes, bytes]) -> Iterator[tuple[str, OwnQuotas]]:

@@ -48,7 +48,7 @@ class AuditStore:
     async def add(self, record: AuditRecord) -> None:
         """Add a record at the end."""
         row = msgspec.json.encode(record)
-        await self._engine.pipelined([("XADD", self._key, "MAXLEN", "~", MAX_ENTRIES, "*", "record", row)])
+        await self._engine.write([("XADD", self._key, "MAXLEN", "~", MAX_ENTRIES, "*", "record", row)])
 
     async def newest(self, limit: int, *, before: str | None = None) -> Sequence[AuditEntry]:
         """Return the newest `limit` entries, the newest first; with `before`, those that came before that place."""
@@ -60,9 +60,9 @@ class AuditStore:
 
 
 def _entry(place: str, fields: Any) -> AuditEntry | None:
-    row = fields[b"record"] if isinstance(fields, dict) else fields[fields.index(b"record") + 1]
+    named = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
     try:
-        return AuditEntry(place, msgspec.json.decode(row, type=AuditRecord))
+        return AuditEntry(place, msgspec.json.decode(named.get(b"record", b""), type=AuditRecord))
     except msgspec.MsgspecError as error:
         logger.bind(place=place, reason=str(error)).error("an entry of the audit cannot be read")
         return None

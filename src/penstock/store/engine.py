@@ -91,7 +91,7 @@ class Engine:
             return await self.pipelined(commands)
 
     async def pipelined(self, commands: Sequence[Command]) -> list[Any]:
-        """Run plain commands in one round trip and return their answers."""
+        """Run plain commands in one round trip and return their answers. Those that write are for `write`."""
 
         async def execute() -> list[Any]:
             async with self.client.pipeline(transaction=False) as pipe:
@@ -100,6 +100,12 @@ class Engine:
                 return list(await pipe.execute())
 
         return await self._ask(execute, about=commands) if commands else []
+
+    async def write(self, commands: Sequence[Command]) -> list[Any]:
+        """Run plain commands that write, in one script, and return their answers: all are done or none is, and unlike
+        the commands themselves they go on when Redis has no memory left. They may be repeated."""
+        words = [word for command in commands for word in (len(command), *command)]
+        return list(await self.run("write", words=words)) if commands else []
 
     async def pieces(self, ids: Sequence[str], key_of: Callable[[str], str]) -> list[list[str]]:
         """Cut ids, in their order, so that the values under their keys are at most READ_BYTES for each piece."""

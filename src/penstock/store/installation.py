@@ -38,7 +38,7 @@ class Installation:
     async def ensure_identity(self) -> Identity:
         """Return the identity; the first call of any process makes it."""
         made: dict[str, str | int] = {"id": _word(), "created": await self.now_ms(), "beat": _word()}
-        await self._engine.pipelined([("HSETNX", self._keys.installation, name, value) for name, value in made.items()])
+        await self._engine.write([("HSETNX", self._keys.installation, name, value) for name, value in made.items()])
         identity = await self.identity()
         if identity is None:
             raise RuntimeError("what was just written down is not there")
@@ -54,7 +54,7 @@ class Installation:
 
     async def next_beat(self) -> str:
         """The word that replaces the beat. It is the same for all processes until `beat_moved`."""
-        _, word = await self._engine.pipelined(
+        _, word = await self._engine.write(
             [
                 ("HSETNX", self._keys.installation, "next", _word()),
                 ("HGET", self._keys.installation, "next"),
@@ -64,7 +64,7 @@ class Installation:
 
     async def beat_moved(self, word: str) -> None:
         """Note that the storage has this word: it is the beat from now on."""
-        await self._engine.pipelined(
+        await self._engine.write(
             [("HSET", self._keys.installation, "beat", word), ("HDEL", self._keys.installation, "next")]
         )
 
@@ -75,7 +75,7 @@ class Installation:
 
     async def take_turn(self, pause_s: int) -> bool:
         """Whether this process is the one that moves the beat and looks for orphans; one process does in that time."""
-        (taken,) = await self._engine.pipelined([("SET", self._keys.orphan_turn, "", "NX", "EX", pause_s)])
+        (taken,) = await self._engine.write([("SET", self._keys.orphan_turn, "", "NX", "EX", pause_s)])
         return taken is not None
 
     async def unknown(self, keys: Sequence[str]) -> list[str]:

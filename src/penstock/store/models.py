@@ -36,7 +36,7 @@ class ModelStore:
             row = msgspec.json.encode(PublishedModel(model=model, worker=worker, first=now_us))
             commands.append(("HSETNX", self._keys.models_first, model.id, now_us + place))
             commands.append(("HSET", self._keys.models, model.id, row))
-        await self._engine.pipelined([*commands, self._changed()])
+        await self._engine.write([*commands, self._changed()])
 
     async def missing(self, ids: Sequence[str]) -> list[str]:
         """Those of these ids that nobody has published, or that Redis has lost."""
@@ -69,12 +69,12 @@ class ModelStore:
 
     async def set_default(self, name: str, version: str) -> None:
         """Make this version the one that the bare name means. Tasks that were submitted keep theirs."""
-        await self._engine.pipelined([("HSET", self._keys.models_default, name, version), self._changed()])
+        await self._engine.write([("HSET", self._keys.models_default, name, version), self._changed()])
 
     async def restore_defaults(self, defaults: Mapping[str, str]) -> None:
         """Make these versions the default ones of their names where Redis has lost which they were."""
         if defaults:
-            await self._engine.pipelined(
+            await self._engine.write(
                 [("HSETNX", self._keys.models_default, name, version) for name, version in defaults.items()]
                 + [self._changed()]
             )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from loguru import logger
 
+from penstock.core.access_keys import LATEST_MS
 from penstock.core.batch import Batch, BatchPlan, BatchState, End
 from penstock.core.events import Event
 from penstock.core.request import Request
@@ -21,9 +22,6 @@ OF_SCRIPTS = ("cost", "max_retries", "timeout_s", "ttl_s")
 
 LARGEST = 1e17
 """A larger number in a record is damage: it would be infinite for a script, or no moment that can be shown."""
-
-LATEST_MS = 253402300799999
-"""The end of the year 9999, after which datetime knows no moment."""
 
 
 class UnreadableRecord(Exception):

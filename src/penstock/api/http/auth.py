@@ -13,7 +13,7 @@ from loguru import logger
 
 from penstock.api.http.key_table import KeyTable
 from penstock.api.http.scopes import BY_TOKEN, SCOPE, is_let_in_by_url, refusal_of
-from penstock.core.access import Caller, callers_of, text_of
+from penstock.core.access import ALL_SCOPES, USUAL_SCOPES, Caller, callers_of, text_of
 from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
 
 SCHEMES = (b"bearer", b"token")
@@ -43,10 +43,14 @@ class KeyRing:
             raise ConfigurationError("api.keys: set at least one key, for instance API_KEYS=me:$(openssl rand -hex 24)")
 
     def log(self) -> None:
-        """Say in the log whose each key is, and what it may do."""
+        """Say in the log whose each key is, and what it may do; warn where none may operate the server or make keys."""
         for caller in dict.fromkeys(caller for _, caller in self._callers):
             scopes = text_of(caller.scopes)
             logger.bind(key=caller.id, tenant=caller.tenant, scopes=scopes).info("API key")
+        nobodys = ALL_SCOPES - USUAL_SCOPES - {scope for _, caller in self._callers for scope in caller.scopes}
+        if nobodys:  # as after an upgrade, where all keys did all, or after a second name beside a lone key
+            told = "no entry of API_KEYS has these scopes; name them in one: name:secret:read+submit+operate+admin"
+            logger.bind(scopes=text_of(nobodys)).warning(told)
 
     def tenants(self) -> Counter[str]:
         """Return how many keys of each tenant work now."""
@@ -151,8 +155,8 @@ def _holder(scope: Scope) -> Caller | None:
 
 def _secret(scope: Scope) -> bytes:
     headers: dict[bytes, bytes] = scope["state"]["headers"]
-    key = headers.get(b"x-api-key")
-    if key is None:
+    key = headers.get(b"x-api-key", b"").strip()
+    if not key:
         scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
         key = credentials.strip() if scheme.lower() in SCHEMES else b""
     return key

@@ -74,7 +74,7 @@ class RequestContext:
             "task_token": "",
             "rate": None,
         }
-        credential = credential_of(headers)
+        credential = credential_of(scope, headers)
         is_head = scope["method"] == "HEAD"
         inner: Scope = {**scope, "method": "GET"} if is_head else scope
         exchange = _Exchange(
@@ -93,7 +93,7 @@ class RequestContext:
             finally:
                 if exchange.status == UNAUTHORIZED:
                     self._wrong_keys.count(scope, credential)
-                elif credential and inner.get("auth") is not None:  # a task token is no key
+                elif credential and inner.get("auth") is not None:
                     self._wrong_keys.is_right(credential)
                 _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
 

@@ -11,7 +11,7 @@ from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import ADMIN
-from penstock.api.schemas.access_keys import KeyList, KeyRequest, KeyView, NewKeyView, TokensRevokedView
+from penstock.api.schemas.access_keys import NAME_PATTERN, KeyList, KeyRequest, KeyView, NewKeyView, TokensRevokedView
 from penstock.api.schemas.render_keys import key_view
 from penstock.api.services import Services, ServicesDep
 from penstock.core.access_keys import AccessKey, PresentedKey, new_access_key
@@ -21,8 +21,7 @@ OVERLAP_S = 86_400
 LONGEST_OVERLAP_S = 90 * 86_400
 
 EVERYWHERE = "Every API process goes by it at once, and within 5 s where its message was lost. "
-OfTenant = QueryParameter(pattern=r"^(?![Nn][Uu][Ll][Ll]$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?!\n)$")
-"""The name of a tenant in a query, where the word null is refused."""
+OfTenant = QueryParameter(pattern=NAME_PATTERN)
 
 NOT_STORED = {"Cache-Control": "no-store"}
 """Of the answers that have a key in them: no cache may keep them."""

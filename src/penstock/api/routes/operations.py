@@ -131,8 +131,9 @@ async def resume(
     tags=["operation"],
     opt=OPERATE | OF_ANY_TENANT,
     summary="Cancel the waiting tasks of a model",
-    description="Cancels tasks that are PENDING, newest first, but none that runs, and none that is submitted "
-    "meanwhile. Repeat it while `has_more`. With `dry_run=true` the answer says what would be canceled. " + PRIORITY,
+    description="Cancels tasks of the tenant that are PENDING, newest first, but none that runs, and none that is "
+    "submitted meanwhile. Repeat it while `has_more`. With `dry_run=true` the answer says what would be canceled. "
+    + PRIORITY,
     status_code=200,
     responses=documented(ModelNotFound, NotReady, InvalidRequest),
 )

@@ -11,7 +11,10 @@ from penstock.intake.requests import RequestBody
 LONGEST_S = 10 * 365 * 86_400
 DEFAULT_LIFE_S = 90 * 86_400
 
-KeyName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?!\n)$")]
+NAME_PATTERN = r"^(?![Nn][Uu][Ll][Ll]$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?!\n)$"
+"""The name of a tenant or a caller. The word null is refused in every query, so that nobody could ask for it."""
+
+KeyName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 
 
 class KeyRequest(RequestBody, frozen=True):
