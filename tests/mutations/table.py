@@ -1096,6 +1096,20 @@ MUTATIONS = (
         ACCOUNTS + "a_damaged_account_stops_no_task",
     ),
     Mutation(
+        "device time stays reserved while a task has not ended",
+        f"{LUA}/tenants_tidy.lua",
+        "if redis.call('EXISTS', lists_of(tenant, live)) == 0 then",
+        "if true then",
+        ACCOUNTS + "device_time_stays_reserved_while_a_task_has_not_ended",
+    ),
+    Mutation(
+        "what is counted for a damaged record is found again",
+        f"{LUA}/set_aside.lua",
+        "task.held = task.held or counted\n",
+        "",
+        ACCOUNTS + "what_is_counted_for_a_record_that_does_not_say_it_is_found_again",
+    ),
+    Mutation(
         "usage is kept for its time when the clock jumps",
         f"{LUA}/usage_prune.lua",
         "if has_grace() then return {0, 0} end\n",
@@ -1252,7 +1266,7 @@ MUTATIONS = (
     Mutation(
         "a tenant with tasks or batches is not forgotten",
         f"{LUA}/tenants_tidy.lua",
-        "if redis.call('EXISTS', unpack(lists)) == 0 then",
+        "if redis.call('EXISTS', ROOT .. 'batches:' .. tenant, lists_of(tenant, states)) == 0 then",
         "if true then",
         IN_STORE + "a_tenant_is_known_as_long_as_it_has_a_task_or_a_batch",
     ),

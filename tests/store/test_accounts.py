@@ -185,6 +185,39 @@ async def test_a_task_whose_record_was_damaged_is_taken_off_as_it_was_counted(pl
     assert await place.holds() == NOTHING
 
 
+@pytest.mark.parametrize("damage", ["no held", "another held", "a string", "nothing"])
+async def test_what_is_counted_for_a_record_that_does_not_say_it_is_found_again(place: Place, damage: str) -> None:
+    task_id = await place.submit(replace(submission(), forecast=Forecast(ahead_ms=1, own_ms=999)))
+    await lease_of(place.store)
+    await place.store.overdue.reclaim("w1")
+    key = place.keys.task(task_id)
+    match damage:
+        case "no held":
+            await place.redis.hdel(key, "held", "cost")
+        case "another held":
+            await place.redis.hset(key, "held", b"much")
+        case _:
+            await place.redis.delete(key)
+    if damage == "a string":
+        await place.redis.set(key, b"text")
+
+    assert await place.store.engine.salvage.examine([task_id]) == [task_id]
+
+    await place.store.tasks.delete(task_id, "default")
+    (held,) = await place.store.accounts.held(["default"])
+    assert replace(held, reserved_ms=0, used_ms_today=0) == NOTHING
+    await place.store.tenants.tidy()
+    assert await place.holds() == NOTHING
+
+
+async def test_device_time_stays_reserved_while_a_task_has_not_ended(place: Place) -> None:
+    await place.submit(stored())
+
+    await place.store.tenants.tidy()
+
+    assert (await place.check()).reserved_ms == 1000
+
+
 async def test_the_lines_of_a_batch_are_counted_as_tasks_beside_the_batch(place: Place) -> None:
     batches = place.store.batches
     batch_id = await open_batch(batches, lines=2, is_started=False)

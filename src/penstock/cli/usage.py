@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, reached
+from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, reached, tenant_of_call
 from penstock.cli.context import coroutine
 
 
@@ -17,18 +17,17 @@ DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command()
-@click.option("--tenant", help="Another tenant than that of the key; takes the scope operate.")
-@click.option("--all", "of_all", is_flag=True, help="Every tenant; takes the scope operate.")
+@click.option("--all", "of_all", is_flag=True, help="Every tenant, for a key with the scope operate.")
 @click.option("--from", "first", type=DAY, callback=day_of, metavar="DAY", help="First day [the 1st of the month].")
 @click.option("--to", "last", type=DAY, callback=day_of, metavar="DAY", help="Last day, in UTC [today].")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a row for each day of a tenant, for spreadsheets.")
 @AS_JSON
+@in_a_tenant
 @at_a_server
 @coroutine
 async def usage(
     url: str | None,
     api_key: str | None,
-    tenant: str | None,
     of_all: bool,
     first: date | None,
     last: date | None,
@@ -41,12 +40,12 @@ async def usage(
     """
     from penstock.cli.usage_tables import usage as run
 
-    if tenant and of_all:
+    if tenant_of_call() and of_all:
         raise click.UsageError("--tenant names one tenant, and --all means every one: give one of them")
     if as_csv and as_json:
         raise click.UsageError("give one of --csv and --json")
     async with reached(url, api_key) as client:
-        report = await client.usage(tenant="*" if of_all else tenant, first=first, last=last)
+        report = await client.usage(tenant="*" if of_all else None, first=first, last=last)
     run(report, how="csv" if as_csv else "json" if as_json else "table")
 
 

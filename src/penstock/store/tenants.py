@@ -45,5 +45,6 @@ class TenantStore:
         count = 0
         for at in range(0, len(known), TOGETHER):
             some = known[at : at + TOGETHER]
-            count += await self._engine.run("tenants_tidy", states=" ".join(State), tenants=some)
+            live = " ".join(state for state in State if not state.is_final)
+            count += await self._engine.run("tenants_tidy", states=" ".join(State), live=live, tenants=some)
         return count

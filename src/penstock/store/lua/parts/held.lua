@@ -64,3 +64,15 @@ local function uncount(task, is_last)
   local held = held_by(task)
   count_for(task.tenant, 'redis', -held.redis, 'storage', -held.input - (is_last and held.result or 0))
 end
+
+-- The `held` of a task whose record does not say it any more, by what belongs to it in Redis and can be read. How large its
+-- files are, and what it has reserved, is not known any more.
+local function held_again(id)
+  local bytes = TASK_BYTES
+  for part in string.gmatch('body outcome log', '%S+') do
+    local size = redis.pcall('STRLEN', ROOT .. part .. ':' .. id)
+    bytes = bytes + (type(size) == 'number' and size or 0)
+  end
+  for _, entry in ipairs(redis.pcall('LRANGE', ROOT .. 'attempts:' .. id, 0, -1)) do bytes = bytes + #entry end
+  return held_text(bytes, 0, 0, 0)
+end
