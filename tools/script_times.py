@@ -38,6 +38,7 @@ from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, WorkerInfo, connect
 from penstock.store.access_keys import MAX_KEYS
 from penstock.store.accounts import EPOCH
+from penstock.store.caps import EVERYBODY
 from penstock.store.keys import Keys
 from penstock.store.outbox import Quota
 from penstock.store.submits import MAX_FOLLOWERS
@@ -152,6 +153,10 @@ class Place:
         """Registers this many worker pools, each with the model and another one."""
         for n in range(count):
             await self.store.leases.renew(replace(INFO, id=f"{WORKER}-{n}", models=(MODEL, f"model-{n}")), [])
+
+    async def pool_names(self) -> list[str]:
+        """Returns the names of all pools."""
+        return [name.decode() for name in await cast("Awaitable[list[bytes]]", self.client.hkeys(self.keys.pools))]
 
     async def claim(self) -> Lease:
         """Claims the next task."""
@@ -299,6 +304,27 @@ async def claim(p: Place) -> Call:
     await p.groups(late=True)
     await asyncio.sleep(0.01)
     return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL, "another", "third"])
+
+
+async def caps(p: Place) -> Call:
+    """Many tenants have caps, and all of them change."""
+    await p.store.caps.set({f"tenant-{n}": 1 for n in range(5000)})
+    return lambda: p.store.caps.set({f"tenant-{n}": 2 for n in range(5000)})
+
+
+async def claim_at_caps(p: Place) -> Call:
+    """In every class, more tenants are at their caps than one claim looks at."""
+    await p.store.caps.set({EVERYBODY: 1})
+    await p.store.leases.renew(INFO, [])
+    for priority in PRIORITIES:
+        await p.of_callers(1, priority)
+    pool = (await p.pool_names())[0]
+    for n in range(200):
+        await p.client.zadd(p.keys.state(f"tenant-{n}", State.RUNNING), {"t": 1.0})
+        for priority in PRIORITIES:
+            await p.client.zadd(f"{p.keys.root}flows:{pool}:{priority}", {f"tenant-{n}": -1.0})
+            await p.client.zadd(f"{p.keys.root}flows:{pool}:{priority}:tenant-{n}", {CALLER: 1.0})
+    return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL])
 
 
 async def claim_of_nobodys(p: Place) -> Call:
@@ -538,6 +564,16 @@ async def settle(p: Place) -> Call:
     return lambda: p.store.leases.complete(lease, Outcome(execution={"device_ms": 1.0}))
 
 
+async def settle_at_cap(p: Place) -> Call:
+    """A full group needs another leader, and its tenant waits at its cap wherever it can."""
+    await p.store.caps.set({TENANT: 1})
+    await p.groups(1)
+    lease = await p.claim()
+    await _with_progress(p, lease)
+    await _park(p, TENANT)
+    return lambda: p.store.leases.fail(lease, Outcome(error=PROBLEM))
+
+
 async def settle_with_log(p: Place) -> Call:
     """The log of the attempt and that of the earlier ones are as long as they may be."""
     await p.groups(1)
@@ -574,13 +610,21 @@ async def tidy(p: Place) -> Call:
     ago."""
     await p.client.zadd(p.keys.drained, {f"gone-{n}": 1.0 for n in range(1000)})
     await p.pools(100)
-    pools = [name.decode() for name in await cast("Awaitable[list[bytes]]", p.client.hkeys(p.keys.pools))]
+    pools = await p.pool_names()
     await p.client.zadd(f"{p.keys.root}pools:seen", dict.fromkeys(pools[::2], 1.0))
     callers = [part for n in range(200) for part in (f"f:caller-{n}", 0)]
     for pool in pools:
         for priority in PRIORITIES:
             await p.write(f"clock:{pool}:{priority}", "v", 10**9, *callers)
     return p.store.overdue.prune
+
+
+async def unpark(p: Place) -> Call:
+    """Many tenants wait at caps that are no more, wherever they can."""
+    await p.pools(100)
+    for n in range(20):
+        await _park(p, f"tenant-{n}")
+    return p.store.caps.review
 
 
 async def upload_arrive(p: Place) -> Call:
@@ -651,6 +695,15 @@ async def _with_progress(p: Place, lease: Lease) -> None:
     await p.store.leases.progress(lease, "infer", Progress(done=1, total=2))
 
 
+async def _park(p: Place, tenant: str) -> None:
+    """Makes as many pools as there may be, in each class of which this tenant waits at its cap."""
+    await p.pools(100)
+    for pool in await p.pool_names():
+        for priority in PRIORITIES:
+            await p.client.zadd(f"{p.keys.root}flows:{pool}:{priority}", {tenant: float("inf")})
+            await p.client.zadd(f"{p.keys.root}parked", {f"{tenant} {pool}:{priority}": 0.0})
+
+
 async def _owe(p: Place, endpoints: int) -> None:
     """Owes each of this many endpoints two events; half of the endpoints are prompt."""
     ids = await p.tasks(2 * endpoints)
@@ -694,7 +747,8 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "batch_start": [batch_start],
     "buried": [buried],
     "cancel": [cancel],
-    "claim": [claim, claim_of_nobodys],
+    "caps": [caps],
+    "claim": [claim, claim_at_caps, claim_of_nobodys],
     "claim_late": [claim],
     "condemned": [condemned],
     "delete": [delete],
@@ -726,10 +780,11 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "resubmit": [resubmit],
     "retract": [retract],
     "set_aside": [set_aside],
-    "settle": [settle, settle_with_log, settle_without_result],
+    "settle": [settle, settle_at_cap, settle_with_log, settle_without_result],
     "submit": [submit],
     "tenants_tidy": [tenants_tidy],
     "tidy": [tidy],
+    "unpark": [unpark],
     "upload_arrive": [upload_arrive],
     "upload_due": [upload_due],
     "upload_forget": [upload_forget],

@@ -565,7 +565,19 @@ class QueueMachine(RuleBasedStateMachine):
 
         assert self.do(self.store.workers.drain(worker) if is_on else self.store.workers.resume(worker)) is expected
 
+    @rule(cap=st.sampled_from((0, 1, 2)))
+    def cap(self, cap: int) -> None:
+        expected = self.model.set_cap(cap)
+
+        assert self.do(self.store.caps.set({TENANT: cap})) == expected
+
     # Maintenance
+
+    @rule()
+    def review_caps(self) -> None:
+        expected = self.model.review_caps(TENANT)
+
+        assert self.do(self.store.caps.review()) == expected
 
     @precondition(lambda self: self.any_is("running"))
     @rule(dead_worker=st.sampled_from(("", *WORKERS)))

@@ -10,7 +10,7 @@ from penstock.store.scripts import PARTS
 if TYPE_CHECKING:
     from tests.support.queue_snapshot import Snapshot
 
-HELD = ("redis", "storage", "reserved_ms")
+HELD = ("redis", "storage", "lines", "reserved_ms")
 TASK_BYTES = int(re.findall(r"TASK_BYTES = (\d+)", PARTS["TASK_BYTES"])[0])
 
 
@@ -18,8 +18,10 @@ def check_accounts(snapshot: "Snapshot") -> None:
     """Checks that each tenant is charged for exactly what there is of it, and that what was submitted and has not ended
     is what waits and runs."""
     expected = _of_tasks(snapshot)
-    for f in snapshot.under("batch:").values():
-        expected[f["tenant"]] += Counter(redis=int(f["redis_bytes"]), storage=int(f.get("stored_bytes", 0)))
+    for batch_id, f in snapshot.under("batch:").items():
+        lines = int(f.get("total", 0)) - int(f.get("fed", 0)) + len(snapshot.keys.get(f"open:{batch_id}", []))
+        held = Counter(redis=int(f["redis_bytes"]), storage=int(f.get("stored_bytes", 0)), lines=lines)
+        expected[f["tenant"]] += held
     for f in snapshot.under("upload:").values():
         expected[f["tenant"]] += Counter(redis=int(f["redis_bytes"]), storage=int(f["size"]))
     accounts = snapshot.under("account:")

@@ -62,6 +62,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.accounts",
             "store.audit",
             "store.batches",
+            "store.caps",
             "store.condemned",
             "store.inspection",
             "store.installation",
@@ -87,8 +88,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"intake.found"},
         {"intake.reuse_digest"},
         {"intake.examine"},
-        {"intake.enqueue", "intake.quote", "intake.batch_receive"},
-        {"intake.batch_start", "intake.batch_enqueue"},
+        {"intake.enqueue", "intake.batch_receive"},
+        {"intake.quote", "intake.batch_start", "intake.batch_enqueue"},
         {"intake.batch_feeder"},
     ],
     "worker": [

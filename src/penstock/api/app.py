@@ -228,6 +228,7 @@ async def _running(
         services.store,
         services.storage,
         services.models.ids,
+        services.running_caps,
         installation=services.patient_store.installation,
         delete_orphans=services.settings.storage.sweep,
     )

@@ -76,7 +76,7 @@ class Receiver:
         """Check and store all lines. After `MAX_FINDINGS` wrong lines the others are read, but not looked at.
 
         Raises InvalidLines when any line is wrong, InvalidRequest when there are none or too many, NotReady,
-        StorageUnavailable, StoreUnavailable.
+        QuotaExceeded, StorageUnavailable, StoreUnavailable.
         """
         await self._deps.models.read()
         async for lines in slices:
@@ -167,7 +167,8 @@ class Receiver:
         part, place = len(self._starts), self._total - len(self._part)
         data = b"\n".join(self._part)
         self._stored_bytes += len(data)
-        await self._deps.store.batches.grow(self._batch_id, part + 1, self._stored_bytes)
+        quotas = self._deps.quotas_of(self._caller.tenant)
+        await self._deps.store.batches.grow(self._batch_id, part + 1, self._stored_bytes, quotas=quotas)
         await self._deps.storage.put(part_key(self._caller.tenant, self._batch_id, part), data, "application/jsonl")
         self._starts.append(place)
         self._part.clear()

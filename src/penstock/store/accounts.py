@@ -13,18 +13,19 @@ EPOCH = date(1970, 1, 1)
 TOGETHER = 200
 """Days of tenants that one script reads or forgets."""
 
-HELD = ("redis", "storage", "reserved_ms")
+HELD = ("redis", "storage", "lines", "reserved_ms")
 
 
 class Holdings(Struct, frozen=True, kw_only=True):
     """What a tenant holds at this moment: tasks that wait and run; bytes of its records in Redis, and of its inputs,
-    uploads and results in the storage; ms of a device that its unfinished tasks are expected to take, and that its
-    tasks have used since midnight in UTC."""
+    uploads and results in the storage; lines of its batches that have not ended; ms of a device that its unfinished
+    tasks are expected to take, and that its tasks have used since midnight in UTC."""
 
     tasks_waiting: int
     tasks_running: int
     redis_bytes: int
     storage_bytes: int
+    batch_lines: int = 0
     reserved_ms: int
     used_ms_today: float
 
@@ -99,13 +100,20 @@ class AccountStore:
 
 
 def _holdings(
-    waiting: int, running: int, redis_bytes: bytes, storage_bytes: bytes, reserved_ms: bytes, used_ms: bytes
+    waiting: int,
+    running: int,
+    redis_bytes: bytes,
+    storage_bytes: bytes,
+    batch_lines: bytes,
+    reserved_ms: bytes,
+    used_ms: bytes,
 ) -> Holdings:
     return Holdings(
         tasks_waiting=waiting,
         tasks_running=running,
         redis_bytes=int(redis_bytes),
         storage_bytes=int(storage_bytes),
+        batch_lines=int(batch_lines),
         reserved_ms=int(reserved_ms),
         used_ms_today=float(used_ms),
     )

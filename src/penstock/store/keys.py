@@ -18,7 +18,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | serve                                                | worker, at most 32      |
 | `pools:seen`               | zset   | pools by the ms when such a worker was heard of last | the same                |
 | `flows:<pool>:<priority>`  | zset   | tenants with tasks waiting by their start times (ms  | found without tasks     |
-|                            |        | of a device); `*` while `unseen` has something       |                         |
+|                            |        | of a device; infinite for one that is `parked`); `*` |                         |
+|                            |        | while `unseen` has something                         |                         |
 | `flows:...:<tenant>`       | zset   | the same of a tenant's callers                       | the same                |
 | `unseen:<pool>:<priority>` | hash   | models whose callers may not be in `flows` -> the    | all looked at           |
 |                            |        | last that was looked at                              |                         |
@@ -33,6 +34,13 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | `flows`                                              |                         |
 | `passed:<pool>`            | hash   | priority -> claims that have passed it over since it | as the pool             |
 |                            |        | was served                                           |                         |
+| `submits:<tenant>`         | zset   | accepted submits of the last 60 s by their µs, where | 60 s                    |
+|                            |        | the tenant has a quota of them                       |                         |
+| `caps`                     | hash   | tenant -> how many of its tasks may run at once, `*` | set anew                |
+|                            |        | those of any other; none for no limits               |                         |
+| `capped`                   | string | a digest of all `caps`                               | as `caps`               |
+| `parked`                   | zset   | `<tenant> <pool>:<priority>` where a tenant waits    | one of its tasks ended, |
+|                            |        | for one of its running tasks to end; no score        | or its cap was raised   |
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
 | `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |

@@ -108,7 +108,7 @@ def explanation_of(answer: list[Any]) -> Explanation | None:
 
 def _explanation(answer: list[Any]) -> Explanation:
     state, stage, model, cost, done, total, position, due, leader, ms, mean_cost, workers, now, *of_queue = answer
-    drained, priority, pause = of_queue
+    drained, priority, pause, cap = of_queue
     return Explanation(
         state=State(state.decode()),
         stage=msgspec.convert(stage.decode(), Stage),
@@ -121,6 +121,7 @@ def _explanation(answer: list[Any]) -> Explanation:
         leader=leader.decode() or None,
         priority=Priority(priority.decode()),
         pause=pause_of(pause or None),
+        cap=cap or None,
         pace=pace_of(ms, mean_cost) if ms else None,
         workers=tuple(workers_of(workers, drained)),
     )

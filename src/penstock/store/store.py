@@ -5,6 +5,7 @@ from penstock.store.accounts import AccountStore
 from penstock.store.answers import SetAside
 from penstock.store.audit import AuditStore
 from penstock.store.batches import BatchStore
+from penstock.store.caps import RunningCaps
 from penstock.store.condemned import Condemned
 from penstock.store.engine import Engine
 from penstock.store.installation import Installation
@@ -42,6 +43,7 @@ class Store:
         self.outbox = Outbox(engine)
         self.tenants = TenantStore(engine)
         self.accounts = AccountStore(engine)
+        self.caps = RunningCaps(engine)
         self.condemned = Condemned(engine)
         self.access_keys = AccessKeyStore(engine)
         self.audit = AuditStore(engine)

@@ -102,6 +102,7 @@ class BlockerView(ResponseBody, frozen=True):
         "follows_equal_task",
         "retry_delay",
         "queue_paused",
+        "tenant_at_quota",
         "model_cold",
         "model_loading",
         "model_failed",

@@ -1,6 +1,6 @@
--- The account of a tenant, `account:<tenant>`: what it holds now (`redis` and `storage` in bytes; `reserved_ms`, what its
--- unfinished tasks are expected to take of a device), and what it has used on one `day`, which is counted in UTC since
--- 1970. What it used on an earlier day is in `usage:<tenant>:<day>`.
+-- The account of a tenant, `account:<tenant>`: what it holds now (`redis` and `storage` in bytes; `lines` of batches
+-- that have not ended; `reserved_ms`, what its unfinished tasks are expected to take of a device), and what it has used
+-- on one `day`, which is counted in UTC since 1970. What it used on an earlier day is in `usage:<tenant>:<day>`.
 local DAY_MS = 86400000
 local USED = 'submitted success failed canceled expired device_ms bytes_in bytes_out'
 

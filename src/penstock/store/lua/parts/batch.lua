@@ -35,11 +35,12 @@ local function call_feeder(batch)
   redis.call('PUBLISH', ROOT .. 'room', '')
 end
 
--- A line has ended: ends the batch with its last line, or calls a feeder when there is room for further lines.
-local function close_or_feed(batch)
+-- So many lines have ended: ends the batch with its last line, or calls a feeder when there is room for further lines.
+local function close_or_feed(batch, count)
   local f = redis.call('HMGET', batch_key(batch), 'total', 'fed', 'refill', 'next', 'state', 'caller', 'ttl_s', 'hook',
     'tenant')
   local left = redis.call('SCARD', open_key(batch))
+  if f[9] then count_for(f[9], 'lines', -count) end
   if left == 0 and f[1] == f[2] then
     redis.call('HSET', batch_key(batch), 'state', f[4], 'was', f[5], 'finished', now_ms())
     redis.call('HDEL', batch_key(batch), 'refill')
@@ -72,7 +73,7 @@ end
 local function end_line(batch, place, state, outcome)
   note_end(batch, place, state, error_code(outcome))
   redis.call('SREM', open_key(batch), place)
-  close_or_feed(batch)
+  close_or_feed(batch, 1)
 end
 
 -- Deletes all keys of a batch at once, and condemns its lines; also those that are stored after this, when the batch
@@ -95,6 +96,7 @@ end
 local function reopen_line(batch, place)
   redis.call('SADD', open_key(batch), place)
   local f = redis.call('HMGET', batch_key(batch), 'was', 'tenant', 'caller')
+  count_for(f[2], 'lines', 1)
   if f[1] then
     redis.call('HSET', batch_key(batch), 'state', f[1])
     redis.call('HDEL', batch_key(batch), 'was', 'finished')

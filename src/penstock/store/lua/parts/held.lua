@@ -50,6 +50,15 @@ local function settle_account(task)
   return held_text(held.redis, held.input, held.result, held.reserved)
 end
 
+-- Reserves what a task should take of a device, which had reserved nothing while it waited for the result of another.
+local function reserve(task, ms)
+  local held = held_by(task)
+  if held.reserved > 0 then return end
+  held.reserved = math.ceil(ms)
+  note(task, 'reserved_ms', held.reserved)
+  redis.call('HSET', task.key, 'held', settle_account(task))
+end
+
 -- Takes a task that is forgotten off the account, with its result files if it is the last one that shows them.
 local function uncount(task, is_last)
   local held = held_by(task)

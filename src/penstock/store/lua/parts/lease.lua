@@ -21,6 +21,7 @@ local function end_attempt(task, outcome, problem, ms)
   ms = ms or taken_ms(task)
   recharge(task, ms)
   note(task, 'device_ms', ms)
+  if task.capped then unpark(task.tenant) end
   local entry = cjson.encode({
     n = tonumber(task.epoch), fence = task.fence, worker = task.worker, device = task.device,
     started = tonumber(task.claimed), ended = now_ms(), outcome = outcome,

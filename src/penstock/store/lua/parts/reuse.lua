@@ -63,6 +63,8 @@ local function lead_anew(model, digest, crashes)
   unfollow(model, digest, first.id)
   if tonumber(crashes) > 0 then redis.call('HSET', task_key(first.id), 'crashes', crashes) end
   redis.call('HSET', ROOT .. 'reuse', digest, first.id)
+  local task = read_task(first.id)
+  reserve(task, expected_ms(model, sound_number(task.cost, 'cost')))
   enqueue(first)
 end
 
