@@ -89,6 +89,7 @@ async def test_an_operator_reads_the_usage_of_another_tenant_and_of_all(server: 
     assert one["total"]["submitted"] == 1
     assert [tenant["tenant"] for tenant in everybody] == ["default", "north"]
     assert everybody[1]["days"] == one["days"]
+    assert one["now"]["batch_lines"] == 0
     assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [(403, "forbidden")] * 2
     assert (nowhere_else.status_code, nowhere_else.json()["param"]) == (422, "tenant")
 

@@ -6,12 +6,14 @@ from penstock.client.views import View
 
 
 class Held(View, frozen=True):
-    """What a tenant holds now: tasks, bytes in Redis and in the storage, and expected device time."""
+    """What a tenant holds now: tasks, bytes in Redis and in the storage, unfinished lines of batches, and
+    expected device time."""
 
     tasks_waiting: int
     tasks_running: int
     redis_bytes: int
     storage_bytes: int
+    batch_lines: int = 0
     device_seconds_reserved: float = 0.0
 
 

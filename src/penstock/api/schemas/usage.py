@@ -16,12 +16,14 @@ Day = Annotated[str, Meta(extra_json_schema={"format": "date"})]
 
 class HeldView(ResponseBody, frozen=True):
     """What a tenant holds now: tasks that wait and run, bytes of its records in Redis, bytes of its inputs, uploads and
-    results in the storage, and the device time that its unfinished tasks are expected to take."""
+    results in the storage, unfinished lines of its batches, and the device time that its unfinished tasks are expected
+    to take."""
 
     tasks_waiting: int
     tasks_running: int
     redis_bytes: int
     storage_bytes: int
+    batch_lines: int
     device_seconds_reserved: float
 
 
@@ -33,6 +35,7 @@ class QuotaLeftView(ResponseBody, frozen=True):
     tasks_running: int | None
     redis_bytes: int | None
     storage_bytes: int | None
+    batch_lines: int | None
     device_seconds_per_day: float | None
 
 
@@ -86,6 +89,7 @@ def tenant_usage_view(tenant: str, held: Holdings, quotas: Quotas, days: Sequenc
             tasks_running=held.tasks_running,
             redis_bytes=held.redis_bytes,
             storage_bytes=held.storage_bytes,
+            batch_lines=held.batch_lines,
             device_seconds_reserved=_seconds(held.reserved_ms),
         ),
         quotas=quotas,
@@ -110,6 +114,7 @@ def _left(held: Holdings, quotas: Quotas) -> QuotaLeftView:
         tasks_running=left(quotas.tasks_running, held.tasks_running),
         redis_bytes=left(quotas.redis_bytes, held.redis_bytes),
         storage_bytes=left(quotas.storage_bytes, held.storage_bytes),
+        batch_lines=left(quotas.batch_lines, held.batch_lines),
         device_seconds_per_day=None if device_ms is None else _seconds(device_ms),
     )
 
