@@ -35,8 +35,10 @@ from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.submission import Submission
 from penstock.core.task import PRIORITIES, Outcome, Result
-from penstock.models import imaging, load_runners
+from penstock.models import load_runners
 from penstock.models.base import BaseModelRunner, registry
+from penstock.pixels.encoding import MAX_SIDES, encode
+from penstock.pixels.picture import Picture, Pixels
 from penstock.settings import LimitSettings, ModelSettings, QueueSettings
 from penstock.storage.local import LocalStorage
 from penstock.store import Engine, Store
@@ -78,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="stages-") as home:
         storage = LocalStorage(Path(home) / "objects")
         for name, (width, height) in SIZES.items():
-            source = imaging.encode(mirrored(width, height), OutputOptions(format="jpeg"))
+            source = encode(mirrored(width, height), OutputOptions(format="jpeg"))
             arrival = arrived(source, storage)
             columns["superres-x4"][name] = arrival | enlarged(superres, source, result, storage)
             columns["image-scoring-v1"][name] = arrival | scored(scoring, source)
@@ -101,12 +103,12 @@ def loaded(name: str, device: Device) -> BaseModelRunner[Any]:
     return runner
 
 
-def upscaled(runner: BaseModelRunner[Any]) -> imaging.Pixels:
+def upscaled(runner: BaseModelRunner[Any]) -> Pixels:
     """Returns a real result of 2048 × 2048 pixels, since the cost of encoding depends on the content."""
-    work: Any = runner.prepare(imaging.encode(mirrored(512, 512), OutputOptions(format="jpeg")), runner.params())
+    work: Any = runner.prepare(encode(mirrored(512, 512), OutputOptions(format="jpeg")), runner.params())
     for index in range(work.count):
         work.accept(index, runner.infer(work.tile(index)[None], work)[0])
-    pixels: imaging.Pixels = work.canvas.pixels
+    pixels: Pixels = work.canvas.pixels
     return pixels
 
 
@@ -120,7 +122,7 @@ def arrived(source: bytes, storage: LocalStorage) -> Column:
     }
 
 
-def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels, storage: LocalStorage) -> Column:
+def enlarged(runner: BaseModelRunner[Any], source: bytes, result: Pixels, storage: LocalStorage) -> Column:
     """Measures superres-x4 stage by stage."""
     params = runner.params()
     work: Any = runner.prepare(source, params)
@@ -141,15 +143,15 @@ def enlarged(runner: BaseModelRunner[Any], source: bytes, result: imaging.Pixels
     encoded = filled(result, width * height, (height, width, 3))
     scale = width * height / (encoded.shape[0] * encoded.shape[1])
     for name, options in FORMATS.items():
-        if options.format != "webp" or max(width, height) <= imaging.MAX_SIDES["webp"]:
+        if options.format != "webp" or max(width, height) <= MAX_SIDES["webp"]:
             column |= written(name, encoded, options, scale, storage)
     return column
 
 
-def written(name: str, pixels: imaging.Pixels, options: OutputOptions, scale: float, storage: LocalStorage) -> Column:
+def written(name: str, pixels: Pixels, options: OutputOptions, scale: float, storage: LocalStorage) -> Column:
     """Measures the encoding and, for the default format, the steps after it."""
     started = time.perf_counter()
-    data = imaging.encode(imaging.Picture(pixels), options)
+    data = encode(Picture(pixels), options)
     ms = (time.perf_counter() - started) * 1000
 
     def cell(ms: float) -> Cell:
@@ -189,7 +191,7 @@ def each(count: int, several: Iterable[int], work: Callable[[int], object], size
     return Cell(statistics.median(times) * count, size if total else size * count, count > len(times))
 
 
-def filled(result: imaging.Pixels, pixels: int, shape: tuple[int, ...]) -> imaging.Pixels:
+def filled(result: Pixels, pixels: int, shape: tuple[int, ...]) -> Pixels:
     """Returns the result mirrored to this shape, or to as much of it as is encoded here."""
     share = min(1.0, LARGEST_ENCODED / pixels) ** 0.5
     rows, columns = int(shape[0] * share), int(shape[1] * share)

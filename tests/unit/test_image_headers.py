@@ -15,7 +15,8 @@ from PIL import Image, ImageCms
 
 from penstock.core.request import OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
-from penstock.models import imaging
+from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds, ImageHeader, content_type_of, end_of, probe, probe_beginning
 
 BOUNDS = ImageBounds(50)
@@ -231,7 +232,7 @@ OTHERS = {
 def test_up10_formats_whose_decoders_had_faults_never_reach_one(name: str) -> None:
     data = OTHERS[name] + bytes(1000)
 
-    for look in (probe, probe_beginning, imaging.decode):
+    for look in (probe, probe_beginning, decode):
         with pytest.raises(UnsupportedImageFormat):
             look(data, BOUNDS)
 
@@ -241,11 +242,11 @@ def test_up3_of_a_polyglot_only_the_pixels_are_left(form: str) -> None:
     other = b"PK\x03\x04<html><script>alert(1)</script></html>"
     data = saved(form) + other
 
-    picture = imaging.decode(data, BOUNDS)
+    picture = decode(data, BOUNDS)
 
-    assert np.array_equal(picture.rgb, imaging.decode(saved(form), BOUNDS).rgb)
+    assert np.array_equal(picture.rgb, decode(saved(form), BOUNDS).rgb)
     for format in ("png", "jpeg", "webp"):
-        assert other not in imaging.encode(picture, OutputOptions(format=format))
+        assert other not in encode(picture, OutputOptions(format=format))
 
 
 BROKEN = {
@@ -264,12 +265,12 @@ def test_up5_what_is_broken_is_refused_with_a_code(name: str) -> None:
     data, error = BROKEN[name]
 
     with pytest.raises(error):
-        imaging.decode(data, BOUNDS)
+        decode(data, BOUNDS)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_up5_the_smallest_image_of_every_form_is_decoded(form: str) -> None:
-    assert imaging.decode(saved(form, COLOURS[:1, :1]), BOUNDS).rgb.shape == (1, 1, 3)
+    assert decode(saved(form, COLOURS[:1, :1]), BOUNDS).rgb.shape == (1, 1, 3)
 
 
 MUTATED = [saved(form) for form in FORMS] + [png(chunk(b"tEXt", b"a\0b")), saved("jpeg", icc_profile=PROFILE)]
@@ -289,7 +290,7 @@ def test_up6_mutated_files_meet_nothing_but_codes_and_have_the_size_that_is_deco
         data = data[:at] + new + data[at + old :]
     try:
         header = probe(data, BOUNDS)
-        picture = imaging.decode(data, BOUNDS)
+        picture = decode(data, BOUNDS)
     except PenstockError as error:
         assert error.status in (415, 422)  # noqa: PT017  what is raised otherwise fails the test
         return

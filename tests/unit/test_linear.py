@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from penstock.models.linear import linear
+from penstock.pixels.linear import linear
 
 # Each: height, width and channels (0 for none) of the source, width and height of the result, and the sha256 of its
 # bytes. Source pixels are (31 n² + 17 n) mod 251.

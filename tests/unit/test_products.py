@@ -13,8 +13,8 @@ from PIL import Image
 from penstock.core.request import OutputOptions
 from penstock.errors import ImageTooLarge, ModelResultInvalid
 from penstock.models.base import Product, ProductFile
-from penstock.models.imaging import Picture
 from penstock.models.products import product_of
+from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 from penstock.worker.results import published
 

@@ -11,7 +11,8 @@ from PIL import Image
 from penstock.models.declared.definition import InputSection
 from penstock.models.declared.placement import place
 from penstock.models.declared.tensor import BOUNDS, TensorForm, tensor_of
-from penstock.models.imaging import FILTERS, Picture
+from penstock.pixels.picture import Picture
+from penstock.pixels.resampling import FILTERS
 
 UNHURRIED = settings(deadline=None, max_examples=50)
 """A machine may be busy."""

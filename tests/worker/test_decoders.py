@@ -22,8 +22,9 @@ from PIL import Image, ImageCms
 
 from penstock.core.task import Priority
 from penstock.errors import ImageDecodeFailed, Internal, PenstockError
-from penstock.models import imaging
+from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.codecs import CodecThreads
@@ -87,12 +88,12 @@ def scan_bomb(side: int = 3000, scans: int = 20_000) -> bytes:
 BOMB = scan_bomb()
 
 
-def decoded(decoder: Decoder, data: bytes) -> imaging.Picture:
+def decoded(decoder: Decoder, data: bytes) -> Picture:
     return decoder.decode(data, probe(data, ANY_SCANS))
 
 
-def decoded_in(pool: DecoderPool, data: bytes) -> imaging.Picture:
-    return StoppableCall(pool).run(imaging.decode, data, ANY_SCANS)
+def decoded_in(pool: DecoderPool, data: bytes) -> Picture:
+    return StoppableCall(pool).run(decode, data, ANY_SCANS)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def children() -> set[int]:
 def test_a_child_decodes_every_form_as_this_process_does(decoder: Decoder, form: str) -> None:
     data = saved(form)
 
-    ours, its = imaging.decode(data), decoded(decoder, data)
+    ours, its = decode(data), decoded(decoder, data)
 
     assert np.array_equal(its.rgb, ours.rgb)
     assert its.grey == ours.grey
@@ -161,11 +162,11 @@ def test_up6_mutated_files_end_in_a_child_as_they_end_here(
     except PenstockError:
         return  # neither decodes it
 
-    assert _outcome(lambda: decoded(decoder, data)) == _outcome(lambda: imaging.decode(data))
+    assert _outcome(lambda: decoded(decoder, data)) == _outcome(lambda: decode(data))
     assert decoder.is_alive
 
 
-def _outcome(decode: Callable[[], imaging.Picture]) -> bytes | str:
+def _outcome(decode: Callable[[], Picture]) -> bytes | str:
     try:
         return decode().rgb.tobytes()
     except ImageDecodeFailed as error:
@@ -201,23 +202,23 @@ def _is_busy(pid: int) -> bool:
 
 async def test_a_scan_bomb_is_ended_at_its_timeout_while_another_image_is_decoded(pool: DecoderPool) -> None:
     codecs = CodecThreads(cpu(), pool)
-    await codecs.run(Priority.NORMAL, AttemptClock(), imaging.decode, saved("jpeg"))  # a child is there
+    await codecs.run(Priority.NORMAL, AttemptClock(), decode, saved("jpeg"))  # a child is there
 
     async def attempt() -> float:
         clock, began = AttemptClock(1.0), time.monotonic()
         with pytest.raises(TimeoutError):
             async with clock:
-                await codecs.run(Priority.NORMAL, clock, imaging.decode, BOMB, ANY_SCANS)
+                await codecs.run(Priority.NORMAL, clock, decode, BOMB, ANY_SCANS)
         assert clock.has_expired
         return time.monotonic() - began
 
     bomb = asyncio.create_task(attempt())
     others = 0
     while not bomb.done():
-        await codecs.run(Priority.HIGH, AttemptClock(), imaging.decode, saved("jpeg"))
+        await codecs.run(Priority.HIGH, AttemptClock(), decode, saved("jpeg"))
         others += 1
     took_s = await bomb
-    after = await codecs.run(Priority.NORMAL, AttemptClock(), imaging.decode, saved("jpeg"))
+    after = await codecs.run(Priority.NORMAL, AttemptClock(), decode, saved("jpeg"))
     codecs.urgent.close()
     codecs.usual.close()
 
@@ -231,7 +232,7 @@ def test_a_call_that_is_stopped_decodes_nothing_more(pool: DecoderPool) -> None:
     call.stop()
 
     with pytest.raises(ImageDecodeFailed, match="stopped"):
-        call.run(imaging.decode, saved("png"))
+        call.run(decode, saved("png"))
 
 
 def test_an_image_that_takes_more_memory_than_it_may_fails_alone() -> None:

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from penstock.bench.images import mirrored
 from penstock.core.request import Format, OutputOptions
-from penstock.models import imaging
+from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import encode
 
 SIDE = 1024
 REPEATS = 9
@@ -26,13 +27,13 @@ class CodecRates(Struct, frozen=True, kw_only=True):
 def measured(result: Format, repeats: int = REPEATS) -> CodecRates:
     """The rates for JPEG in and this format out."""
     picture = mirrored(SIDE, SIDE)
-    source = imaging.encode(picture, OutputOptions(format="jpeg"))
+    source = encode(picture, OutputOptions(format="jpeg"))
     options = OutputOptions(format=result)
     megapixels = SIDE * SIDE / 1e6
     return CodecRates(
-        decode_mp_per_s=megapixels / _best_s(lambda: imaging.decode(source), repeats),
-        encode_mp_per_s=megapixels / _best_s(lambda: imaging.encode(picture, options), repeats),
-        bytes_per_px=len(imaging.encode(picture, options)) / SIDE**2,
+        decode_mp_per_s=megapixels / _best_s(lambda: decode(source), repeats),
+        encode_mp_per_s=megapixels / _best_s(lambda: encode(picture, options), repeats),
+        bytes_per_px=len(encode(picture, options)) / SIDE**2,
     )
 
 

@@ -13,7 +13,7 @@ from penstock.core.access import TENANT
 from penstock.core.request import Format, OutputOptions, Request, Source
 from penstock.core.submission import Submission
 from penstock.core.task import Priority, new_task_id
-from penstock.models import imaging
+from penstock.pixels.encoding import encode
 from penstock.store import Store
 from tools.device_model.plan import NAME
 
@@ -46,7 +46,7 @@ class Photos:
         (root / "inputs" / TENANT).mkdir(parents=True)
         for size in {*SIZES, SMALL}:
             self._masters[size] = root / "masters" / f"{size[0]}x{size[1]}.jpg"
-            self._masters[size].write_bytes(imaging.encode(mirrored(*size), OutputOptions(format="jpeg")))
+            self._masters[size].write_bytes(encode(mirrored(*size), OutputOptions(format="jpeg")))
 
     def put(self, size: tuple[int, int], task_id: str) -> str:
         """Store a photo as the input of a task, and return its key."""

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
-from penstock.models import imaging
 from penstock.models.base import Product, Work, model_runner
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.superres import SuperResolution, SuperresParams
 from penstock.models.tiling import Ladder
+from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture
 from penstock.worker import prefetch
 from tools.device_model.plan import NAME, VARIABLE, Plan
 from tools.device_model.record import Kind, Recorder
@@ -81,12 +82,12 @@ class SimulatedSuperres(SuperResolution):
         _recorder.note("need", now, now, _label(params))
         return super().memory_needed(source, params)
 
-    def image(self, source: bytes) -> imaging.Picture:
+    def image(self, source: bytes) -> Picture:
         """Check the header, and sleep for as long as decoding takes."""
         header = probe(source, ImageBounds.of(self.limits))
         time.sleep(_plan.slowed * header.megapixels / _plan.rates.decode_mp_per_s)
         pixels = self._pixels[: 3 * header.width * header.height]
-        return imaging.Picture(pixels.reshape(header.height, header.width, 3))
+        return Picture(pixels.reshape(header.height, header.width, 3))
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Lay out the tiles of superres-x4, and record what is done with them."""
@@ -104,7 +105,7 @@ class SimulatedSuperres(SuperResolution):
             time.sleep(_plan.slowed * width * height / 1e6 / _plan.rates.encode_mp_per_s)
         return Product(
             file=self._result(int(width * height * _plan.rates.bytes_per_px)),
-            content_type=imaging.CONTENT_TYPES[output.format],
+            content_type=CONTENT_TYPES[output.format],
             extension=output.format,
             width=width,
             height=height,

@@ -27,6 +27,12 @@ LAYERS: list[set[str]] = [
 """The rooms. Each module of the package stands in one."""
 
 INSIDE: dict[str, list[set[str]]] = {
+    "pixels": [
+        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
+        {"pixels.resampling", "pixels.colours"},
+        {"pixels.encoding", "pixels.decoding"},
+        {"pixels.canvas"},
+    ],
     "settings": [
         {"settings.rules", "settings.sections"},
         {"settings.sources"},
@@ -128,8 +134,8 @@ VENDORS: dict[str, set[str]] = {
     "uvicorn": {"api/serve.py", "api/serving/connection.py"},
     "httptools": {"api/serving/connection.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
-    "numpy": {"models", "worker/batcher", "bench", "gpu_checks/measures", "conformance"},
-    "PIL": {"models/imaging.py", "worker/decoders/child.py"},
+    "numpy": {"pixels", "models", "worker/batcher", "bench", "gpu_checks/measures", "conformance"},
+    "PIL": {"pixels", "worker/decoders/child.py"},
     "onnx": {"models/inspection/reading.py"},
     "onnxruntime": {"models/onnxruntime/runtime.py"},
     "opentelemetry": {"telemetry/metrics.py"},

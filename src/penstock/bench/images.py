@@ -11,8 +11,11 @@ from msgspec import Struct
 from penstock.bench.plan import NOOP
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, PenstockError
-from penstock.models import imaging
+from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture
+from penstock.pixels.resampling import resize
 
 SIZES = ((256, 192), (384, 256), (512, 384), (640, 480), (768, 512), (1024, 768))
 """Width and height of the built-in mix: 0.05 to 0.79 megapixels, 0.31 on average."""
@@ -59,18 +62,18 @@ def image_set(paths: Sequence[Path], model: str) -> list[Image]:
         raise ConfigurationError(f"--images: cannot read {error.filename}: {error.strerror}") from error
 
 
-def mirrored(columns: int, rows: int, *, corner: int = 0) -> imaging.Picture:
+def mirrored(columns: int, rows: int, *, corner: int = 0) -> Picture:
     """A picture as rich as a photo: the bundled one enlarged twice, from one of six corners of it, and mirrored at its
     edges as often as it takes to fill the size."""
-    photo = imaging.decode(_bundled())
+    photo = decode(_bundled())
     height, width = (side * ENLARGED for side in photo.rgb.shape[:2])
-    large = np.dstack([imaging.resize(photo.rgb[..., channel], width, height) for channel in range(3)])
+    large = np.dstack([resize(photo.rgb[..., channel], width, height) for channel in range(3)])
     cut = large[30 * corner :, 45 * corner :]
-    return imaging.Picture(np.pad(cut, ((0, rows), (0, columns), (0, 0)), mode="symmetric")[:rows, :columns].copy())
+    return Picture(np.pad(cut, ((0, rows), (0, columns), (0, 0)), mode="symmetric")[:rows, :columns].copy())
 
 
 def _jpeg(columns: int, rows: int, *, corner: int = 0) -> Image:
-    data = imaging.encode(mirrored(columns, rows, corner=corner), OutputOptions(format="jpeg"))
+    data = encode(mirrored(columns, rows, corner=corner), OutputOptions(format="jpeg"))
     return _image(f"{columns}x{rows}.jpg", data)
 
 

@@ -18,8 +18,8 @@ from penstock.conformance.samples import SampleInput, variants_of
 from penstock.core.request import OutputOptions
 from penstock.errors import Internal, ModelError, PenstockError
 from penstock.models.base import BaseModelRunner, Params, ProductFile, Work
-from penstock.models.imaging import CONTENT_TYPES
 from penstock.models.short import ShortContract
+from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.worker.batcher.scheduler import STUCK_S
 from penstock.worker.memory import resident
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from penstock.errors import PenstockError
-from penstock.models import imaging
 from penstock.models.base import Product, ProductFile
+from penstock.pixels.decoding import decode
 from penstock.worker.results import files_of
 
 TOLERANCE = 1e-3
@@ -53,7 +53,7 @@ def _same_content(a: ProductFile, b: ProductFile) -> bool:
     if bytes(a.content) == bytes(b.content):
         return True
     try:
-        pixels = [imaging.decode(bytes(one.content)).rgb.astype(int) for one in (a, b)]
+        pixels = [decode(bytes(one.content)).rgb.astype(int) for one in (a, b)]
     except PenstockError:  # files of another kind that differ
         return False
     return pixels[0].shape == pixels[1].shape and int(np.abs(pixels[0] - pixels[1]).max()) <= LEVELS

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from msgspec import Struct
 from penstock.core.model import SOLE_IMAGE, Member, sole_image_of
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError
-from penstock.models import imaging
 from penstock.models.base import BaseModelRunner
 from penstock.models.members import InputFile, InputMembers
+from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds
+from penstock.pixels.picture import Picture
 
-PHOTO = Path(imaging.__file__).with_name("photo.jpg")
+PHOTO = resources.files("penstock.models") / "photo.jpg"
 """The photo that comes with Penstock: what a model with one image is tried with where there is no other."""
 
 ODD_SIZES = ((1, 1), (1, 64), (64, 1), (17, 31), (333, 257))
@@ -69,19 +71,19 @@ def variants_of(sample: SampleInput, runner: type[BaseModelRunner[Any]]) -> Iter
     for width, height in ODD_SIZES if name in sample.members else ():
         yield _with_image(sample, str(name), f"{width}×{height} px", _noise(height, width))
     if name in sample.members:
-        yield _with_image(sample, str(name), "a grey image", imaging.Picture(_noise(48, 64).rgb, grey=True))
+        yield _with_image(sample, str(name), "a grey image", Picture(_noise(48, 64).rgb, grey=True))
         alpha = _noise(48, 64).rgb[..., 0]
-        yield _with_image(sample, str(name), "a transparent image", imaging.Picture(_noise(48, 64).rgb, alpha))
+        yield _with_image(sample, str(name), "a transparent image", Picture(_noise(48, 64).rgb, alpha))
 
 
-def _with_image(sample: SampleInput, member: str, name: str, picture: imaging.Picture) -> SampleInput:
-    image = InputFile(imaging.encode(picture, OutputOptions()))
+def _with_image(sample: SampleInput, member: str, name: str, picture: Picture) -> SampleInput:
+    image = InputFile(encode(picture, OutputOptions()))
     return SampleInput(name, {**sample.members, member: image})
 
 
-def _noise(height: int, width: int) -> imaging.Picture:
+def _noise(height: int, width: int) -> Picture:
     values = np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3), np.uint8)
-    return imaging.Picture(values)
+    return Picture(values)
 
 
 def _read(path: Path, *, bounds: ImageBounds) -> InputFile:

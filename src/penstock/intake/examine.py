@@ -20,7 +20,7 @@ from penstock.intake.requests import LinksRequest, TaskRequest
 from penstock.intake.reuse_digest import reuse_digest
 from penstock.intake.uploads import check_digest
 from penstock.intake.webhook import webhook_of
-from penstock.models import imaging
+from penstock.pixels.encoding import check_holds
 from penstock.pixels.headers import ImageHeader
 from penstock.settings import LimitSettings, Settings
 
@@ -154,7 +154,7 @@ def _check_result_fits(call: SubmitCall, found: Found) -> None:
     header = found.header
     if header is not None and (size := output_size(call, header.width, header.height)):
         with Blaming(found.given.param):
-            imaging.check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
+            check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
 
 
 def _fingerprint(task: TaskRequest, found: Sequence[Found]) -> str:

@@ -1,6 +1,6 @@
 """The models. A further model of Penstock's own is one file and its name in BUILT_IN.
 
-Importing this package imports no model, so that the API may use `imaging` alone.
+Importing this package imports no model, so that the API may use parts of it.
 """
 
 from importlib import import_module

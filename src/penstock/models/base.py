@@ -27,11 +27,13 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging, products
+from penstock.models import products
 from penstock.models.digests import contents_of
 from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
+from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds
+from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -273,9 +275,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         """Stop every `infer` that runs with this work, if that is possible; it then raises Interrupted. Called from
         another thread."""
 
-    def image(self, source: bytes) -> imaging.Picture:
+    def image(self, source: bytes) -> Picture:
         """Decode an image within the operator's limits."""
-        return imaging.decode(source, ImageBounds.of(self.limits))
+        return decode(source, ImageBounds.of(self.limits))
 
 
 _take_former_names(BaseModelRunner)

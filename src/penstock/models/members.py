@@ -10,8 +10,9 @@ import msgspec
 
 from penstock.core.model import SOLE_IMAGE, Member, MemberKind
 from penstock.errors import ConfigurationError
-from penstock.models import imaging
+from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, content_type_of
+from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 
 Inputs = Mapping[str, MemberKind | Member]
@@ -49,10 +50,10 @@ class InputFile(bytes):
         self._bounds = bounds
         return self
 
-    def image(self) -> imaging.Picture:
-        """Decode the image within the operator's limits: pixels upright, in sRGB. Raises what `imaging.decode`
+    def image(self) -> Picture:
+        """Decode the image within the operator's limits: pixels upright, in sRGB. Raises what `decode`
         raises."""
-        return imaging.decode(self, self._bounds)
+        return decode(self, self._bounds)
 
 
 class InputMembers(dict[str, Any]):

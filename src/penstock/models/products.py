@@ -25,7 +25,7 @@ from penstock.core.media_types import UNKNOWN, kind_of
 from penstock.core.request import OutputOptions
 from penstock.errors import ModelResultInvalid, PenstockError
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
+from penstock.pixels.encoding import CONTENT_TYPES, encoded, image_of
 from penstock.pixels.headers import ImageBounds, probe
 
 if TYPE_CHECKING:
@@ -128,12 +128,12 @@ def _is_list_of_files(value: Any) -> TypeGuard[list[Any]]:
 
 
 def _is_file(value: Any) -> bool:
-    return isinstance(value, ProductFile | bytes | bytearray | memoryview) or imaging.image_of(_read(value)) is not None
+    return isinstance(value, ProductFile | bytes | bytearray | memoryview) or image_of(_read(value)) is not None
 
 
 def _is_image_or_named(value: Any) -> bool:
     # Bytes in a mapping are text of base64 in its JSON, and arrays are lists.
-    return isinstance(value, ProductFile) or (not hasattr(value, "dtype") and imaging.image_of(value) is not None)
+    return isinstance(value, ProductFile) or (not hasattr(value, "dtype") and image_of(value) is not None)
 
 
 def _file(value: Any, name: str, output: OutputOptions) -> ProductFile:
@@ -142,15 +142,15 @@ def _file(value: Any, name: str, output: OutputOptions) -> ProductFile:
         return value
     if isinstance(value, bytes | bytearray | memoryview):
         return _of_bytes(bytes(value), name)
-    image = imaging.image_of(_read(value))
+    image = image_of(_read(value))
     assert image is not None  # noqa: S101  `_is_file` has seen it
     try:
-        content = imaging.encoded(image, output)
+        content = encoded(image, output)
     except (OSError, ValueError, SystemError) as error:
         raise ModelResultInvalid(
             f"the image that the model returned, of mode {image.mode}, cannot be encoded"
         ) from error
-    return ProductFile(f"{name}.{output.format}", content, imaging.CONTENT_TYPES[output.format], *image.size)
+    return ProductFile(f"{name}.{output.format}", content, CONTENT_TYPES[output.format], *image.size)
 
 
 def _of_bytes(content: bytes, name: str) -> ProductFile:

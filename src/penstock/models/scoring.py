@@ -11,12 +11,12 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import on_white
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +82,7 @@ class ImageScoring(BaseModelRunner[Params]):
 
     def prepare(self, source: bytes, params: Params) -> Work:
         """Make one tile of the whole image, with transparency on white."""
-        pixels = nearest(imaging.on_white(self.image(source)), SIDE)
+        pixels = nearest(on_white(self.image(source)), SIDE)
         return Work([pixels], device_size=SIDE * SIDE // 1000)
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:

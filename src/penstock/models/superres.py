@@ -13,12 +13,12 @@ from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 from penstock.models.tiling import Ladder, TiledImage
+from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.headers import ImageBounds, probe
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         width, height = work.canvas.size
         return Product(
             file=work.canvas.encode(output, alpha=work.context.alpha, grey=work.context.grey),
-            content_type=imaging.CONTENT_TYPES[output.format],
+            content_type=CONTENT_TYPES[output.format],
             extension=output.format,
             width=width,
             height=height,

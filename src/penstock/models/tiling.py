@@ -15,7 +15,8 @@ from penstock.core.sizes import tiles_along
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
-from penstock.models.imaging import Canvas, Pixels
+from penstock.pixels.canvas import Canvas
+from penstock.pixels.picture import Pixels
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,1 +1,1 @@
-"""What an image file is, read from its bytes without a decoder."""
+"""Images: what their bytes say (`headers`), pixels in one plain form, colours, codecs, and the canvas of a result."""

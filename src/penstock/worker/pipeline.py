@@ -9,10 +9,10 @@ from penstock.core.lease import Lease
 from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
 from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
-from penstock.models import imaging
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
+from penstock.pixels.encoding import check_holds
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
@@ -169,7 +169,7 @@ class Pipeline:
             with stage("prepare"):
                 work = await on_cpu(_prepare, runner, source, params, log)
         if work.size is not None:
-            imaging.check_holds(lease.request.output, *work.size)
+            check_holds(lease.request.output, *work.size)
         pack = partial(self._pack, lease, runner, params, log)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:

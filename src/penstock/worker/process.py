@@ -19,12 +19,13 @@ from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
 from penstock.core.model import Model
 from penstock.errors import ConfigurationError, StoreUnavailable
-from penstock.models import imaging, load_runners
+from penstock.models import load_runners
 from penstock.models.base import DeviceBroken, registry
 from penstock.models.description import descriptions
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree
+from penstock.pixels.pillow import keep_memory
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check_server, connect
@@ -142,7 +143,7 @@ async def _open(
 def _memory_of_tasks(settings: Settings, device: Device) -> MemoryBudget:
     if device.kind == "cuda":
         sys.setswitchinterval(SWITCH_S)
-        imaging.keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
+        keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
     return MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
 
 

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
-from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Work, registry
 from penstock.models.device_time import device_time
+from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import encode
+from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.threads import Threads, tile_threads
@@ -118,10 +120,10 @@ async def on_scheduler(device: Device, *models: str) -> AsyncIterator[tuple[Devi
 
 def canvas_work(runner: Runner, side: int) -> Work:
     """Work of the upscaler on a square of the bundled photo, repeated."""
-    photo = imaging.decode((resources.files("penstock.models") / "photo.jpg").read_bytes()).rgb
+    photo = decode((resources.files("penstock.models") / "photo.jpg").read_bytes()).rgb
     height, width = photo.shape[:2]
     rgb = np.tile(photo, (-(-side // height), -(-side // width), 1))[:side, :side]
-    return runner.prepare(imaging.encode(imaging.Picture(rgb), OutputOptions(format="png")), runner.params())
+    return runner.prepare(encode(Picture(rgb), OutputOptions(format="png")), runner.params())
 
 
 def watch_warnings() -> StringIO:

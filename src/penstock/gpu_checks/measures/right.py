@@ -11,12 +11,13 @@ from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.errors import InvalidOutput
 from penstock.gpu_checks.measures.product import SCORER, UPSCALER, Runner, loaded
-from penstock.models import imaging
 from penstock.models.base import Params, Work
 from penstock.models.onnxruntime.precision import check_images, open_session
 from penstock.models.onnxruntime.session import manifest
 from penstock.models.superres import SuperresParams
 from penstock.models.tiling import TiledImage
+from penstock.pixels.encoding import encode
+from penstock.pixels.picture import Picture
 from penstock.worker.devices import cpu
 
 SIDE = 128
@@ -42,7 +43,7 @@ def _sources() -> dict[str, bytes]:
     """The check images as PNG files."""
     options = OutputOptions(format="png")
     images = zip(PATTERNS, check_images(SIDE, SIDE), strict=True)
-    return {name: imaging.encode(imaging.Picture(rgb), options) for name, rgb in images}
+    return {name: encode(Picture(rgb), options) for name, rgb in images}
 
 
 def _images(

@@ -16,12 +16,12 @@ from penstock.core.model import Example
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, DeviceOutOfMemory, PenstockError
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import BaseModelRunner, Product
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.files import bounded
 from penstock.models.declared.kinds.packing import unpacked
 from penstock.models.members import InputFile, InputMembers
+from penstock.pixels.decoding import decode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,7 +142,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _compare_images(got: bytes, wanted: bytes, tolerance: float) -> None:
-    ours, theirs = (imaging.decode(file) for file in (got, wanted))
+    ours, theirs = (decode(file) for file in (got, wanted))
     if ours.rgb.shape != theirs.rgb.shape or (ours.alpha is None) != (theirs.alpha is None):
         raise WrongAnswer("the image has another size, or other channels")
     pairs = [(ours.rgb, theirs.rgb), *([(ours.alpha, theirs.alpha)] if ours.alpha is not None else [])]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from penstock.models.imaging import Resample
+from penstock.pixels.resampling import Resample
 
 SCHEMA = 1
 

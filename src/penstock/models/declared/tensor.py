@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.declared.definition import InputSection
 from penstock.models.declared.placement import ImagePlacement
-from penstock.models.imaging import Picture, Pixels
+from penstock.pixels.picture import Picture, Pixels, grey, on_white
+from penstock.pixels.resampling import resampled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,11 +92,11 @@ def _each(section: InputSection, values: tuple[float, ...], default: float) -> N
 def channels_of(picture: Picture, section: InputSection) -> Pixels:
     """The pixels that a network sees: transparency lies on white, unless it takes four channels."""
     if section.colour == "grey":
-        return imaging.grey(picture)
+        return grey(picture)
     if section.channels == 4:
         alpha = np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
         return np.dstack([picture.rgb, alpha])
-    return imaging.on_white(picture)
+    return on_white(picture)
 
 
 def tensor_of(picture: Picture, placement: ImagePlacement, section: InputSection, form: TensorForm) -> NDArray[Any]:
@@ -104,7 +104,7 @@ def tensor_of(picture: Picture, placement: ImagePlacement, section: InputSection
     pixels = channels_of(picture, section)
     if placement.padded != placement.source:
         pixels = _extended(pixels, placement, round(section.pad_value))
-    pixels = imaging.resampled(pixels, *placement.resized, section.resample)
+    pixels = resampled(pixels, *placement.resized, section.resample)
     (width, height), left, top = placement.canvas, placement.left, placement.top
     window = pixels[max(-top, 0) : height - top, max(-left, 0) : width - left]
     if window.shape[:2] == (height, width):

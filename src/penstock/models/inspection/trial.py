@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.document import InvalidModel
-from penstock.models.imaging import decode
 from penstock.models.inspection.findings import Findings
 from penstock.models.inspection.image_input import ImageInput
 from penstock.models.onnxruntime.runtime import runtime
+from penstock.pixels.decoding import decode
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,11 +12,11 @@ from loguru import logger
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import DeviceBroken
 from penstock.models.onnxruntime import golden
 from penstock.models.onnxruntime.options import Names, fastest_here, named, options_of
 from penstock.models.onnxruntime.session import ModelFile, Session, half
+from penstock.pixels.decoding import decode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +120,7 @@ def largest_difference(one: Session, other: Session, shape: tuple[int, int]) -> 
 def check_images(height: int, width: int) -> NDArray[np.uint8]:
     """The check images, (n, height, width, 3): a photo, stripes, dots, and noise in black and white. The patterns
     showed the faults of fp16 best when it was emulated."""
-    photo = imaging.decode((resources.files("penstock.models") / "photo.jpg").read_bytes()).rgb
+    photo = decode((resources.files("penstock.models") / "photo.jpg").read_bytes()).rgb
     rows, columns = (np.arange(size) % length for size, length in zip((height, width), photo.shape[:2], strict=True))
     noise = np.random.default_rng(7).random((height, width))
     planes: list[NDArray[Any]] = [np.indices((height, width))[1] % 2, noise > 0.85, noise > 0.5]

@@ -16,7 +16,7 @@ from contextlib import suppress
 from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from penstock.errors import ImageDecodeFailed
-from penstock.models import imaging
+from penstock.pixels.decoding import decode_to
 from penstock.worker.decoders.confinement import confine
 from penstock.worker.decoders.exchange import KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome, Job
 
@@ -73,7 +73,7 @@ def _decode(job: Job, files: list[int], mapped: MappedFile) -> Decoded:
         if files:
             mapped.take(files[0], job.file_size)
         data = bytes(mapped.bytes[job.at : job.at + job.size])
-        return Decoded(DecodeOutcome.DECODED, *imaging.decode_to(data, job.form, mapped.bytes))
+        return Decoded(DecodeOutcome.DECODED, *decode_to(data, job.form, mapped.bytes))
     except MemoryError:
         return Decoded(DecodeOutcome.OUT_OF_MEMORY)
     except ImageDecodeFailed as error:
@@ -106,9 +106,9 @@ def _examples() -> Iterator[tuple[str, bytes]]:
 def _rehearse() -> None:
     memory = memoryview(bytearray(4 * 16 * 8))
     for form, data in _examples():
-        imaging.decode_to(data, form, memory)
+        decode_to(data, form, memory)
         with suppress(ImageDecodeFailed):
-            imaging.decode_to(data[: len(data) // 2], form, memory)
+            decode_to(data[: len(data) // 2], form, memory)
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from contextlib import suppress
 from loguru import logger
 
 from penstock.errors import ImageDecodeFailed, Internal
-from penstock.models.imaging import Picture
 from penstock.pixels.headers import ImageHeader
+from penstock.pixels.picture import Picture
 from penstock.telemetry import metrics
 from penstock.worker.decoders.exchange import KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome
 from penstock.worker.decoders.shared_file import SharedFile, pixel_bytes

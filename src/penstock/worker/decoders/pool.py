@@ -11,8 +11,9 @@ from typing import ParamSpec, TypeVar
 from loguru import logger
 
 from penstock.errors import ImageDecodeFailed, Internal
-from penstock.models.imaging import DECODER, Picture
+from penstock.pixels.decoding import DECODER
 from penstock.pixels.headers import ImageHeader
+from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 from penstock.worker.decoders.decoder import Decoder
 

@@ -8,8 +8,9 @@ from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, fcntl
 from typing import cast
 from weakref import ReferenceType, ref
 
-from penstock.models.imaging import Picture, Pixels, picture_in
+from penstock.pixels.decoding import picture_in
 from penstock.pixels.headers import ImageHeader
+from penstock.pixels.picture import Picture, Pixels
 from penstock.worker.decoders.exchange import Decoded, Job
 
 

@@ -12,16 +12,18 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import Work
 from penstock.models.declared.kinds.contract import KindAnswer
 from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Seen
 from penstock.models.declared.kinds.tiles import Surface, TiledTensor
 from penstock.models.declared.tensor import ORDERS
-from penstock.models.imaging import Picture, Pixels
 from penstock.models.tiling import Ladder
+from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import CONTENT_TYPES, encode
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture, Pixels
+from penstock.pixels.resampling import resampled, resize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +75,7 @@ class ImageToImage(OneImage):
 
     def work(self, source: bytes, device: Device) -> Work:
         """Tiles of the image, or one tile: its tensor."""
-        picture = imaging.decode(source, ImageBounds.of(self.limits))
+        picture = decode(source, ImageBounds.of(self.limits))
         return self._tiles(picture, device) if self.in_tiles else self.one_tile(picture)
 
     def _tiles(self, picture: Picture, device: Device) -> Work:
@@ -105,19 +107,19 @@ class ImageToImage(OneImage):
             file = work.canvas.encode(output, alpha=bypass.alpha, grey=bypass.grey)
         else:
             picture = self._picture(work.outputs[0][0], work.context)
-            (height, width), file = picture.rgb.shape[:2], imaging.encode(picture, output)
-        return KindAnswer({}, file, imaging.CONTENT_TYPES[output.format], output.format, width, height)
+            (height, width), file = picture.rgb.shape[:2], encode(picture, output)
+        return KindAnswer({}, file, CONTENT_TYPES[output.format], output.format, width, height)
 
     def _picture(self, array: NDArray[Any], seen: Seen) -> Picture:
         made = levels(pixels_of(array, self.form), self.definition.output.range)
         content = np.ascontiguousarray(self._in_rgb(self._content(made, seen)))
         width, height = (side * self.scale for side in seen.placement.source)
-        whole = imaging.resampled(content, width, height, self.definition.output.resample)
+        whole = resampled(content, width, height, self.definition.output.resample)
         source = seen.picture
         assert source is not None  # noqa: S101  `keeps_picture`
         if whole.shape[-1] == 4:
             return Picture(np.ascontiguousarray(whole[..., :3]), np.ascontiguousarray(whole[..., 3]))
-        alpha = None if source.alpha is None else imaging.resize(source.alpha, width, height)
+        alpha = None if source.alpha is None else resize(source.alpha, width, height)
         if whole.ndim == 2:
             return Picture(np.repeat(whole[..., None], 3, axis=2), alpha, grey=True)
         return Picture(whole, alpha, grey=source.grey and self.scale > 1)

@@ -8,7 +8,7 @@ from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.declared.kinds.contract import finite
 from penstock.models.declared.tensor import BOUNDS, TensorForm
-from penstock.models.imaging import Pixels
+from penstock.pixels.picture import Pixels
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,6 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import Work
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.kinds.activation import activated
@@ -18,7 +17,9 @@ from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import OneImage
 from penstock.models.declared.placement import ImagePlacement
 from penstock.models.declared.settings import Setting
-from penstock.models.imaging import Picture, Pixels
+from penstock.pixels.encoding import CONTENT_TYPES, encode
+from penstock.pixels.picture import Picture, Pixels
+from penstock.pixels.resampling import Resample, resampled
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class ImageToMask(OneImage):
         """The mask, encoded as asked."""
         picture, data = self._answers(work, params)
         height, width = picture.rgb.shape[:2]
-        content_type = imaging.CONTENT_TYPES[output.format]
-        return KindAnswer(data, imaging.encode(picture, output), content_type, output.format, width, height)
+        content_type = CONTENT_TYPES[output.format]
+        return KindAnswer(data, encode(picture, output), content_type, output.format, width, height)
 
     def _answers(self, work: Work, params: Any) -> tuple[Picture, dict[str, Any]]:
         seen = work.context
@@ -105,7 +106,7 @@ def _classes(values: NDArray[Any]) -> Pixels:
     return best
 
 
-def _in_source(mask: Pixels, placement: ImagePlacement, how: imaging.Resample) -> Pixels:
+def _in_source(mask: Pixels, placement: ImagePlacement, how: Resample) -> Pixels:
     """A mask of the canvas, at any scale, in the size of the original; black where the network saw nothing."""
     (width, height), canvas = placement.source, placement.canvas
     down, across = mask.shape[0] / canvas[1], mask.shape[1] / canvas[0]
@@ -116,9 +117,9 @@ def _in_source(mask: Pixels, placement: ImagePlacement, how: imaging.Resample) -
     inner = np.ascontiguousarray(inner)
     x, y, x_end, y_end = placement.visible
     if (x, y, x_end, y_end) == (0, 0, width, height):
-        return imaging.resampled(inner, width, height, how)
+        return resampled(inner, width, height, how)
     whole = np.zeros((height, width), np.uint8)
-    whole[y:y_end, x:x_end] = imaging.resampled(inner, x_end - x, y_end - y, how)
+    whole[y:y_end, x:x_end] = resampled(inner, x_end - x, y_end - y, how)
     return whole
 
 

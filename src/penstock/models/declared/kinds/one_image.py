@@ -12,17 +12,17 @@ from penstock.core.device import Device
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
-from penstock.models import imaging
 from penstock.models.base import Work
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.kinds.contract import DeclaredKind
 from penstock.models.declared.network import FREE, NONE, Arrays
 from penstock.models.declared.placement import FIXED, ImagePlacement, place
 from penstock.models.declared.tensor import TensorForm, tensor_of
-from penstock.models.imaging import Picture
 from penstock.models.onnxruntime.network import Inputs
 from penstock.models.onnxruntime.ports import Port, Ports
+from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class OneImage(DeclaredKind):
 
     def work(self, source: bytes, device: Device) -> Work:
         """One tile: the tensor of the image."""
-        return self.one_tile(imaging.decode(source, ImageBounds.of(self.limits)))
+        return self.one_tile(decode(source, ImageBounds.of(self.limits)))
 
     def one_tile(self, picture: Picture) -> Work:
         """The tensor of a decoded image as one tile."""

@@ -8,8 +8,9 @@ from penstock.lazy_import import lazy_import
 from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.network import Arrays
 from penstock.models.declared.tensor import TensorForm
-from penstock.models.imaging import Canvas, Pixels
 from penstock.models.tiling import Ladder, TiledImage
+from penstock.pixels.canvas import Canvas
+from penstock.pixels.picture import Pixels
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,12 @@ from PIL import Image, ImageCms
 
 from penstock.core.request import Format, OutputOptions
 from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
-from penstock.models import imaging
+from penstock.pixels.canvas import Canvas
+from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import check_holds, encode
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture, Pixels, on_white
+from penstock.pixels.pillow import keep_memory
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(32, axis=0)
 COLOURS = np.dstack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)])
@@ -24,8 +28,8 @@ def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
     return out.getvalue()
 
 
-def decoded(data: bytes) -> imaging.Picture:
-    return imaging.decode(data, ImageBounds(1))
+def decoded(data: bytes) -> Picture:
+    return decode(data, ImageBounds(1))
 
 
 def test_a_colour_image_comes_out_as_it_went_in() -> None:
@@ -103,9 +107,9 @@ def test_an_embedded_profile_is_applied() -> None:
 @pytest.mark.parametrize("grey", [False, True])
 def test_every_form_can_be_written_in_every_format(format: str, alpha: bool, grey: bool) -> None:
     rgb = np.repeat(RAMP[..., None], 3, axis=2) if grey else COLOURS
-    picture = imaging.Picture(rgb, RAMP if alpha else None, grey)
+    picture = Picture(rgb, RAMP if alpha else None, grey)
 
-    data = imaging.encode(picture, OutputOptions(format=format, quality=95))
+    data = encode(picture, OutputOptions(format=format, quality=95))
 
     again = decoded(data)
     assert again.rgb.shape == rgb.shape
@@ -117,18 +121,18 @@ def test_every_form_can_be_written_in_every_format(format: str, alpha: bool, gre
 
 @pytest.mark.parametrize("alpha", [False, True])
 def test_a_lossless_webp_keeps_every_pixel_also_the_transparent_ones(alpha: bool) -> None:
-    picture = imaging.Picture(COLOURS, RAMP if alpha else None)
+    picture = Picture(COLOURS, RAMP if alpha else None)
 
-    again = decoded(imaging.encode(picture, OutputOptions(format="webp", lossless=True)))
+    again = decoded(encode(picture, OutputOptions(format="webp", lossless=True)))
 
     assert np.array_equal(again.rgb, COLOURS)
     assert not alpha or (again.alpha == RAMP).all()
 
 
 def test_transparency_becomes_white_where_the_format_has_none() -> None:
-    picture = imaging.Picture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
+    picture = Picture(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
 
-    again = decoded(imaging.encode(picture, OutputOptions(format="jpeg")))
+    again = decoded(encode(picture, OutputOptions(format="jpeg")))
 
     assert again.rgb.min() >= 250
 
@@ -138,7 +142,7 @@ def test_no_metadata_survives() -> None:
     exif[0x010E] = "taken at home"
     data = saved(Image.fromarray(COLOURS), "JPEG", exif=exif, comment=b"secret")
 
-    again = Image.open(io.BytesIO(imaging.encode(decoded(data), OutputOptions())))
+    again = Image.open(io.BytesIO(encode(decoded(data), OutputOptions())))
 
     assert not again.getexif()
     assert not {"comment", "icc_profile", "xmp"} & set(again.info)
@@ -207,7 +211,7 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("act", [probe, imaging.decode])
+@pytest.mark.parametrize("act", [probe, decode])
 def test_a_bomb_is_refused_by_its_header(act: object) -> None:
     with pytest.raises(ImageTooLarge, match="limit is 50 MP"):
         act(bomb(14_000, 14_000), ImageBounds(50))
@@ -257,15 +261,15 @@ def test_damaged_bytes_never_give_anything_but_a_code() -> None:
 
 
 def test_what_shows_through_is_white() -> None:
-    picture = imaging.Picture(np.zeros((1, 3, 3), np.uint8), np.array([[0, 128, 255]], np.uint8))
+    picture = Picture(np.zeros((1, 3, 3), np.uint8), np.array([[0, 128, 255]], np.uint8))
 
-    assert imaging.on_white(picture)[0, :, 0].tolist() == [255, 127, 0]
+    assert on_white(picture)[0, :, 0].tolist() == [255, 127, 0]
 
 
 @pytest.mark.parametrize("form", [np.ascontiguousarray, np.asfortranarray, lambda a: a[:, ::-1], lambda a: a[::-1]])
-def test_a_canvas_takes_pixels_however_they_lie_in_memory(form: Callable[[imaging.Pixels], imaging.Pixels]) -> None:
+def test_a_canvas_takes_pixels_however_they_lie_in_memory(form: Callable[[Pixels], Pixels]) -> None:
     pixels = form(np.random.default_rng(5).integers(0, 256, (30, 20, 3), dtype=np.uint8))
-    canvas = imaging.Canvas(40, 50)
+    canvas = Canvas(40, 50)
 
     for view in (pixels, pixels[3:9, 2:5], pixels[::2, :1]):
         canvas.put(7, 11, view)
@@ -276,55 +280,55 @@ def test_a_canvas_takes_pixels_however_they_lie_in_memory(form: Callable[[imagin
 @pytest.mark.parametrize(("left", "top"), [(-1, 0), (0, -1), (3, 0), (0, 3)])
 def test_a_canvas_refuses_what_is_not_inside_of_it(left: int, top: int) -> None:
     with pytest.raises(ValueError, match="outside"):
-        imaging.Canvas(4, 4).put(left, top, np.zeros((2, 2, 3), np.uint8))
+        Canvas(4, 4).put(left, top, np.zeros((2, 2, 3), np.uint8))
 
 
 def test_a_canvas_is_written_in_pieces_and_encoded_as_the_whole_would_be() -> None:
     rgb = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     alpha = np.random.default_rng(4).integers(0, 256, (40, 60), dtype=np.uint8)
-    canvas = imaging.Canvas(60, 40)
+    canvas = Canvas(60, 40)
     for top, left in ((0, 0), (0, 25), (13, 0), (13, 25)):
         canvas.put(left, top, rgb[top : top + 27, left : left + 35])
 
     assert canvas.size == (60, 40)
     assert (canvas.pixels == rgb).all()
-    assert canvas.encode(OutputOptions(), alpha=alpha) == imaging.encode(imaging.Picture(rgb, alpha), OutputOptions())
+    assert canvas.encode(OutputOptions(), alpha=alpha) == encode(Picture(rgb, alpha), OutputOptions())
 
 
 @pytest.mark.parametrize(("form", "side"), [("webp", 16_384), ("jpeg", 65_501)])
 def test_a_side_that_a_format_cannot_hold_is_refused_before_it_is_drawn(form: Format, side: int) -> None:
-    imaging.check_holds(OutputOptions(format=form), side - 1, 1)
-    imaging.check_holds(OutputOptions(format="png"), side, 1)
+    check_holds(OutputOptions(format=form), side - 1, 1)
+    check_holds(OutputOptions(format="png"), side, 1)
 
     with pytest.raises(ImageTooLarge, match=f"{side}x1"):
-        imaging.check_holds(OutputOptions(format=form), side, 1)
+        check_holds(OutputOptions(format=form), side, 1)
 
 
 @pytest.fixture
 def kept_blocks() -> Iterator[int]:
     """The number of blocks that are kept."""
-    imaging.keep_memory(4 * Image.core.get_block_size())
+    keep_memory(4 * Image.core.get_block_size())
     Image.core.reset_stats()
     yield 4
-    imaging.keep_memory(0)
+    keep_memory(0)
 
 
 def test_a_canvas_in_kept_memory_takes_no_new_pages_and_has_no_old_pixels(kept_blocks: int) -> None:
     side = 2000
-    canvas = imaging.Canvas(side, side)
+    canvas = Canvas(side, side)
     canvas.put(0, 0, np.full((side, side, 3), 200, np.uint8))
     allocated = Image.core.get_stats()["allocated_blocks"]
     del canvas
 
-    assert not imaging.Canvas(side, side).pixels.any()
+    assert not Canvas(side, side).pixels.any()
     assert Image.core.get_stats()["reused_blocks"] > 0
     assert Image.core.get_stats()["allocated_blocks"] == allocated
 
 
 def test_kept_memory_is_bounded(kept_blocks: int) -> None:
-    canvases = [imaging.Canvas(4000, 4000) for _ in range(3)]  # 4 blocks each
+    canvases = [Canvas(4000, 4000) for _ in range(3)]  # 4 blocks each
     canvases.clear()
 
     assert Image.core.get_stats()["blocks_cached"] == kept_blocks
-    imaging.keep_memory(0)
+    keep_memory(0)
     assert Image.core.get_stats()["blocks_cached"] == 0

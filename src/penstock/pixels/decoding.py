@@ -1,0 +1,94 @@
+"""Decodes images: PNG, JPEG and WebP outside, one plain form of pixels inside.
+
+Inputs are untrusted: no other format is ever tried, `headers` has held what the file says to its bounds before anything
+is decoded, and whatever a decoder raises becomes an error with a code.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageOps
+
+from penstock.errors import ImageDecodeFailed
+from penstock.lazy_import import lazy_import
+from penstock.pixels.colours import parts_of
+from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.headers.metadata import without_metadata
+from penstock.pixels.picture import Picture, Pixels
+from penstock.pixels.pillow import write_image
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy_import("numpy")
+
+UNBOUNDED = ImageBounds()
+"""For images of our own: any size, but not any number of scans and chunks."""
+
+DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)
+"""Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
+
+
+def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
+    """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
+    an embedded colour profile is converted to sRGB. No metadata survives. Raises what `headers.probe` raises."""
+    header = probe(data, bounds)
+    decoder = DECODER.get()
+    return decode_here(data, header.format) if decoder is None else decoder(data, header)
+
+
+def decode_here(data: bytes, form: str) -> Picture:
+    """Decode an image of this format in this thread. Raises ImageDecodeFailed."""
+    with _decoding(data, form) as image:
+        rgb, alpha, is_grey = parts_of(image)
+        return Picture(np.asarray(rgb), alpha, is_grey)
+
+
+def decode_to(data: bytes, form: str, into: memoryview) -> tuple[int, int, bool, bool]:
+    """Decode an image into a buffer of bytes: `rgb`, then `alpha` where there is one.
+
+    Returns width, height, whether there is an alpha, and `grey`. Raises ImageDecodeFailed.
+    """
+    with _decoding(data, form) as image:
+        rgb, alpha, is_grey = parts_of(image)
+        if isinstance(rgb, Image.Image):
+            width, height = rgb.size
+            write_image(rgb, into)
+        else:
+            height, width = rgb.shape[:2]
+            into[: rgb.size] = _bytes_of(rgb)
+        if alpha is not None:
+            into[3 * alpha.size : 4 * alpha.size] = _bytes_of(alpha)
+        return width, height, alpha is not None, is_grey
+
+
+def picture_in(pixels: Any, width: int, height: int, has_alpha: bool, is_grey: bool) -> Picture:
+    """The picture that `decode_to` has written into a buffer. It is not copied: all arrays of the picture are views of
+    one, their `base`."""
+    size, base = width * height, np.frombuffer(pixels, np.uint8)
+    alpha = base[3 * size : 4 * size].reshape(height, width) if has_alpha else None
+    return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey)
+
+
+@contextmanager
+def _decoding(data: bytes, form: str) -> Iterator[Image.Image]:
+    """An image, upright; what goes wrong inside of the block becomes ImageDecodeFailed."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
+            image = Image.open(io.BytesIO(without_metadata(data) if form == "png" else data), formats=(form,))
+        with image:
+            ImageOps.exif_transpose(image, in_place=True)
+            yield image
+    except Exception as error:  # decoders of hostile bytes throw anything
+        raise ImageDecodeFailed("the image is damaged or truncated") from error
+
+
+def _bytes_of(pixels: Pixels) -> memoryview:
+    return np.ascontiguousarray(pixels).data.cast("B")

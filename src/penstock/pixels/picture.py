@@ -1,0 +1,52 @@
+"""A picture: decoded pixels in the one plain form that models see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
+from PIL import Image
+
+from penstock.lazy_import import lazy_import
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy_import("numpy")
+
+Pixels: TypeAlias = "NDArray[np.uint8]"
+
+
+class Picture(Struct, frozen=True, eq=False):
+    """Decoded pixels, upright, in sRGB with 8 bits: `rgb` is (height, width, 3), `alpha` (height, width) or None.
+
+    `grey` says that the source had one channel; `rgb` then holds it three times.
+    """
+
+    rgb: Pixels
+    alpha: Pixels | None = None
+    grey: bool = False
+
+    def pillow(self) -> Image.Image:
+        """The same pixels as an image of Pillow, in mode L or RGB, with an A where there is alpha."""
+        image = Image.fromarray(self.rgb)
+        if self.grey:
+            image = image.convert("L")
+        if self.alpha is not None:
+            image.putalpha(Image.fromarray(self.alpha))
+        return image
+
+
+def grey(picture: Picture) -> Pixels:
+    """One channel, (height, width), as it looks on a white page: the luma of ITU-R 601 where the image has colours."""
+    opaque = on_white(picture)
+    return opaque[..., 0] if picture.grey else np.asarray(Image.fromarray(opaque).convert("L"))
+
+
+def on_white(picture: Picture) -> Pixels:
+    """The pixels, (height, width, 3), as they look on a white page."""
+    if picture.alpha is None:
+        return picture.rgb
+    alpha = picture.alpha[..., None].astype(np.uint16)
+    return ((picture.rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
