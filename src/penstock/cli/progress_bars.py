@@ -24,6 +24,7 @@ QUIET_S = 10.0
 PAUSES = {
     "rate_limited": "the server limits the rate, continuing in {s} s",
     "queue_full": "the queue of the server is full, continuing in {s} s",
+    "too_many_batches": "other batches of this key are unfinished, continuing in {s} s",
 }
 
 

@@ -6,7 +6,8 @@ PenstockError
 │                PayloadTooLarge UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
 │                WebhooksDisabled WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse
 │                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
-│                AccessKeyReplaced QueueFull RateLimited NotReady StoreUnavailable
+│                AccessKeyReplaced QueueFull TooManyBatches RateLimited NotReady
+│                StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -41,6 +42,7 @@ from penstock.errors.at_api import (
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
+    TooManyBatches,
     Unauthorized,
     UnsupportedMediaType,
     UploadInUse,
@@ -125,6 +127,7 @@ __all__ = [
     "TaskAlreadyFinal",
     "TaskNotFinal",
     "TaskNotFound",
+    "TooManyBatches",
     "TransientModelError",
     "Unauthorized",
     "UnsupportedImageFormat",

@@ -114,8 +114,8 @@ class BatchStore:
     async def open(
         self, batch_id: str, tenant: str, caller: str, *, rate_limit: int, most: int, client_request_id: str | None
     ) -> Allowance:
-        """Begin to receive a batch, which counts as one submit. Raises RateLimited, and QueueFull when `most` batches
-        of the caller are unfinished; neither for a client_request_id that is known."""
+        """Begin to receive a batch, which counts as one submit. Raises RateLimited, and TooManyBatches when `most`
+        batches of the caller are unfinished; neither for a client_request_id that is known."""
         answer = await self._engine.run(
             "batch_open",
             id=batch_id,

@@ -17,12 +17,12 @@ from penstock.errors import (
     IdempotencyMismatch,
     MalformedRequest,
     PenstockError,
-    QueueFull,
     RateLimited,
     ResultExpired,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
+    TooManyBatches,
     UploadMismatch,
     UploadNotFound,
     WebhookNotFound,
@@ -125,7 +125,7 @@ DELETE = {
 BATCH_OPEN = {
     b"ok": lambda _, left, reset_ms: (left, seconds(reset_ms)),
     b"rate": lambda _, wait_ms: rate_limited("submits", wait_ms),
-    b"many": lambda _, count: QueueFull(f"{count} batches of this API key are unfinished", retry_after_s=30),
+    b"many": lambda _, count: TooManyBatches(f"{count} batches of this API key are unfinished", retry_after_s=30),
 }
 BATCH_START = {
     b"ok": lambda _, first: Started(id=first.decode(), replayed=False),
