@@ -1157,4 +1157,18 @@ MUTATIONS = (
         "        }\n",
         "tests/storage/test_signed_links.py::test_st2_a_link_to_send_is_good_for_one_object_its_size_and_its_type",
     ),
+    Mutation(
+        "an upload link to this server has the token of its upload",
+        "src/penstock/api/routes/uploads.py",
+        "upload.token is not None and hmac.compare_digest(upload.token, _digest(token))",
+        "upload.token is not None",
+        "tests/api/test_uploads.py::test_st2_a_link_sends_its_own_upload_and_does_nothing_else",
+    ),
+    Mutation(
+        "the URL of an output is signed",
+        "src/penstock/api/replicate/predictions.py",
+        "return tenant if hmac.compare_digest(self._token(task_id, tenant).encode(), token.encode()) else None",
+        "return tenant",
+        "tests/api/test_result_files.py::test_the_url_of_an_output_opens_no_other_task_and_no_form_but_its_own",
+    ),
 )
