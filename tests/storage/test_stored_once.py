@@ -5,8 +5,9 @@ import secrets
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
-from penstock.errors import Internal
+from penstock.errors import Internal, StorageUnavailable
 from penstock.settings import StorageSettings
 from penstock.storage import CHUNK_BYTES, Item, Storage, open_storage
 from penstock.upkeep.links import check_links
@@ -67,13 +68,7 @@ async def test_st3_a_server_that_does_not_know_conditions_is_seen_and_stores_all
 ) -> None:
     async with peer_of(s3_server.s3_endpoint) as peer:
         peer.fault = UNKNOWN
-        faulty = StorageSettings(
-            local=False,
-            s3_endpoint=peer.url,
-            s3_access_key=s3_server.s3_access_key,
-            s3_secret_key=s3_server.s3_secret_key,
-        )
-        async with open_storage(faulty, NAMESPACE) as storage:
+        async with open_storage(replace(s3_server, s3_endpoint=peer.url), NAMESPACE) as storage:
             await storage.put(key, DATA, PNG, once=True)
             stored = await storage.get(key)
             puts = sum(line.startswith("PUT") for line in peer.seen)
@@ -86,6 +81,31 @@ async def test_st3_a_server_that_does_not_know_conditions_is_seen_and_stores_all
     assert (puts, puts_then) == (2, 3), "it is asked once"
     assert report is not None
     assert not report.stores_once
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        http("409 Conflict", "<Error><Code>ConditionalRequestConflict</Code></Error>"),
+        http("412 Precondition Failed", "<Error><Code>PreconditionFailed</Code></Error>"),
+    ],
+    ids=["409", "412"],
+)
+async def test_st3_a_refusal_for_no_reason_that_can_be_seen_is_worth_a_retry(
+    s3_server: StorageSettings, key: str, refusal: bytes
+) -> None:
+    """Another put of the same object is under way, or was just taken back."""
+    async with peer_of(s3_server.s3_endpoint) as peer:
+        async with open_storage(replace(s3_server, s3_endpoint=peer.url), NAMESPACE) as storage:
+            peer.fault = Fault(header="if-none-match", answer=refusal)
+            with pytest.raises(StorageUnavailable):
+                await storage.put(key, DATA, PNG, once=True)
+            peer.fault = Fault()
+            await storage.put(key, DATA, PNG, once=True)
+            stored = await storage.get(key)
+            await storage.delete(key)
+
+    assert stored == DATA
 
 
 async def test_st3_the_check_at_the_start_says_that_a_server_stores_results_once(storage: Storage) -> None:

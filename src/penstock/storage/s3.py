@@ -48,7 +48,6 @@ DELETED_TOGETHER = 250
 
 TAKEN = 412
 """The status of a put with `If-None-Match: *` for a key that has an object."""
-_TAKEN = "the storage has other bytes under the key of a new object"
 
 WRITE_AGAIN_S = 3600.0
 """`check` writes once in this time only: in a versioned bucket, every write stays as a version."""
@@ -225,14 +224,21 @@ class S3Storage:
 
     async def _check_same(self, name: str, data: bytes) -> None:
         """Raises Internal unless the object has these bytes; then only the answer to an earlier put was lost."""
+        try:
+            is_same = await self._holds(name, data)
+        except ResultExpired as error:
+            raise StorageUnavailable("the storage refuses to replace an object that it does not find") from error
+        if not is_same:
+            raise Internal("the storage has other bytes under the key of a new object")
+
+    async def _holds(self, name: str, data: bytes) -> bool:
         rest = memoryview(data)
         async with aclosing(self._chunks(name, {})) as pieces:
             async for piece in pieces:
                 if rest[: len(piece)] != piece:
-                    raise Internal(_TAKEN)
+                    return False
                 rest = rest[len(piece) :]
-        if rest:
-            raise Internal(_TAKEN)
+        return not rest
 
     async def _link(self, verb: str, parameters: dict[str, Any]) -> str:
         async with calling():  # the credentials of a role may have to be renewed first
