@@ -17,7 +17,7 @@ from _pytest.mark import ParameterSet
 from msgspec.structs import replace
 from PIL import Image
 
-from penstock.core.device import CPU_SIDES, GPU_SHAPES, Device
+from penstock.core.device import CPU_TILE_PX, GPU_SHAPES, Device
 from penstock.errors import ConfigurationError
 from penstock.models import load_runners
 from penstock.models.base import Interrupted, registry
@@ -28,7 +28,7 @@ from penstock.settings import LimitSettings, ModelSettings
 from penstock.worker.devices import cpu
 
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
-SIDES = (*CPU_SIDES[1:], 544)
+SIDES = (*range(96, CPU_TILE_PX + 1, 32), 544)
 LONG_SIDES = sorted({side for shape in GPU_SHAPES for side in shape}.difference(SIDES))
 GENERAL = manifest()["superres-x4", "general"]
 
@@ -155,11 +155,11 @@ def runner() -> SuperResolution:
     return runner
 
 
-@pytest.mark.parametrize(("shape", "variant"), short_and_long([(160, 160)], [(96, 128), (128, 96), (160, 160)]))
+@pytest.mark.parametrize(("shape", "variant"), short_and_long([(140, 160)], [(96, 128), (128, 96), (140, 160)]))
 def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape: tuple[int, int]) -> None:
     """Against the same photo in one tile, for every pixel: no more than one step of 255."""
     rgb = np.asarray(Image.open(PHOTO).convert("RGB"))[:150, :224]
-    whole = TiledImage(rgb, Ladder(((160, 224),), 32), scale=4, lane=variant, context=None)
+    whole = TiledImage(rgb, Ladder(((150, 224),), 32), scale=4, lane=variant, context=None)
     overlap = manifest()["superres-x4", variant].overlap_px
     tiled = TiledImage(rgb, Ladder((shape,), overlap), scale=4, lane=variant, context=None)
 
@@ -167,10 +167,8 @@ def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape:
         for index in range(work.count):
             work.accept(index, runner.infer(work.tile(index)[None], work)[0])
 
-    # Below the image the tiles mirror it at different depths: compare where no mirrored pixel is in reach.
-    reach = slice(0, (150 - 36) * 4)
     assert tiled.count > whole.count == 1
-    assert np.abs(tiled.canvas.pixels[reach].astype(int) - whole.canvas.pixels[reach]).max() <= 1
+    assert np.abs(tiled.canvas.pixels.astype(int) - whole.canvas.pixels).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.core.device import CPU_SIDES
-from penstock.core.sizes import tiled_area
+from penstock.core.device import CPU_TILE_PX, GPU_SHAPES
+from penstock.core.sizes import TileSides
 from penstock.errors import InvalidOutput
 from penstock.models.base import Params
 from penstock.models.scoring import ImageScoring
 from penstock.models.superres import SuperResolution, SuperresParams
-from penstock.models.tiling import Ladder, Span, TiledImage, spans
+from penstock.models.tiling import AnyShape, Ladder, Span, TiledImage, spans, tiling_on
 from penstock.worker.devices import cpu
 
-SHAPES = cpu(1).shapes
+SHAPES = GPU_SHAPES
 
 
 @given(
@@ -31,6 +31,7 @@ def test_spans_cover_an_axis_once_and_keep_away_from_tile_edges(length: int, til
     assert (row[0].low, row[-1].high) == (0, length)
     for span in row:
         assert span.start <= span.low < span.high <= span.start + tile
+        assert tile > length or 0 <= span.start <= length - tile
     for left, right in pairwise(row):
         assert left.high == right.low
         assert left.start + tile - left.high >= overlap
@@ -48,11 +49,40 @@ def test_no_other_shape_would_compute_fewer_pixels(height: int, width: int, over
             assert chosen.area <= len(spans(height, h, overlap)) * len(spans(width, w, overlap)) * h * w
 
 
-def test_a_small_image_is_one_tile() -> None:
-    chosen = Ladder(SHAPES, 32).plan(100, 120)
+def test_a_small_image_lies_in_the_middle_of_its_tile() -> None:
+    chosen = Ladder(SHAPES, 32).plan(100, 121)
 
-    assert chosen.rows == (Span(0, 0, 100),)
-    assert chosen.columns == (Span(0, 0, 120),)
+    assert (chosen.height, chosen.width) == (128, 128)
+    assert chosen.rows == (Span(-14, 0, 100),)
+    assert chosen.columns == (Span(-3, 0, 121),)
+
+
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000), overlap=st.sampled_from([0, 16, 32]))
+def test_where_any_shape_will_do_tiles_are_flush_with_the_image_and_overlap_no_more_than_they_must(
+    height: int, width: int, overlap: int
+) -> None:
+    chosen = tiling_on(cpu(1), overlap).plan(height, width)
+
+    for length, side, row in ((height, chosen.height, chosen.rows), (width, chosen.width, chosen.columns)):
+        least = -(-(length - 2 * overlap) // (CPU_TILE_PX - 2 * overlap))
+        assert len(row) == max(1, least)
+        assert side <= CPU_TILE_PX
+        if len(row) == 1:
+            assert side == max(8, length)
+        else:
+            assert side * len(row) - 2 * overlap * (len(row) - 1) - length < len(row)
+
+
+@given(area=st.integers(1, 400 * 400), overlap=st.sampled_from([0, 16, 32]), multiple=st.sampled_from([1, 8, 32]))
+def test_smaller_tiles_have_fewer_pixels_than_those_that_were_too_large(area: int, overlap: int, multiple: int) -> None:
+    smaller = AnyShape(TileSides(longest=384, overlap_px=overlap, multiple=multiple)).below(area)
+
+    if smaller is None:
+        assert (2 * overlap + multiple) ** 2 >= area or not overlap
+    else:
+        plan = smaller.plan(3000, 2000)
+        assert plan.height * plan.width < area
+        assert plan.height % multiple == plan.width % multiple == 0
 
 
 def box_blur_x2(image: np.ndarray, radius: int) -> np.ndarray:
@@ -99,7 +129,9 @@ def test_an_output_that_cannot_be_an_image_is_refused(output: tuple[np.ndarray, 
 
 @given(height=st.integers(1, 90), width=st.integers(1, 90), shape=st.sampled_from([(32, 96), (96, 32), (64, 64)]))
 @settings(max_examples=50)
-def test_a_tile_is_written_in_place_with_its_edges_mirrored(height: int, width: int, shape: tuple[int, int]) -> None:
+def test_a_tile_is_written_in_place_and_a_small_image_mirrored_around(
+    height: int, width: int, shape: tuple[int, int]
+) -> None:
     rgb = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
     work = TiledImage(rgb, Ladder((shape,), 4), scale=1, lane="", context=None)
     batch = np.zeros((2, *work.shape), work.dtype)
@@ -107,10 +139,14 @@ def test_a_tile_is_written_in_place_with_its_edges_mirrored(height: int, width: 
     for index in range(work.count):
         work.write_tile(index, batch[1])
         row, column = work._spots[index]
-        crop = rgb[row.start : row.start + shape[0], column.start : column.start + shape[1]]
-        missing = [(0, tile - there) for tile, there in zip(shape, crop.shape[:2], strict=True)]
+        (top, crop_rows), (left, crop_columns) = (
+            (max(0, -at), slice(max(0, at), at + side))
+            for at, side in zip((row.start, column.start), shape, strict=True)
+        )
+        crop = rgb[crop_rows, crop_columns]
+        around = [(top, shape[0] - top - crop.shape[0]), (left, shape[1] - left - crop.shape[1]), (0, 0)]
 
-        assert (batch[1] == np.pad(crop, (*missing, (0, 0)), mode="symmetric")).all()
+        assert (batch[1] == np.pad(crop, around, mode="symmetric")).all()
         assert (batch[1] == work.tile(index)).all()
     assert not batch[0].any()
 
@@ -118,10 +154,20 @@ def test_a_tile_is_written_in_place_with_its_edges_mirrored(height: int, width: 
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000), overlap=st.sampled_from([16, 32]))
 @settings(max_examples=50)
 def test_the_size_of_an_image_is_that_of_the_tiles_which_a_cpu_cuts(height: int, width: int, overlap: int) -> None:
-    assert tiled_area(height, width, CPU_SIDES, overlap) == Ladder(SHAPES, overlap).plan(height, width).area
+    sides = TileSides(longest=CPU_TILE_PX, overlap_px=overlap)
+
+    assert sides.computed(height) * sides.computed(width) == tiling_on(cpu(1), overlap).plan(height, width).area
 
 
-@pytest.mark.parametrize(("width", "height", "times"), [(4, 30_000, 19), (30_000, 4, 19), (2000, 2000, 1)])
+@given(length=st.integers(1, 3000), overlap=st.sampled_from([0, 16, 32]))
+def test_of_fixed_sides_those_are_taken_that_compute_the_least(length: int, overlap: int) -> None:
+    fixed = (64, 96, 128, 384)
+    row = Ladder(tuple((8, side) for side in fixed), overlap).plan(8, length)
+
+    assert TileSides(fixed=fixed, overlap_px=overlap).computed(length) == row.width * len(row.columns)
+
+
+@pytest.mark.parametrize(("width", "height", "times"), [(4, 30_000, 2), (30_000, 4, 2), (2000, 2000, 1)])
 def test_a_thin_image_counts_what_is_padded(width: int, height: int, times: int) -> None:
     counted = SuperResolution.device_size(width, height, SuperresParams()) * 1000 / (width * height)
 

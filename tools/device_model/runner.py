@@ -21,7 +21,7 @@ from penstock.core.request import OutputOptions
 from penstock.models.base import Product, Work, model_runner
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.superres import SuperResolution, SuperresParams
-from penstock.models.tiling import Ladder
+from penstock.models.tiling import tiling_on
 from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.pixels.picture import Picture
@@ -67,7 +67,7 @@ class SimulatedSuperres(SuperResolution):
         self._session = SimulatedSession(_plan, _recorder)
         self._files = {"general": _file()}
         self._sessions = {"general": self._session}  # type: ignore[dict-item]
-        self._ladders = {"general": Ladder(device.shapes, _file().overlap_px)}
+        self._tilings = {"general": tiling_on(device, _file().overlap_px)}
         self._pixels = np.random.default_rng(1).integers(0, 256, 3 * LARGEST_SIDE**2, np.uint8)
         self._results: dict[int, bytes] = {}
 

@@ -7,8 +7,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-CPU_SIDES = tuple(range(64, 385, 32))
-"""Sides of tiles on a CPU. Small steps save padding, and a new shape costs a CPU nothing; 384 keeps one run short."""
+CPU_TILE_PX = 384
+"""The longest side of a tile on a CPU, where tiles have whatever shape suits an image, since a new shape costs nothing.
+A longer one would keep a run from ending soon."""
+
+CPU_SIDES = (64,)
+"""Sides of the square that a CPU computes first, to show that its results are right."""
 
 GPU_SHAPES = (
     *((128, 128), (256, 256), (416, 416), (544, 544), (736, 736), (864, 864)),
@@ -29,9 +33,9 @@ class Device(Struct, frozen=True, kw_only=True):
     """The device on which a worker runs its models.
 
     It runs tiles of the shapes `rectangles`, or else with the sides `sides`, in device batches of the sizes `batches`,
-    ascending. A GPU has few of both, each warmed up at the start; a CPU pays nothing for a new shape. `streams` device
-    batches run at a time, each with up to `threads` threads; `ram_bytes` of the host's memory are for the tasks in
-    flight.
+    ascending. A GPU has few of both, each warmed up at the start; a CPU pays nothing for a new shape, and runs tiles of
+    any with sides up to `any_side_to` pixels. `streams` device batches run at a time, each with up to `threads`
+    threads; `ram_bytes` of the host's memory are for the tasks in flight.
 
     `models.onnxruntime.providers` turns the fields from `precision` on into options of the runtime.
     """
@@ -47,6 +51,8 @@ class Device(Struct, frozen=True, kw_only=True):
     rectangles: tuple[tuple[int, int], ...] = ()
     """(height, width) of each tile; where there are none, `sides` and `square` say them."""
     sides: tuple[int, ...] = ()
+    any_side_to: int = 0
+    """The longest side of tiles of any shape; 0 where tiles have only the shapes of the device."""
     square: bool = True
     """True: tiles are as wide as high. False: every height goes with every width."""
     batches: tuple[int, ...]

@@ -1,6 +1,5 @@
 """How large a result is, how much a device computes for it, and how many tiles an image is cut into. Pure."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -9,18 +8,51 @@ Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 """Pixels."""
 
 
+LEAST_TILE_PX = 8
+"""The least side of a tile. A smaller image is mirrored around: networks are not made for less."""
+
+
+class TileSides(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which sides tiles have, and by how many pixels what is kept of one lies within its edges.
+
+    They have one of the sides `fixed`, or, where there are none, whatever side suits the image: a multiple of
+    `multiple` from `least` to `longest`.
+    """
+
+    fixed: tuple[Side, ...] = ()
+    longest: Side = 1
+    least: Side = LEAST_TILE_PX
+    multiple: Side = 1
+    overlap_px: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+    def side_for(self, length: int) -> int:
+        """The side of the tiles that together compute the least along this length; of equal ones the longest."""
+        if self.fixed:
+            usable = [side for side in self.fixed if length <= side or side > 2 * self.overlap_px]
+            return min(usable, key=lambda side: (side * self._count(length, side), -side), default=length)
+        count = self._count(length, self.longest)
+        side = -(-(length + 2 * self.overlap_px * (count - 1)) // count)
+        return -(-max(side, self.least) // self.multiple) * self.multiple
+
+    def computed(self, length: int) -> int:
+        """The pixels that all tiles along this length have together."""
+        side = self.side_for(length)
+        return side * self._count(length, side)
+
+    def _count(self, length: int, side: int) -> int:
+        return tiles_along(length, side, self.overlap_px)
+
+
 class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How large the result is for an image of some size, and how much the device computes for it.
 
     The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
-    computes `kilopixels` for every image, or the image cut into tiles with these `sides` and this overlap, or, where
-    neither is set, the image as it is.
+    computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     kilopixels: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    sides: tuple[Side, ...] = ()
-    overlap_px: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    tiles: TileSides | None = None
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where no image comes, or nobody knows."""
@@ -30,7 +62,7 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """How much the device computes for an image of this size, at least 1."""
         if self.kilopixels is not None:
             return self.kilopixels
-        pixels = tiled_area(height, width, self.sides, self.overlap_px) if self.sides else width * height
+        pixels = self.tiles.computed(width) * self.tiles.computed(height) if self.tiles else width * height
         return max(1, pixels // 1000)
 
 
@@ -46,17 +78,6 @@ class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.by_value.get(str(value), self.rule)
 
 
-def tiled_area(height: int, width: int, sides: Sequence[int], overlap: int) -> int:
-    """The pixels that the best plan of tiles with any two of these sides computes, without making the plan."""
-    return _tiled_length(height, sides, overlap) * _tiled_length(width, sides, overlap)
-
-
 def tiles_along(length: int, tile: int, overlap: int) -> int:
     """How many tiles of this side cover a length, where neighbours share twice the overlap."""
     return 1 if length <= tile else 1 + -(-(length - tile) // (tile - 2 * overlap))
-
-
-def _tiled_length(length: int, sides: Sequence[int], overlap: int) -> int:
-    """The shortest that covers the length; the length itself where no side can."""
-    usable = [side for side in sides if length <= side or side > 2 * overlap]
-    return min((side * tiles_along(length, side, overlap) for side in usable), default=length)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
-from penstock.core.device import CPU_SIDES, Device
+from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule, Sizes
+from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import Ladder, TiledImage
+from penstock.models.tiling import TiledImage, tiling_on
 from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.headers import ImageBounds, probe
 
@@ -84,7 +84,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         return Sizes(
             param="variant",
             by_value={
-                variant: SizeRule(scale=file.scale, sides=CPU_SIDES, overlap_px=file.overlap_px)
+                variant: SizeRule(scale=file.scale, tiles=TileSides(longest=CPU_TILE_PX, overlap_px=file.overlap_px))
                 for variant, file in files.items()
             },
         )
@@ -95,7 +95,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         self._device = device
         self._files = files
         self._sessions = {variant: open_session(file, device) for variant, file in files.items()}
-        self._ladders = {variant: Ladder(device.shapes, file.overlap_px) for variant, file in files.items()}
+        self._tilings = {variant: tiling_on(device, file.overlap_px) for variant, file in files.items()}
 
     def warmup(self) -> Iterator[Work]:
         """Yield every shape for a GPU, and none for a CPU: a new shape costs it nothing, and the golden check was the
@@ -116,11 +116,10 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         picture = self.image(source)
         file = self._files[params.variant]
         sides = _Sides(picture.alpha, picture.grey)
-        ladder = self._ladders[params.variant]
         height, width = picture.rgb.shape[:2]
         return TiledImage(
             picture.rgb,
-            ladder,
+            self._tilings[params.variant],
             scale=file.scale,
             lane=params.variant,
             context=sides,

@@ -1,5 +1,8 @@
 """Cuts an image into overlapping tiles of one shape, and joins their results without a seam.
 
+No tile reaches beyond the image, so that at its borders a network sees what it sees of the whole image; only an image
+that is smaller than a tile lies in its middle, with its mirror image around it on all four sides.
+
 A convolutional network sees `overlap` pixels around each pixel (its receptive radius). Where two tiles meet they
 overlap by at least twice that, and each gives the half that is farther than `overlap` from its own edge: what is
 kept never saw a tile border.
@@ -9,9 +12,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from penstock.core.sizes import tiles_along
+from msgspec.structs import replace
+
+from penstock.core.device import Device
+from penstock.core.sizes import TileSides, tiles_along
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
@@ -48,13 +54,31 @@ class TilePlan(NamedTuple):
 
 
 def spans(length: int, tile: int, overlap: int) -> tuple[Span, ...]:
-    """Spread tiles evenly along one axis; a single one where the image is not longer than the tile."""
+    """Spread tiles evenly along one axis; a single one, with the image in its middle, where that is not longer."""
     if length <= tile:
-        return (Span(0, 0, length),)
+        return (Span(-((tile - length) // 2), 0, length),)
     steps = tiles_along(length, tile, overlap) - 1
     starts = [round(i * (length - tile) / steps) for i in range(steps + 1)]
     cuts = [0, *((second + first + tile) // 2 for first, second in pairwise(starts)), length]
     return tuple(Span(start, low, high) for start, low, high in zip(starts, cuts, cuts[1:], strict=False))
+
+
+class AnyShape(NamedTuple):
+    """Tiles of whatever shape suits an image, for a device to which a new shape costs nothing."""
+
+    sides: TileSides
+
+    def plan(self, height: int, width: int) -> TilePlan:
+        """Return the plan that computes the fewest pixels with the fewest tiles."""
+        h, w, overlap = self.sides.side_for(height), self.sides.side_for(width), self.sides.overlap_px
+        return TilePlan(h, w, spans(height, h, overlap), spans(width, w, overlap))
+
+    def below(self, area: int) -> AnyShape | None:
+        """Tiles of fewer pixels; None when their sides would not be longer than the overlaps."""
+        longest = min(self.sides.longest, math.isqrt(max(area, 1) - 1))
+        longest -= longest % self.sides.multiple
+        smaller = replace(self.sides, longest=max(longest, 1), least=min(self.sides.least, max(longest, 1)))
+        return AnyShape(smaller) if longest > 2 * self.sides.overlap_px else None
 
 
 class Ladder(NamedTuple):
@@ -78,6 +102,16 @@ class Ladder(NamedTuple):
         return length <= tile or tile > 2 * self.overlap
 
 
+Tiling: TypeAlias = Ladder | AnyShape
+
+
+def tiling_on(device: Device, overlap: int) -> Tiling:
+    """How images are cut for a device: in any shape where that costs it nothing, else in those that are warmed up."""
+    if device.any_side_to:
+        return AnyShape(TileSides(longest=device.any_side_to, overlap_px=overlap))
+    return Ladder(device.shapes, overlap)
+
+
 class TiledImage(Work):
     """Work on an RGB image that grows by `scale`; the results are joined in `canvas`.
 
@@ -87,7 +121,7 @@ class TiledImage(Work):
     def __init__(
         self,
         rgb: Pixels,
-        ladder: Ladder,
+        tiling: Tiling,
         *,
         scale: int,
         lane: str,
@@ -95,25 +129,25 @@ class TiledImage(Work):
         canvas: Canvas | None = None,
         device_size: int | None = None,
     ) -> None:
-        layout = ladder.plan(*rgb.shape[:2])
+        layout = tiling.plan(*rgb.shape[:2])
         spots = [(row, column) for row in layout.rows for column in layout.columns]
         super().__init__(spots, lane=lane, context=context, device_size=device_size)  # type: ignore[arg-type]
         self._spots = spots
         self._rgb = rgb
-        self._ladder = ladder
+        self._tiling = tiling
         self._layout = layout
         self._scale = scale
         self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
 
     def split_smaller(self, below: int) -> TiledImage | None:
-        """Lay the image out in the next smaller shapes of the ladder; `canvas` stays the same."""
-        ladder = self._ladder.below(below // 3)
-        return None if ladder is None else self._in(ladder)
+        """Lay the image out in smaller tiles; `canvas` stays the same."""
+        tiling = self._tiling.below(below // 3)
+        return None if tiling is None else self._in(tiling)
 
-    def _in(self, ladder: Ladder) -> TiledImage:
+    def _in(self, tiling: Tiling) -> TiledImage:
         return TiledImage(
             self._rgb,
-            ladder,
+            tiling,
             scale=self._scale,
             lane=self.lane,
             context=self.context,
@@ -137,19 +171,31 @@ class TiledImage(Work):
         return np.dtype(np.uint8)
 
     def tile(self, index: int) -> Pixels:
-        """The pixels of one tile; beyond its right and lower edge the image is mirrored."""
+        """The pixels of one tile; around an image that is smaller, they are those of its mirror image."""
         pixels = np.empty(self.shape, self.dtype)
         self.write_tile(index, pixels)
         return pixels
 
     def write_tile(self, index: int, into: Pixels) -> None:
         """Write the pixels of one tile into its place in the array of a batch."""
+        top, bottom, left, right = self._inside(index)
         row, column = self._spots[index]
-        crop = self._rgb[row.start : row.start + into.shape[0], column.start : column.start + into.shape[1]]
-        height, width = crop.shape[:2]
-        into[:height, :width] = crop
-        _mirror_on(into[:height].swapaxes(0, 1), width)
-        _mirror_on(into, height)
+        into[top:bottom, left:right] = self._rgb[
+            row.start + top : row.start + bottom, column.start + left : column.start + right
+        ]
+        _mirror_around(into[top:bottom].swapaxes(0, 1), left, right)
+        _mirror_around(into, top, bottom)
+
+    def _inside(self, index: int) -> tuple[int, int, int, int]:
+        """The rows of a tile from and to which the image is there, and its columns."""
+        row, column = self._spots[index]
+        height, width = self._rgb.shape[:2]
+        return (
+            max(0, -row.start),
+            min(self._layout.height, height - row.start),
+            max(0, -column.start),
+            min(self._layout.width, width - column.start),
+        )
 
     def accept(self, index: int, output: Any) -> None:
         """Keep the middle of one output tile, (height, width, 3), which comes with the sum of its values before they
@@ -169,6 +215,12 @@ class TiledImage(Work):
             (column.low - column.start) * s : (column.high - column.start) * s,
         ]
         self.canvas.put(column.low * s, row.low * s, kept)
+
+
+def _mirror_around(lines: NDArray[np.uint8], first: int, behind: int) -> None:
+    """Fill the lines before the `first` and from `behind` on with the ones between them, mirrored."""
+    _mirror_on(lines[first:], behind - first)
+    _mirror_on(lines[:behind][::-1], behind - first)
 
 
 def _mirror_on(lines: NDArray[np.uint8], filled: int) -> None:

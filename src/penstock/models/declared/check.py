@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from penstock.core.device import CPU_SIDES, Device
+from penstock.core.device import CPU_SIDES, CPU_TILE_PX, Device
 from penstock.core.model import Example
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, DeviceOutOfMemory, PenstockError
@@ -35,7 +35,9 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_INLINE = 2048
 """The largest example that the catalogue shows whole: every API reads all of it."""
 
-ON_CPU = Device(name="cpu", kind="cpu", threads=os.cpu_count() or 1, sides=CPU_SIDES, square=False, batches=(1,))
+ON_CPU = Device(
+    name="cpu", kind="cpu", threads=os.cpu_count() or 1, sides=CPU_SIDES, any_side_to=CPU_TILE_PX, batches=(1,)
+)
 """The CPU as one stream of all its cores, for one answer at a time."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from penstock.core.device import CPU_SIDES
+from penstock.core.device import CPU_TILE_PX
 from penstock.models.declared.definition import Definition
 
 MOST_PIXELS = 4096 * 4096
@@ -47,8 +47,8 @@ def _tiles(definition: Definition) -> Iterator[str]:
         yield "output.range: min-max of each tile would leave seams"
     if tiles.ladder and max(tiles.ladder) <= 2 * tiles.overlap_px:
         yield "tiles.ladder: no side is longer than two overlaps"
-    if tiles.allowed == "supported" and not tiles.ladder and max(CPU_SIDES) <= 2 * tiles.overlap_px:
-        yield f"tiles.overlap_px: without tiles.ladder it is less than {max(CPU_SIDES) // 2}, half the tile of a CPU"
+    if tiles.allowed == "supported" and not tiles.ladder and 2 * tiles.overlap_px >= CPU_TILE_PX:
+        yield f"tiles.overlap_px: without tiles.ladder it is less than {CPU_TILE_PX // 2}, half the tile of a CPU"
 
 
 def _outputs(definition: Definition) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.core.device import CPU_SIDES, GPU_SHAPES, TENSORRT_SIDES, Device
+from penstock.core.device import CPU_SIDES, CPU_TILE_PX, GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.settings import WorkerSettings, visible_devices
@@ -81,7 +81,7 @@ def cpu(threads: int = 0) -> Device:
         threads=threads or cores(),
         streams=threads or cores(),
         sides=CPU_SIDES,
-        square=False,
+        any_side_to=CPU_TILE_PX,
         batches=(1,),
     )
 

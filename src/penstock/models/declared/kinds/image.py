@@ -7,9 +7,9 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from penstock.core.device import CPU_SIDES, Device
+from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.request import OutputOptions
-from penstock.core.sizes import SizeRule, Sizes
+from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
@@ -18,7 +18,7 @@ from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Seen
 from penstock.models.declared.kinds.tiles import Surface, TiledTensor
 from penstock.models.declared.tensor import ORDERS
-from penstock.models.tiling import Ladder
+from penstock.models.tiling import AnyShape, Ladder, Tiling
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import CONTENT_TYPES, encode
 from penstock.pixels.headers import ImageBounds, probe
@@ -30,6 +30,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 else:
     np = lazy_import("numpy")
+
+
+UNKNOWN_MULTIPLE = 32
+"""Sides of tiles are multiples of it where a definition does not say what its network needs: many halve an image up to
+five times."""
+
+LEAST_SIDE = 64
+"""The least side of a tile: what a network of others bears below it, nobody says."""
+
+
+USUAL_SIDES = tuple(range(LEAST_SIDE, CPU_TILE_PX + 1, UNKNOWN_MULTIPLE))
+"""Sides of the tiles of an image that a CPU cannot hold as a whole."""
 
 
 class Bypass(NamedTuple):
@@ -60,11 +72,9 @@ class ImageToImage(OneImage):
     @property
     def sizes(self) -> Sizes:
         """The size times the scale; what is computed are tiles, as a CPU cuts them, or the image."""
-        tiles = self.definition.tiles
-        sides = (tiles.ladder or CPU_SIDES) if tiles.allowed == "supported" else ()
         fixed = super().sizes.rule.kilopixels
-        overlap = tiles.overlap_px if sides else 0
-        return Sizes(rule=SizeRule(scale=float(self.scale), kilopixels=fixed, sides=sides, overlap_px=overlap))
+        sides = self._sides() if self.definition.tiles.allowed == "supported" else None
+        return Sizes(rule=SizeRule(scale=float(self.scale), kilopixels=fixed, tiles=sides))
 
     def memory_needed(self, source: bytes) -> int:
         """The pixels before and after the network, and of a single tile also its result as floats."""
@@ -80,25 +90,41 @@ class ImageToImage(OneImage):
 
     def _tiles(self, picture: Picture, device: Device) -> Work:
         height, width = picture.rgb.shape[:2]
-        overlap = self.definition.tiles.overlap_px
         surface = Surface(self.form, self.section.border_px, self.definition.output.range)
         bypass = Bypass(picture.alpha, picture.grey and self.scale > 1)
         return TiledTensor(
             picture.rgb,
-            Ladder(self._shapes(device, width, height), overlap),
+            self._tiling(device, width, height),
             scale=self.scale,
             surface=surface,
             context=bypass,
             device_size=self.sizes.rule.kilopixels_of(width, height),
         )
 
-    def _shapes(self, device: Device, width: int, height: int) -> tuple[tuple[int, int], ...]:
-        sides = self.definition.tiles.ladder
-        shapes = tuple(product(sides, sides)) if sides else device.shapes
-        if self.definition.tiles.allowed == "supported":
-            return shapes
+    def _sides(self) -> TileSides:
+        """The sides of tiles on a CPU."""
+        tiles, multiple = self.definition.tiles, self.section.multiple_of or UNKNOWN_MULTIPLE
+        return TileSides(
+            fixed=tiles.ladder,
+            longest=max(multiple, CPU_TILE_PX - CPU_TILE_PX % multiple),
+            least=max(multiple, LEAST_SIDE),
+            multiple=multiple,
+            overlap_px=tiles.overlap_px,
+        )
+
+    def _tiling(self, device: Device, width: int, height: int) -> Tiling:
+        tiles = self.definition.tiles
+        if tiles.allowed == "supported":
+            if device.any_side_to and not tiles.ladder:
+                return AnyShape(self._sides())
+            return Ladder(self._shapes(device), tiles.overlap_px)
         multiple = self.section.multiple_of or 1  # the whole image first; tiles where the device cannot hold it
-        return (*shapes, (-(-height // multiple) * multiple, -(-width // multiple) * multiple))
+        whole = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
+        return Ladder((*self._shapes(device), whole), tiles.overlap_px)
+
+    def _shapes(self, device: Device) -> tuple[tuple[int, int], ...]:
+        sides = self.definition.tiles.ladder or (USUAL_SIDES if device.any_side_to else ())
+        return tuple(product(sides, sides)) if sides else device.shapes
 
     def answer(self, work: Work, params: Any, output: OutputOptions) -> KindAnswer:
         """The image, encoded as asked."""

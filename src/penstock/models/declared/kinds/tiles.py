@@ -8,7 +8,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.network import Arrays
 from penstock.models.declared.tensor import TensorForm
-from penstock.models.tiling import Ladder, TiledImage
+from penstock.models.tiling import TiledImage, Tiling
 from penstock.pixels.canvas import Canvas
 from penstock.pixels.picture import Pixels
 
@@ -34,7 +34,7 @@ class TiledTensor(TiledImage):
     def __init__(
         self,
         rgb: Pixels,
-        ladder: Ladder,
+        tiling: Tiling,
         *,
         scale: int,
         surface: Surface,
@@ -42,13 +42,13 @@ class TiledTensor(TiledImage):
         canvas: Canvas | None = None,
         device_size: int | None = None,
     ) -> None:
-        super().__init__(rgb, ladder, scale=scale, lane="", context=context, canvas=canvas, device_size=device_size)
+        super().__init__(rgb, tiling, scale=scale, lane="", context=context, canvas=canvas, device_size=device_size)
         self._surface = surface
 
-    def _in(self, ladder: Ladder) -> TiledTensor:
+    def _in(self, tiling: Tiling) -> TiledTensor:
         return TiledTensor(
             self._rgb,
-            ladder,
+            tiling,
             scale=self._scale,
             surface=self._surface,
             context=self.context,
@@ -82,10 +82,9 @@ class TiledTensor(TiledImage):
         super().write_tile(index, pixels)
         if border:
             into[...] = form.padding(width + 2 * border, height + 2 * border)
-            row, column = self._spots[index]
-            pixels = pixels[: self._rgb.shape[0] - row.start, : self._rgb.shape[1] - column.start]
-        height, width = pixels.shape[:2]
-        form.write(pixels, form.part(into, border, border, border + width, border + height))
+        top, bottom, left, right = self._inside(index) if border else (0, height, 0, width)
+        place = form.part(into, border + left, border + top, border + right, border + bottom)
+        form.write(pixels[top:bottom, left:right], place)
 
     def accept(self, index: int, output: Arrays) -> None:
         """Keep the middle of one output tile. Raises InvalidOutput for another shape, and values that are no
