@@ -29,6 +29,7 @@ from penstock.core.batch import BatchPlan, FeedLease, new_batch_id, task_id_of
 from penstock.core.events import Delivery, EventType, Webhook
 from penstock.core.lease import Lease
 from penstock.core.model import Model
+from penstock.core.quotas import QUOTAS
 from penstock.core.request import Line, OutputOptions, Request, Source
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
@@ -502,6 +503,17 @@ async def key_put(p: Place) -> Call:
     return lambda: p.store.access_keys.rotate(old.id, new, by=CALLER, at=1, overlap_ms=1)
 
 
+async def quotas_put(p: Place) -> Call:
+    return lambda: p.store.quotas.put(TENANT, dict.fromkeys(QUOTAS, 1))
+
+
+async def request(p: Place) -> Call:
+    """None of the requests of a full minute counts any longer."""
+    quota = 10_000
+    await p.client.zadd(p.keys.of_root(f"requests:{TENANT}"), {f"{n:08}": n for n in range(quota)})
+    return lambda: p.store.quotas.count_request(TENANT, quota=quota)
+
+
 async def set_aside(p: Place) -> Call:
     """The task leads a full group and runs: another task of the group has to lead."""
     await p.groups(1)
@@ -676,6 +688,8 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "redeliver": [redeliver],
     "regroup": [regroup],
     "renew": [renew],
+    "quotas_put": [quotas_put],
+    "request": [request],
     "result_lost": [result_lost],
     "resubmit": [resubmit],
     "retract": [retract],

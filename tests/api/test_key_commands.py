@@ -75,6 +75,7 @@ def test_the_tokens_of_a_tenant_are_revoked(run: Run) -> None:
         (("create", "--tenant", "acme", "--scopes", "read,root"), "'root' is no scope"),
         (("create", "--tenant", "acme", "--expires", "soon"), "such as 90d"),
         (("create", "--tenant", "acme", "--expires", "90"), "such as 90d"),
+        (("create", "--tenant", "acme", "--expires", "0d"), "`never` makes one that does not end"),
         (("rotate", "x", "--overlap", "never"), "such as 90d"),
         (("create",), "--tenant"),
     ],

@@ -44,7 +44,6 @@ async def test_a_submit_answers_where_to_look(client: httpx.AsyncClient) -> None
             "cancel": f"{self_}/cancel",
             "events": f"{self_}/events",
             "result": f"{self_}/result",
-            "token": None,
         },
     }
     assert answer.headers["Location"] == self_

@@ -259,6 +259,8 @@ async def test_te1_no_list_shows_what_another_tenant_has(north: Client, south: C
     assert running.id in (await north.get("/v1/workers")).text
     for operation in OPERATIONS:
         if operation.method == "GET" and operation.owned is None and operation in BY_KEY:
+            if operation.id == "listTenants":  # an administrator sees who there is
+                continue
             answer = await call(south, operation)
             assert not [one for one in made if one in answer.text], operation.id
             assert "north" not in answer.text, operation.id

@@ -34,6 +34,7 @@ PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
+QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 
 MUTATIONS = (
@@ -550,6 +551,34 @@ MUTATIONS = (
         "self._of_address[address] < self.most_of_one",
         "True",
         f"{SERVING}test_an_address_makes_room_for_itself_only",
+    ),
+    Mutation(
+        "the requests in progress of one tenant",
+        "src/penstock/api/http/tenant_limits.py",
+        "if self._in_progress[tenant] >= self._most_at_once:",
+        "if False:",
+        "tests/api/test_connections.py::test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served",
+    ),
+    Mutation(
+        "the requests of a tenant in a minute",
+        f"{LUA}/request.lua",
+        "if left <= 0 then return {0, 0, reset} end\n",
+        "",
+        f"{QUOTED}no_minute_has_more_requests_than_the_quota_and_none_is_refused_in_a_minute_with_fewer",
+    ),
+    Mutation(
+        "every process is told of new quotas",
+        f"{LUA}/quotas_put.lua",
+        "redis.call('SET', ROOT .. 'keys:version', version)\n",
+        "",
+        "tests/api/test_tenant_quotas.py::test_what_is_set_for_a_tenant_stands_over_the_settings_until_it_is_taken_back",
+    ),
+    Mutation(
+        "a tenant that is refused waits for its time",
+        "src/penstock/api/http/tenant_limits.py",
+        "if full == quota and wait_s > 0:",
+        "if False:",
+        "tests/api/test_request_quotas.py::test_redis_is_not_asked_for_a_tenant_without_a_quota_nor_for_one_that_has_to_wait",
     ),
     Mutation(
         "the connections in all",

@@ -69,6 +69,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.outbox",
             "store.overdue",
             "store.queues",
+            "store.quotas",
             "store.submits",
             "store.tenants",
             "store.uploads",
@@ -78,7 +79,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.store"},
     ],
     "intake": [
-        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models"},
+        {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models", "intake.quotas"},
         {"intake.given", "intake.params", "intake.residence"},
         {"intake.call", "intake.deps", "intake.batch_lines"},
         {"intake.uploads", "intake.webhook"},

@@ -26,6 +26,7 @@ from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
 from penstock.api.http.scopes import check_declared
+from penstock.api.http.tenant_limits import AT_ONCE, TenantLimits
 from penstock.api.http.wrong_keys import WrongKeys
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
@@ -44,6 +45,7 @@ from penstock.api.routes import (
     results,
     retries,
     tasks,
+    tenants,
     uploads,
 )
 from penstock.api.services import Services, open_services
@@ -51,6 +53,7 @@ from penstock.api.webhook_bodies import body_of
 from penstock.core.model import Model
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
+from penstock.intake.quotas import QuotaTable
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
 from penstock.upkeep.links import check_links
@@ -105,6 +108,10 @@ V1 = (
     keys.rotate_key,
     keys.revoke_key,
     keys.revoke_tokens,
+    tenants.list_tenants,
+    tenants.read_quotas,
+    tenants.set_quotas,
+    tenants.reset_quotas,
     audit.read_audit,
 )
 REPLICATE = (
@@ -117,13 +124,15 @@ OPEN = (health.discover, health.livez, health.readyz, health.startupz)
 """The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
-def create_app(settings: Settings) -> Litestar:
-    """Return the API as an ASGI application; nothing is opened before its lifespan starts.
+def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar:
+    """Return the API as an ASGI application; nothing is opened before its lifespan starts. It works on so many requests
+    of one tenant at a time.
 
     Raises ConfigurationError when no API key is set.
     """
     check_declared((*V1, *REPLICATE))
-    key_table, watch = KeyTable(), StorageWatch()
+    quotas, watch = QuotaTable(settings.quotas), StorageWatch()
+    key_table = KeyTable(quotas=quotas)
     key_ring = KeyRing(settings.api.keys, key_table)
     addresses = ClientAddresses(settings.api.trusted_proxies)
     has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
@@ -132,7 +141,7 @@ def create_app(settings: Settings) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         key_ring.log()
-        async with open_services(settings) as services, _running(services, watch, output_links, key_table):
+        async with open_services(settings, quotas) as services, _running(services, watch, output_links, key_table):
             app.state.services = services
             yield
 
@@ -157,6 +166,7 @@ def create_app(settings: Settings) -> Litestar:
                 "cursors": Cursors(key_table.secret),
                 "output_links": output_links,
                 "storage_watch": watch,
+                "tenant_limits": TenantLimits(quotas, most_of_tenant),
                 "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
                 "draining": False,
                 "started": False,

@@ -28,6 +28,10 @@ PATIENCE_S = 5.0
 NOT_READY = "not_ready"
 """The code of a server that does not know its models yet."""
 
+OF_TENANT = click.option(
+    "--tenant", metavar="NAME", help="Act in another tenant; takes a key with the scope operate [that of the key]."
+)
+
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
 
 
@@ -44,15 +48,20 @@ def at_a_server(command: F) -> F:
 
 @asynccontextmanager
 async def reached(
-    url: str | None, api_key: str | None, patience_s: float = PATIENCE_S, on_pause: "OnPause | None" = None
+    url: str | None,
+    api_key: str | None,
+    patience_s: float = PATIENCE_S,
+    on_pause: "OnPause | None" = None,
+    *,
+    tenant: str | None = None,
 ) -> AsyncIterator["AsyncClient"]:
-    """Yields a client for the server. A refusal of the server ends the command with one line and exit status 1, and an
-    argument that cannot be sent ends it with exit status 2."""
+    """Yields a client for the server, which acts in this tenant. A refusal of the server ends the command with one line
+    and exit status 1, and an argument that cannot be sent ends it with exit status 2."""
     from penstock.client import AsyncClient, PenstockApiError
     from penstock.client.requests import EmptyName
 
     try:
-        async with AsyncClient(url, api_key, patience_s=patience_s, on_pause=on_pause) as client:
+        async with AsyncClient(url, api_key, patience_s=patience_s, on_pause=on_pause, tenant=tenant) as client:
             yield client
     except PenstockApiError as error:
         raise click.ClickException(str(error)) from error
@@ -170,80 +179,90 @@ def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
 
 @click.command()
 @click.argument("task_id")
+@OF_TENANT
 @AS_JSON
 @at_a_server
 @coroutine
-async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
+async def watch(url: str | None, api_key: str | None, tenant: str | None, task_id: str, as_json: bool) -> None:
     """Follow a task until it ends. The exit status is 1 if it has no result."""
     from penstock.cli.progress_bars import Pauses
     from penstock.cli.tables import watch as run
 
-    async with reached(url, api_key, 60.0, Pauses()) as client:
+    async with reached(url, api_key, 60.0, Pauses(), tenant=tenant) as client:
         sys.exit(await run(client, task_id, as_json=as_json))
 
 
 @click.command()
 @filtered
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many tasks.")
+@OF_TENANT
 @AS_JSON
 @at_a_server
 @coroutine
-async def ls(url: str | None, api_key: str | None, **filters: Any) -> None:
+async def ls(url: str | None, api_key: str | None, tenant: str | None, **filters: Any) -> None:
     """List tasks, newest first."""
     from penstock.cli.tables import ls as run
 
-    async with reached(url, api_key) as client:
+    async with reached(url, api_key, tenant=tenant) as client:
         await run(client, **filters)
 
 
 @click.command()
 @click.argument("task_id")
+@OF_TENANT
 @AS_JSON
 @at_a_server
 @coroutine
-async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
+async def show(url: str | None, api_key: str | None, tenant: str | None, task_id: str, as_json: bool) -> None:
     """Show everything about a task."""
     from penstock.cli.tables import show as run
 
-    async with reached(url, api_key) as client:
+    async with reached(url, api_key, tenant=tenant) as client:
         run(await client.get(task_id), as_json=as_json)
 
 
 @click.command()
 @click.argument("task_id")
+@OF_TENANT
 @at_a_server
 @coroutine
-async def logs(url: str | None, api_key: str | None, task_id: str) -> None:
+async def logs(url: str | None, api_key: str | None, tenant: str | None, task_id: str) -> None:
     """Print what the code of the model has logged about a task, and its tracebacks."""
     from penstock.cli.tables import print_log
 
-    async with reached(url, api_key) as client:
+    async with reached(url, api_key, tenant=tenant) as client:
         print_log(await client.log(task_id))
 
 
 @click.command()
 @click.argument("task_ids", nargs=-1, required=True)
+@OF_TENANT
 @AS_JSON
 @at_a_server
 @coroutine
-async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
+async def cancel(
+    url: str | None, api_key: str | None, tenant: str | None, task_ids: tuple[str, ...], as_json: bool
+) -> None:
     """Cancel tasks that wait or run. The exit status is 1 if one could not be canceled."""
     from penstock.cli.tables import each_task
 
-    async with reached(url, api_key) as client:
+    async with reached(url, api_key, tenant=tenant) as client:
         sys.exit(await each_task(client.cancel, task_ids, as_json=as_json))
 
 
 @click.command()
 @click.argument("task_ids", nargs=-1, required=True)
+@OF_TENANT
 @AS_JSON
 @at_a_server
 @coroutine
-async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
+async def retry(
+    url: str | None, api_key: str | None, tenant: str | None, task_ids: tuple[str, ...], as_json: bool
+) -> None:
     """Run tasks again that have no result. The exit status is 1 if one could not be queued."""
     from penstock.cli.tables import each_task
 
-    async with reached(url, api_key) as client:
+    async with reached(url, api_key, tenant=tenant) as client:
         sys.exit(await each_task(client.retry, task_ids, as_json=as_json))
 
 

@@ -23,8 +23,13 @@ def seconds_of(_context: click.Context, _option: click.Parameter, value: str) ->
 
 
 def life_of(context: click.Context, option: click.Parameter, value: str) -> int | None:
-    """Read a time, or `never`, which is None. Raises click.BadParameter."""
-    return None if value == "never" else seconds_of(context, option, value)
+    """Read a time that is not over at once, or `never`, which is None. Raises click.BadParameter."""
+    if value == "never":
+        return None
+    life_s = seconds_of(context, option, value)
+    if life_s == 0:
+        raise click.BadParameter("a key that works for no time is none; `never` makes one that does not end")
+    return life_s
 
 
 def scopes_of(_context: click.Context, _option: click.Parameter, value: str) -> tuple[str, ...]:

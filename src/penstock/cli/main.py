@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.cli import admin, client, keys, matching, try_model, workers_queues
+from penstock.cli import admin, client, keys, matching, tenants, try_model, workers_queues
 from penstock.cli.context import as_toml, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
@@ -218,6 +218,7 @@ for command in (
     *matching.COMMANDS,
     *workers_queues.COMMANDS,
     *keys.COMMANDS,
+    *tenants.COMMANDS,
     *admin.COMMANDS,
 ):
     cli.add_command(command)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 import msgspec
 
-from penstock.cli.client import AS_JSON, at_a_server, reached
+from penstock.cli.client import AS_JSON, OF_TENANT, at_a_server, reached
 from penstock.cli.context import coroutine
 from penstock.cli.filters import filtered
 
@@ -22,6 +22,7 @@ def _command_of(name: str) -> click.Command:
     @click.option("--all", "every", is_flag=True, help="Required if there is no filter but --status.")
     @click.option("--dry-run", is_flag=True, help="Show which tasks match, and change nothing.")
     @click.option("--yes", is_flag=True, help="Do not ask.")
+    @OF_TENANT
     @AS_JSON
     @at_a_server
     @coroutine
@@ -33,9 +34,10 @@ def _command_of(name: str) -> click.Command:
 
 
 async def _act(
-    name: str, url: str | None, api_key: str | None, every: bool, dry_run: bool, yes: bool, as_json: bool, **which: Any
-) -> None:
-    async with reached(url, api_key) as client:
+    name: str, url: str | None, api_key: str | None, tenant: str | None, every: bool, dry_run: bool, yes: bool,
+    as_json: bool, **which: Any,
+) -> None:  # fmt: skip
+    async with reached(url, api_key, tenant=tenant) as client:
         act = getattr(client, f"{name}_matching")
         hit = await act(dry_run=True, every=every, **which)
         if not dry_run and hit.matched:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, reached
+from penstock.cli.client import AS_JSON, OF_TENANT, at_a_server, reached
 from penstock.cli.context import coroutine
 from penstock.cli.filters import PRIORITIES
 
@@ -13,16 +13,19 @@ OF_PRIORITY = click.option("--priority", type=PRIORITIES, help="Only this priori
 
 
 @click.group(invoke_without_command=True)
+@OF_TENANT
 @AS_JSON
 @at_a_server
 @click.pass_context
 @coroutine
-async def workers(context: click.Context, url: str | None, api_key: str | None, as_json: bool) -> None:
+async def workers(
+    context: click.Context, url: str | None, api_key: str | None, tenant: str | None, as_json: bool
+) -> None:
     """List the workers, or drain and resume them."""
     from penstock.cli.tables import workers as run
 
     if context.invoked_subcommand is None:
-        async with reached(url, api_key) as client:
+        async with reached(url, api_key, tenant=tenant) as client:
             run(await client.workers(), as_json=as_json)
 
 
@@ -83,6 +86,7 @@ queues.add_command(_queue_command("resume", "resume_queue", "Start tasks of a mo
 @click.argument("model")
 @OF_PRIORITY
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@OF_TENANT
 @AS_JSON
 @at_a_server
 def purge(yes: bool, **options: Any) -> None:
@@ -94,8 +98,10 @@ def purge(yes: bool, **options: Any) -> None:
 
 
 @coroutine
-async def _purge(url: str | None, api_key: str | None, model: str, priority: str | None, as_json: bool) -> None:
-    async with reached(url, api_key) as client:
+async def _purge(
+    url: str | None, api_key: str | None, tenant: str | None, model: str, priority: str | None, as_json: bool
+) -> None:
+    async with reached(url, api_key, tenant=tenant) as client:
         canceled = await client.purge_queue(model, priority=priority)
     click.echo(f'{{"canceled": {canceled}}}' if as_json else f"{canceled} canceled")
 

@@ -4,7 +4,7 @@ from penstock.client.asynchronous import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
-from penstock.client.key_views import AuditEntry, Key, NewKey
+from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 from penstock.client.model_views import Example, FaultyModel, Member, Model, ModelOnWorker, Version
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared
@@ -52,6 +52,8 @@ __all__ = [
     "Stats",
     "Submitted",
     "Task",
+    "Tenant",
+    "TenantQuotas",
     "Upload",
     "Version",
     "Worker",

@@ -50,7 +50,8 @@ class AsyncClient(Administration, KeyAdministration):
     `patience_s` is how long a request is repeated while the server is unreachable, full or limits the rate, and how
     long the server may be silent (at least 2 s; in a file transfer, since the last byte). Submits are safe to repeat,
     since each has a `client_request_id`. `on_pause` is called before each repeat with the reason and the pause in
-    seconds. After `close` every method raises RuntimeError."""
+    seconds. With a `tenant`, a key with the scope `operate` reads and acts on the tasks and batches of that one; it
+    submits and uploads nothing there. After `close` every method raises RuntimeError."""
 
     def __init__(
         self,
@@ -60,9 +61,12 @@ class AsyncClient(Administration, KeyAdministration):
         patience_s: float = 120.0,
         connections: int = 64,
         on_pause: OnPause | None = None,
+        tenant: str | None = None,
     ) -> None:
         """Raises ConfigurationError if there is no key, or the URL is not valid."""
-        self._transport = Transport(url, api_key, patience_s=patience_s, connections=connections, on_pause=on_pause)
+        self._transport = Transport(
+            url, api_key, patience_s=patience_s, connections=connections, on_pause=on_pause, tenant=tenant
+        )
         self.url = self._transport.url
 
     async def __aenter__(self) -> Self:

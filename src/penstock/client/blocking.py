@@ -13,7 +13,7 @@ from penstock.client.bounded import as_they_end_here
 from penstock.client.files import Contents
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
-from penstock.client.key_views import AuditEntry, Key, NewKey
+from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 from penstock.client.keys import DAY_S, LIFE_S
 from penstock.client.model_views import FaultyModel, Model, ModelList
 from penstock.client.problems import Mapped
@@ -31,10 +31,16 @@ class Client:
     `close` every method raises RuntimeError, also in threads that wait in one."""
 
     def __init__(
-        self, url: str | None = None, api_key: str | None = None, *, patience_s: float = 120.0, connections: int = 64
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        patience_s: float = 120.0,
+        connections: int = 64,
+        tenant: str | None = None,
     ) -> None:
         """Raises ConfigurationError if there is no key, or the URL is not valid."""
-        self._client = AsyncClient(url, api_key, patience_s=patience_s, connections=connections)
+        self._client = AsyncClient(url, api_key, patience_s=patience_s, connections=connections, tenant=tenant)
         self._background = PerProcess(Background)
         self.url = self._client.url
 
@@ -244,7 +250,7 @@ class Client:
         expires_in_s: int | None = LIFE_S,
     ) -> NewKey:
         """Makes a key of a tenant, which works for 90 days, or until it is revoked with `expires_in_s=None`. It is sent
-        once, whatever happens, since each call makes a key."""
+        once, whatever happens, since each call makes a key. Raises ValueError for a time that is over."""
         return self._wait_for(self._client.create_key(tenant, scopes=scopes, name=name, expires_in_s=expires_in_s))
 
     def keys(self, *, tenant: str | None = None) -> Sequence[Key]:
@@ -263,6 +269,23 @@ class Client:
     def revoke_tokens(self, tenant: str) -> None:
         """Ends all task tokens that the tenant was given so far. It may be called again."""
         return self._wait_for(self._client.revoke_tokens(tenant))
+
+    def tenants(self) -> Sequence[Tenant]:
+        """Returns the tenants that have keys, tasks, batches, or quotas of their own, by name."""
+        return self._wait_for(self._client.tenants())
+
+    def quotas(self, tenant: str) -> TenantQuotas:
+        """Returns what a tenant may use."""
+        return self._wait_for(self._client.quotas(tenant))
+
+    def set_quotas(self, tenant: str, quotas: Mapping[str, int]) -> TenantQuotas:
+        """Lets a tenant have these quotas in place of those of the settings, and of all that were set for it before. It
+        may be called again."""
+        return self._wait_for(self._client.set_quotas(tenant, quotas))
+
+    def reset_quotas(self, tenant: str) -> TenantQuotas:
+        """Lets a tenant have the quotas of the settings. It may be called again."""
+        return self._wait_for(self._client.reset_quotas(tenant))
 
     def audit(self) -> Iterator[AuditEntry]:
         """Yields who did what to the work or the keys of others, newest first, reading page by page."""

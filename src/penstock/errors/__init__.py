@@ -6,7 +6,7 @@ PenstockError
 │                PayloadTooLarge UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
 │                WebhooksDisabled WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse
 │                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
-│                AccessKeyReplaced QueueFull TooManyBatches RateLimited NotReady
+│                AccessKeyReplaced QueueFull TooManyBatches QuotaExceeded RateLimited NotReady
 │                StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
@@ -33,6 +33,7 @@ from penstock.errors.at_api import (
     NotReady,
     PayloadTooLarge,
     QueueFull,
+    QuotaExceeded,
     RangeNotSatisfiable,
     RateLimited,
     RequestTimeout,
@@ -115,6 +116,7 @@ __all__ = [
     "PenstockError",
     "PoisonInput",
     "QueueFull",
+    "QuotaExceeded",
     "RangeNotSatisfiable",
     "RateLimited",
     "RecordUnreadable",

@@ -192,9 +192,27 @@ class TooManyBatches(PenstockError):
 
 class RateLimited(PenstockError):
     """This key has submitted `api.rate_limit_per_minute` tasks within a minute, or opened as many uploads; or this
-    address has sent too many wrong keys, or has too many requests in progress."""
+    address has sent too many wrong keys; or this address, or this tenant, has too many requests in progress."""
 
     code, status, retryable, title = "rate_limited", 429, True, "Too many requests"
+
+
+class QuotaExceeded(PenstockError):
+    """This tenant has used up one of its quotas, which the member `quota` names."""
+
+    code, status, retryable, title = "quota_exceeded", 429, True, "Quota exceeded"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        quota: str,
+        param: str | None = None,
+        retry_after_s: int | None = 5,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail, param=param, retry_after_s=retry_after_s, headers=headers)
+        self.quota = quota
 
 
 class NotReady(PenstockError):

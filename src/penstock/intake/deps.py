@@ -7,8 +7,10 @@ import asyncio
 
 from msgspec import Struct
 
+from penstock.core.quotas import Quotas
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
+from penstock.intake.quotas import QuotaTable
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
@@ -29,5 +31,10 @@ class Deps(Struct, frozen=True, kw_only=True, eq=False):
     store: Store
     storage: Storage
     estimates: Estimates
+    quotas: QuotaTable
     checking: asyncio.Lock
     """Held for a slice of work on the lines of a batch: however many are checked, requests wait for one slice."""
+
+    def quotas_of(self, tenant: str) -> Quotas:
+        """Return what this tenant may use now."""
+        return self.quotas.of(tenant)

@@ -31,6 +31,7 @@ from penstock.store.leases import LeaseStore
 from penstock.store.models import ModelStore
 from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
 from penstock.store.queues import QueueStore
+from penstock.store.quotas import QuotaStore, RequestCount
 from penstock.store.store import Store
 from penstock.store.tasks import TaskStore
 from penstock.store.uploads import Opened, UploadStore
@@ -65,7 +66,9 @@ __all__ = [
     "QueueDepth",
     "QueueStore",
     "Quota",
+    "QuotaStore",
     "Redis",
+    "RequestCount",
     "ResultFound",
     "Running",
     "ServerInfo",

@@ -62,6 +62,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | given up, or their objects deleted                   |                         |
 | `uploadrate:<tenant>/      | zset   | uploads opened in the last 60 s by their µs          | 60 s                    |
 | <caller>`                  |        |                                                      |                         |
+| `requests:<tenant>`        | zset   | requests of the last 60 s by their µs, where a quota | 60 s                    |
+|                            |        | counts them                                          |                         |
 | `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
 |                            |        | device ms and the kilopixels of a finished task; no  |                         |
 |                            |        | `cost` while no size was known                       |                         |
@@ -115,10 +117,12 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | SHA-256 of the key and never the key                 |                         |
 | `keys:used`                | zset   | the same ids by the ms when each was last used       | as the key              |
 | `keys:version`             | string | a random word, another one after every change of     | kept                    |
-|                            |        | keys or tokens                                       |                         |
+|                            |        | keys, tokens or quotas                               |                         |
 | `tokens`                   | hash   | `secret`: what task tokens are signed with           | kept                    |
 | `tokens:generation`        | hash   | tenant -> the number of those of its task tokens     | kept                    |
 |                            |        | that work                                            |                         |
+| `quotas`                   | hash   | tenant -> the quotas that an administrator has set,  | taken back              |
+|                            |        | as JSON                                              |                         |
 | `audit`                    | stream | `record`: who did what to the work or the keys of    | 50,000 others came      |
 |                            |        | others, as JSON                                      |                         |
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
@@ -136,8 +140,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
 | `catalogue` (channel)      | –      | nothing, whenever what is published of models        | –                       |
 |                            |        | changes: for the API                                 |                         |
-| `keys:changed` (channel)   | –      | nothing, whenever keys or tokens have changed: for   | –                       |
-|                            |        | the API                                              |                         |
+| `keys:changed` (channel)   | –      | nothing, whenever keys, tokens or quotas have        | –                       |
+|                            |        | changed: for the API                                 |                         |
 
 "Owed" events are to be delivered; they are of tasks or of batches.
 """
@@ -189,6 +193,7 @@ class Keys:
         self.access_keys_changed = f"{self.root}keys:changed"
         self.tokens = f"{self.root}tokens"
         self.token_generations = f"{self.root}tokens:generation"
+        self.quotas = f"{self.root}quotas"
         self.audit = f"{self.root}audit"
 
     def queue(self, model: str, priority: str) -> str:

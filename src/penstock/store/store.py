@@ -13,6 +13,7 @@ from penstock.store.models import ModelStore
 from penstock.store.outbox import Outbox
 from penstock.store.overdue import Overdue
 from penstock.store.queues import QueueStore
+from penstock.store.quotas import QuotaStore
 from penstock.store.records import set_aside_of
 from penstock.store.tasks import TaskStore
 from penstock.store.tenants import TenantStore
@@ -32,6 +33,7 @@ class Store:
         self.leases = LeaseStore(engine)
         self.overdue = Overdue(engine)
         self.queues = QueueStore(engine)
+        self.quotas = QuotaStore(engine)
         self.workers = WorkerStore(engine)
         self.models = ModelStore(engine)
         self.batches = BatchStore(engine)

@@ -1,5 +1,6 @@
 """TenantStore: the tenants that have tasks or batches, for the work that goes over all of them."""
 
+from collections.abc import Sequence
 from itertools import product
 
 from penstock.core.task import State
@@ -31,6 +32,12 @@ class TenantStore:
         for (state, _), count in zip(places, counts, strict=True):
             total[state] += count
         return total
+
+    async def loads(self, tenants: Sequence[str]) -> list[tuple[int, int]]:
+        """Return how many tasks of each of these tenants wait and run."""
+        keys = [self._engine.keys.state(name, state) for name in tenants for state in (State.PENDING, State.RUNNING)]
+        counts = await self._engine.pipelined([("ZCARD", key) for key in keys])
+        return list(zip(counts[::2], counts[1::2], strict=True))
 
     async def tidy(self) -> int:
         """Forget the tenants of which nothing is left. Return how many."""

@@ -20,6 +20,7 @@ from penstock.errors import (
     InvalidRequest,
     MalformedRequest,
     PenstockError,
+    QuotaExceeded,
     RateLimited,
     StoreUnavailable,
     Unauthorized,
@@ -27,7 +28,7 @@ from penstock.errors import (
 
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _GUARDED: tuple[type[PenstockError], ...] = (
-    MalformedRequest, Unauthorized, Forbidden, InvalidRequest, RateLimited, Internal, StoreUnavailable,
+    MalformedRequest, Unauthorized, Forbidden, InvalidRequest, RateLimited, QuotaExceeded, Internal, StoreUnavailable,
 )  # fmt: skip
 _OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, InvalidRequest, Internal)
 """Every route refuses a request without a valid Host, and a query parameter that it does not know."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Callable, Iterable
 from urllib.parse import parse_qs
 
@@ -47,6 +48,10 @@ class KeyRing:
             scopes = text_of(caller.scopes)
             logger.bind(key=caller.id, tenant=caller.tenant, scopes=scopes).info("API key")
 
+    def tenants(self) -> Counter[str]:
+        """Return how many keys of each tenant work now."""
+        return self._managed.tenants() + Counter(caller.tenant for _, caller in self._callers)
+
     def find(self, secret: bytes) -> Caller | None:
         """Return the caller with this secret, or None. The time it takes says nothing about the known secrets.
 
@@ -77,27 +82,35 @@ def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
     return wrap
 
 
-@guard
-def require_key(scope: Scope) -> None:
+def require_key(app: ASGIApp) -> ASGIApp:
     """Require a known key, in `X-API-Key` or as bearer token, with the scope of the route, unless that is let in by its
     URL; sets `request.auth`. A route that is `BY_TOKEN` is open to a token of its task too.
 
-    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; Forbidden; NotReady.
+    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; RateLimited; QuotaExceeded;
+    Forbidden; NotReady; StoreUnavailable.
     """
-    opt = scope["route_handler"].opt
-    needed = opt.get(SCOPE)
-    if needed is None and is_let_in_by_url(opt):
-        return
-    secret = _secret(scope)
-    caller = scope["litestar_app"].state.key_ring.find(secret) if secret else _holder(scope)
-    if caller is None:
-        raise Unauthorized(
-            "send a known API key as X-API-Key, or as Authorization: Bearer",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-    if needed is not None and needed not in caller.scopes:
-        raise refusal_of(caller, needed)
-    scope["auth"] = caller
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        opt, state = scope["route_handler"].opt, scope["litestar_app"].state
+        needed = opt.get(SCOPE)
+        if needed is None and is_let_in_by_url(opt):
+            await app(scope, receive, send)
+            return
+        caller = _caller_of(scope, state)
+        limits = state.tenant_limits
+        limits.enter(caller.tenant)
+        try:
+            per_minute = limits.per_minute(caller.tenant)
+            if per_minute and not scope["state"]["task_token"]:  # who comes with a token has no key
+                scope["state"]["rate"] = await limits.count(caller.tenant, per_minute, state.services.store.quotas)
+            if needed is not None and needed not in caller.scopes:
+                raise refusal_of(caller, needed)
+            scope["auth"] = caller
+            await app(scope, receive, send)
+        finally:
+            limits.exit(caller.tenant)
+
+    return guarded
 
 
 def is_let_in(scope: Scope) -> bool:
@@ -112,6 +125,17 @@ def require_json(scope: Scope) -> None:
     declared = (_header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
     if declared != b"application/json":
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
+
+
+def _caller_of(scope: Scope, state: State) -> Caller:
+    secret = _secret(scope)
+    caller: Caller | None = state.key_ring.find(secret) if secret else _holder(scope)
+    if caller is None:
+        raise Unauthorized(
+            "send a known API key as X-API-Key, or as Authorization: Bearer",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return caller
 
 
 def _holder(scope: Scope) -> Caller | None:

@@ -1,9 +1,12 @@
 """Headers of requests and answers that several routes read or write."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from penstock.errors import RangeNotSatisfiable
+
+Headers = list[tuple[bytes, bytes]]
+"""Headers as ASGI has them, with names in lower case."""
 
 MAX_WAIT_S = 300
 """Longest wait on one connection; more than many proxies allow."""
@@ -72,6 +75,14 @@ def rate_headers(name: str, limit: int, *, left: int, reset_s: int) -> dict[str,
     if not limit:
         return {}
     return {"RateLimit-Policy": f'"{name}";q={limit};w=60', "RateLimit": f'"{name}";r={left};t={reset_s}'}
+
+
+def with_policies(headers: Headers, policies: Mapping[str, str]) -> Headers:
+    """Return the headers of an answer with the policies of `rate_headers` behind those that it has."""
+    added = {name.lower().encode(): value.encode() for name, value in policies.items()}
+    before = {name: value for name, value in headers if name in added}
+    others = [(name, value) for name, value in headers if name not in added]
+    return others + [(name, b", ".join(filter(None, (before.get(name), value)))) for name, value in added.items()]
 
 
 def allow_of(methods: Collection[str]) -> str:

@@ -12,6 +12,7 @@ from loguru import logger
 from msgspec import UNSET, Struct, UnsetType
 
 from penstock.api.http.headers import allow_of
+from penstock.core.quotas import QuotaName
 from penstock.errors import (
     Internal,
     InvalidRequest,
@@ -30,7 +31,8 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Why a request failed. `code` is stable, `detail` is for people, and `param` names the member at fault."""
+    """Why a request failed. `code` is stable, `detail` is for people, `param` names the member at fault, and `quota`
+    the quota that is used up."""
 
     type: str
     title: str
@@ -41,6 +43,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     retryable: bool
     request_id: str
     errors: tuple[Finding, ...] | UnsetType = UNSET
+    quota: QuotaName | UnsetType = UNSET
 
 
 _MISSING = re.compile(r"^Missing required \w+ parameter '([^']+)'")
@@ -74,6 +77,7 @@ def problem_of(error: PenstockError, request_id: str, findings: tuple[Finding, .
         retryable=error.retryable,
         request_id=request_id,
         errors=findings or UNSET,
+        quota=getattr(error, "quota", UNSET),
     )
 
 
