@@ -13,6 +13,8 @@ from msgspec import Struct
 from tests.chaos.client import SMALL_INPUT, TIMEOUT_S, Order
 
 WAIT_S = 20
+DRAIN_S = 120.0
+"""Longest time that all accepted tasks may take to end, once no more are sent."""
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -108,7 +110,7 @@ class Flood:
             cursor = f"&cursor={page['next_cursor']}"
 
     async def records(self, sent: Sequence[Sent]) -> list[dict[str, Any]]:
-        """Return the records of the tasks that were accepted, each when it has ended."""
+        """Return the records of the tasks that were accepted, each when it has ended. Raises TimeoutError."""
         places = asyncio.Semaphore(8)
 
         async def end_of(task: str) -> dict[str, Any]:
@@ -119,4 +121,5 @@ class Flood:
                     if answer.status == 200 and view["finished_at"]:
                         return view
 
-        return await asyncio.gather(*(end_of(one.task) for one in sent if one.is_accepted))
+        async with asyncio.timeout(DRAIN_S):
+            return await asyncio.gather(*(end_of(one.task) for one in sent if one.is_accepted))

@@ -30,6 +30,7 @@ FLOOD_TIMES = 10
 QUIET_PER_S = 4.0
 MIB = 1024 * 1024
 LOOK_EVERY_S = 0.1
+GIVE_UP_S = 60.0
 
 
 class Cost(Struct):
@@ -173,15 +174,15 @@ async def _capacity(clients: Flood) -> float:
 
 
 async def _back_s(clients: Flood, usual_s: float) -> float:
-    """Return when a task takes no more than twice its usual time again, in seconds from now."""
+    """Return when a task takes no more than twice its usual time again, in seconds from now, at most GIVE_UP_S."""
     began = time.monotonic()
-    while True:
-        sent_s = time.monotonic() - began
+    while (sent_s := time.monotonic() - began) < GIVE_UP_S:
         one = await clients.submit(wait=True)
         if one.is_accepted and one.took_s <= 2 * usual_s:
             return sent_s
         if not one.is_accepted:
             await asyncio.sleep(0.1)
+    return GIVE_UP_S
 
 
 @asynccontextmanager
