@@ -100,6 +100,7 @@ async def test_a_public_endpoint_that_leads_to_another_server_is_named(s3_server
         elsewhere.fault = Fault(answer=http("200 OK", "<html>Welcome</html>", "text/html", 'etag: "x"'))
         report = await checked(replace(s3_server, s3_public_endpoint=elsewhere.url))
 
+    assert report.is_public == "", "that is the page of somebody else"
     assert [trouble.problem.partition(": ")[2] for trouble in report.troubles] == [
         "other bytes than were stored",
         "accepted, but not stored",

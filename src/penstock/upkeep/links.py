@@ -27,6 +27,7 @@ DATA = b"what a client sends and fetches\n"
 OTHER_DATA = DATA[::-1]
 DIGEST = hashlib.sha256(DATA).hexdigest()
 TYPE = "text/plain"
+LIST_ONE = "?list-type=2&max-keys=1"
 
 _CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
 _REGION = re.compile(rb"<Region>([\w-]{1,64})</Region>")
@@ -125,17 +126,18 @@ async def _compares_digests(storage: Storage, key: str) -> bool | None:
 
 
 async def _is_public(link: str, key: str) -> str:
-    """Read an object and list the bucket without a signature."""
+    """Read an object and list the bucket without a signature. The page of a proxy is neither."""
     unsigned = link.partition("?")[0]
-    tries = {"read": unsigned, "list": unsigned.removesuffix(key) + "?list-type=2&max-keys=1"}
-    return " and ".join([what for what, url in tries.items() if await _is_let_in(url)])
+    tries = {"read": (unsigned, DATA), "list": (unsigned.removesuffix(key) + LIST_ONE, b"<ListBucketResult")}
+    return " and ".join([what for what, (url, shown) in tries.items() if await _shows(url, shown)])
 
 
-async def _is_let_in(url: str) -> bool:
+async def _shows(url: str, expected: bytes) -> bool:
     try:
-        return _is_success(await egress.exchange("GET", url))
+        answer = await egress.exchange("GET", url)
     except egress.NoAnswer:
         return False
+    return _is_success(answer) and expected in answer.body
 
 
 async def _holds(storage: Storage, key: str) -> bool:
