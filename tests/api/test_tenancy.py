@@ -305,6 +305,27 @@ async def test_a_bulk_act_and_a_purge_hit_the_tenant_that_is_named(north: Client
     assert (await south.get(f"/v1/tasks/{own}")).json()["status"] == "PENDING"
 
 
+async def test_an_operator_counts_the_tasks_of_all_tenants_and_sees_whose_run(
+    server: str, north: Client, south: Client, store: Store
+) -> None:
+    await store.leases.renew(WORKER, [])
+    made = {await _task(north): "north", await _task(south): "south"}
+    running = [(await claim(store)).id for _ in made]
+
+    async with client_of(server, "read") as reader:
+        refused = [await reader.get(f"/v1/{path}?tenant=*") for path in ("workers", "stats")]
+    (worker,) = (await south.get("/v1/workers?tenant=*")).json()["data"]
+    (own,) = (await south.get("/v1/workers")).json()["data"]
+
+    assert {one["task_id"]: one["tenant"] for one in worker["tasks"]} == made
+    assert sorted(running) == sorted(made)
+    assert [one["tenant"] for one in own["tasks"]] == ["south"]
+    assert (await south.get("/v1/stats?tenant=*")).json()["tasks"]["RUNNING"] == 2
+    assert (await south.get("/v1/stats")).json()["tasks"]["RUNNING"] == 1
+    assert {answer.status_code for answer in refused} == {403}
+    assert (await south.get("/v1/tasks?tenant=*")).status_code == 422, "a list of tasks is that of one tenant"
+
+
 async def _head(client: Client, operation: Operation, url: str) -> httpx.Response:
     async with client.stream(operation.method, url) as answer:
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):

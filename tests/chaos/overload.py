@@ -25,7 +25,7 @@ TASK_MS, QUICK_MS = 50, 10
 DEPTH = 120
 """Tasks that may wait in A3 and A4: those of 3 s for two workers."""
 PER_MINUTE = 300
-"""Submits a minute of one key in A5."""
+"""Submits a minute of one tenant in A5."""
 FLOOD_TIMES = 10
 QUIET_PER_S = 4.0
 MIB = 1024 * 1024

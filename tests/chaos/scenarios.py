@@ -251,7 +251,7 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             id="A5",
-            title="one tenant sends ten times its rate through four servers, another works (tasks: seconds)",
+            title="one tenant sends ten times its quota through four servers, another works (tasks: seconds)",
             run=overload.greedy_tenant,
             bars=(
                 *REFUSED_RIGHT,
@@ -261,7 +261,7 @@ SCENARIOS: dict[str, Scenario] = {
             ),
             tasks=60,
             short_tasks=8,
-            setup=Setup(apis=4, workers=2, env=overload.KEYS | {"API_RATE_LIMIT_PER_MINUTE": str(overload.PER_MINUTE)}),
+            setup=Setup(apis=4, workers=2, env=overload.KEYS | {"QUOTAS_SUBMITS_PER_MINUTE": str(overload.PER_MINUTE)}),
         ),
         Scenario(
             id="A8",

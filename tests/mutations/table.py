@@ -34,8 +34,11 @@ PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
+QUOTAS = "tests/store/test_quotas.py::test_"
+CAPS = "tests/store/test_running_caps.py::test_"
 QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
+ACCOUNTS = "tests/store/test_accounts.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -349,6 +352,104 @@ MUTATIONS = (
         SHARE_TIME + "nobody_who_waits_gets_less_than_another_by_more_than_one_task",
     ),
     Mutation(
+        "no tenant runs more tasks than its cap",
+        f"{LUA}/parts/caps.lua",
+        "':' .. RUNNING) >= cap",
+        "':' .. RUNNING) > cap",
+        CAPS + "i8_workers_that_claim_at_once_never_run_more_than_the_cap",
+    ),
+    Mutation(
+        "the end of an attempt lets its tenant have the next task",
+        f"{LUA}/parts/lease.lua",
+        "  if task.capped then unpark(task.tenant) end\n",
+        "",
+        CAPS + "each_way_out_of_running_lets_the_next_task_run",
+    ),
+    Mutation(
+        "a tenant that waited at its cap has no claim on that time",
+        f"{LUA}/parts/caps.lua",
+        "math.max(tonumber(t[1] or 0), tonumber(t[2] or 0))",
+        "tonumber(t[2] or 0)",
+        CAPS + "a_tenant_that_waited_at_its_cap_is_owed_no_device_time",
+    ),
+    Mutation(
+        "the workers of other models hear that a tenant may go on",
+        f"{LUA}/parts/caps.lua",
+        "if models then redis.call('PUBLISH'",
+        "if false then redis.call('PUBLISH'",
+        CAPS + "each_way_out_of_running_lets_the_next_task_run",
+    ),
+    Mutation(
+        "a tenant is put back when its cap is raised",
+        "src/penstock/upkeep/sweep.py",
+        "    await store.caps.review()\n",
+        "",
+        "tests/store/test_maintenance.py::test_a_sweep_lets_a_tenant_go_on_whose_cap_was_raised",
+    ),
+    Mutation(
+        "what would go beyond a quota is refused",
+        f"{LUA}/parts/quotas.lua",
+        "return limit and amount > limit and",
+        "return limit and amount > limit + 1 and",
+        QUOTAS + "i8_processes_that_submit_at_once_never_take_a_tenant_beyond_a_quota",
+    ),
+    Mutation(
+        "what a tenant holds in the storage counts",
+        f"{LUA}/submit.lua",
+        "beyond_storage(limits, tenant, input_bytes) or ",
+        "",
+        QUOTAS + "i8_inputs_stored_by_several_processes_never_exceed_the_quota_of_storage",
+    ),
+    Mutation(
+        "an upload is refused beyond the quota of storage",
+        f"{LUA}/upload_open.lua",
+        " or beyond_storage(limits, tenant, tonumber(size))",
+        "",
+        QUOTAS + "i8_uploads_opened_by_several_processes_never_exceed_the_quota_of_storage",
+    ),
+    Mutation(
+        "the device time that tasks should take counts until they end",
+        f"{LUA}/parts/quotas.lua",
+        "(used_ms + (account.reserved_ms or 0)) / 1000",
+        "used_ms / 1000",
+        QUOTAS + "rl3_many_large_tasks_take_no_more_of_a_device_than_the_quota",
+    ),
+    Mutation(
+        "a task whose time nobody knows counts with a guess",
+        f"{LUA}/submit.lua",
+        "or limits.device_seconds_per_day and expected_ms(model, tonumber(cost)) or 0",
+        "or 0",
+        QUOTAS + "a_task_whose_time_nobody_knows_counts_with_a_guess",
+    ),
+    Mutation(
+        "a batch has no more lines than the quota",
+        f"{LUA}/batch_start.lua",
+        " or beyond_lines(limits, f[1], tonumber(lines))",
+        "",
+        QUOTAS + "i8_batches_started_by_several_processes_never_have_more_lines_than_the_quota",
+    ),
+    Mutation(
+        "parts of a batch count before they are stored",
+        f"{LUA}/batch_grow.lua",
+        "if is_beyond then return is_beyond end\n",
+        "",
+        QUOTAS + "a_batch_counts_as_one_submit_and_its_parts_as_bytes",
+    ),
+    Mutation(
+        "a task is not run again beyond a quota",
+        f"{LUA}/resubmit.lua",
+        "if is_beyond then return is_beyond end\n",
+        "",
+        QUOTAS + "a_task_is_not_run_again_beyond_a_quota",
+    ),
+    Mutation(
+        "a line that a quota keeps out does not fail",
+        "src/penstock/intake/batch_enqueue.py",
+        "QueueFull | QuotaExceeded | StoreUnavailable",
+        "QueueFull | StoreUnavailable",
+        "tests/api/test_quotas.py::test_lines_of_a_batch_wait_for_the_quota_and_none_of_them_fails",
+    ),
+    Mutation(
         "what was charged is set right",
         f"{LUA}/parts/flows.lua",
         "  if more == 0 then return end\n",
@@ -555,7 +656,7 @@ MUTATIONS = (
     Mutation(
         "the requests in progress of one tenant",
         "src/penstock/api/http/tenant_limits.py",
-        "if self._in_progress[tenant] >= self._most_at_once:",
+        "if in_progress >= self._most_at_once:",
         "if False:",
         "tests/api/test_connections.py::test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served",
     ),
@@ -923,6 +1024,55 @@ MUTATIONS = (
         "if lease.epoch > 1 and outcome.result",
         "if False and outcome.result",
         "tests/worker/test_attempt.py::test_the_files_that_a_dead_worker_left_behind_go_with_the_next_end",
+    ),
+    Mutation(
+        "result files count until the last task that shows them",
+        f"{LUA}/parts/held.lua",
+        "(is_last and held.result or 0)",
+        "held.result",
+        ACCOUNTS + "the_files_of_a_result_are_held_once_until_the_last_task_that_shows_them_is_deleted",
+    ),
+    Mutation(
+        "a task that has ended reserves no device time",
+        f"{LUA}/parts/held.lua",
+        "  note(task, 'reserved_ms', -held.reserved)\n",
+        "",
+        ACCOUNTS + "a_task_that_has_ended_holds_its_result_and_no_time",
+    ),
+    Mutation(
+        "an outcome that is deleted is taken off",
+        f"{LUA}/resubmit.lua",
+        "grow(task, -outcome_bytes)\n",
+        "",
+        ACCOUNTS + "a_task_that_was_tried_again_and_run_again_is_counted_right",
+    ),
+    Mutation(
+        "a part of a batch is counted once",
+        f"{LUA}/batch_grow.lua",
+        "stored_bytes - (f[2] or 0)",
+        "tonumber(stored_bytes)",
+        ACCOUNTS + "the_lines_of_a_batch_are_counted_as_tasks_beside_the_batch",
+    ),
+    Mutation(
+        "a damaged account stops no task",
+        f"{LUA}/parts/account.lua",
+        "redis.pcall('HGETALL', key)",
+        "redis.call('HGETALL', key)",
+        ACCOUNTS + "a_damaged_account_stops_no_task",
+    ),
+    Mutation(
+        "usage is kept for its time when the clock jumps",
+        f"{LUA}/usage_prune.lua",
+        "if has_grace() then return {0, 0} end\n",
+        "",
+        ACCOUNTS + "what_was_used_is_kept_by_day_and_forgotten_after_its_time",
+    ),
+    Mutation(
+        "only a route that says so takes all tenants",
+        "src/penstock/api/http/scopes.py",
+        "(name == ALL_TENANTS and takes_all_tenants(opt))",
+        "name == ALL_TENANTS",
+        "tests/api/test_usage.py::test_an_operator_reads_the_usage_of_another_tenant_and_of_all",
     ),
     Mutation(
         "the bound of the log of a task",

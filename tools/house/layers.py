@@ -59,8 +59,10 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.engine"},
         {
             "store.access_keys",
+            "store.accounts",
             "store.audit",
             "store.batches",
+            "store.caps",
             "store.condemned",
             "store.inspection",
             "store.installation",

@@ -47,6 +47,7 @@ from penstock.api.routes import (
     tasks,
     tenants,
     uploads,
+    usage,
 )
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
@@ -113,6 +114,7 @@ V1 = (
     tenants.set_quotas,
     tenants.reset_quotas,
     audit.read_audit,
+    usage.read_usage,
 )
 REPLICATE = (
     *routes.ROUTES,
@@ -219,6 +221,7 @@ async def _running(
         services.store,
         services.storage,
         services.models.ids,
+        services.running_caps,
         installation=services.patient_store.installation,
         delete_orphans=services.settings.storage.sweep,
     )

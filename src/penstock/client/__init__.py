@@ -8,6 +8,7 @@ from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuo
 from penstock.client.model_views import Example, FaultyModel, Member, Model, ModelOnWorker, Version
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared
+from penstock.client.usage_views import TenantUsage, UsageReport
 from penstock.client.views import (
     Batch,
     Counts,
@@ -54,7 +55,9 @@ __all__ = [
     "Task",
     "Tenant",
     "TenantQuotas",
+    "TenantUsage",
     "Upload",
+    "UsageReport",
     "Version",
     "Worker",
     "failure_of",

@@ -4,6 +4,7 @@ and notebooks."""
 import math
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from datetime import date
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
@@ -20,6 +21,7 @@ from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared
 from penstock.client.transport import CLOSED
+from penstock.client.usage_views import UsageReport
 from penstock.client.views import Batch, Hit, Line, Queue, Stats, Submitted, Task, Upload, Worker
 
 T = TypeVar("T")
@@ -290,6 +292,14 @@ class Client:
     def audit(self) -> Iterator[AuditEntry]:
         """Yields who did what to the work or the keys of others, newest first, reading page by page."""
         return self._each(self._client.audit())
+
+    def usage(
+        self, *, tenant: str | None = None, first: date | str | None = None, last: date | str | None = None
+    ) -> UsageReport:
+        """Returns what a tenant holds and has used from the day `first` (the 1st of this month) to the day `last`
+        (today), in UTC: the tenant of the key, or another one, or every one as `*`, for a key with the scope
+        `operate`."""
+        return self._wait_for(self._client.usage(tenant=tenant, first=first, last=last))
 
     def stats(self) -> Stats:
         """Returns the number of tasks by status, the queues, and the number of workers by state."""

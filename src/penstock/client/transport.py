@@ -28,7 +28,7 @@ CHUNK_BYTES = 1024 * 1024
 
 NOT_MODIFIED, FOUND = 304, 302
 
-OF_A_TENANT = re.compile(r"/v1/(tasks|batches|uploads|stats|workers$|queues/[^/]+/purge)")
+OF_A_TENANT = re.compile(r"/v1/(tasks|batches|uploads|stats|usage|workers$|queues/[^/]+/purge)")
 """The paths where an operator may name a tenant, and those of submits and uploads, where nobody may: they are refused
 rather than made in the tenant of the key."""
 
@@ -107,7 +107,7 @@ class Transport:
     ) -> httpx.Response:
         """Returns the answer to a request that is safe to repeat, or that is sent once, without `repeat`. Raises
         PenstockApiError if it is refused."""
-        said = {name: value for name, value in (query or {}).items() if value is not None} | self._tenant_at(path)
+        said = self._tenant_at(path) | {name: value for name, value in (query or {}).items() if value is not None}
         head = {"content-type": "application/json", **(headers or {})} if body is not None else headers
         tries = Tries(self._patience_s)
         while True:

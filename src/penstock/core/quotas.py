@@ -1,6 +1,7 @@
 """What a tenant may use: the quotas of each, from those of all tenants and those of its own. Pure."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -50,3 +51,13 @@ class Quotas(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def changed_by(self, own: OwnQuotas) -> "Quotas":
         """Return these quotas with those that `own` names in place of them."""
         return Quotas(**{name: own.get(name, getattr(self, name)) for name in QUOTAS})
+
+
+NO_QUOTAS = Quotas()
+
+
+@lru_cache(maxsize=10_000)
+def text_of(quotas: Quotas) -> str:
+    """Return `name=number` of each quota that limits something, as the scripts of Redis read them; '' for none."""
+    amounts = ((name, getattr(quotas, name)) for name in QUOTAS)
+    return " ".join(f"{name}={amount}" for name, amount in amounts if amount)

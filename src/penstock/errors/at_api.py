@@ -207,12 +207,14 @@ class QuotaExceeded(PenstockError):
         detail: str = "",
         *,
         quota: str,
+        limit: int = 0,
         param: str | None = None,
         retry_after_s: int | None = 5,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(detail, param=param, retry_after_s=retry_after_s, headers=headers)
         self.quota = quota
+        self.limit = limit
 
 
 class NotReady(PenstockError):

@@ -15,6 +15,7 @@ from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Store
+from penstock.store.caps import EVERYBODY
 
 
 class Deps(Struct, frozen=True, kw_only=True, eq=False):
@@ -38,3 +39,7 @@ class Deps(Struct, frozen=True, kw_only=True, eq=False):
     def quotas_of(self, tenant: str) -> Quotas:
         """Return what this tenant may use now."""
         return self.quotas.of(tenant)
+
+    def running_caps(self) -> dict[str, int]:
+        """Return how many tasks each tenant with quotas of its own may run, and under EVERYBODY any other tenant."""
+        return {tenant: self.quotas.of(tenant).tasks_running for tenant in (EVERYBODY, *self.quotas.tenants)}

@@ -113,6 +113,8 @@ class QueueSettings(Section, frozen=True):
     """A worker that has not renewed its leases for this long loses its tasks; it renews them four times as often."""
     result_ttl_s: Positive = 86_400
     """How long a task and its result are kept after the task has ended."""
+    usage_days: Positive = 400
+    """How long it is known what each tenant has used on a day."""
     batch_window: Positive = 500
     """Tasks of one batch that wait or run at a time; the other lines are enqueued later."""
     max_batches: Positive = 20

@@ -1,6 +1,7 @@
 """The store of tasks, batches and uploads: the one place that talks to Redis."""
 
 from penstock.store.access_keys import AccessKeyStore, KnownKeys
+from penstock.store.accounts import AccountStore, Holdings, Usage, UsageDay
 from penstock.store.answers import (
     Claim,
     Explanation,
@@ -39,6 +40,7 @@ from penstock.store.workers import WorkerStore
 
 __all__ = [
     "AccessKeyStore",
+    "AccountStore",
     "AuditEntry",
     "AuditRecord",
     "AuditStore",
@@ -48,6 +50,7 @@ __all__ = [
     "Due",
     "Engine",
     "Explanation",
+    "Holdings",
     "Identity",
     "Installation",
     "KnownKeys",
@@ -78,6 +81,8 @@ __all__ = [
     "TaskStore",
     "UploadGone",
     "UploadStore",
+    "Usage",
+    "UsageDay",
     "WorkerInfo",
     "WorkerMemory",
     "WorkerStore",

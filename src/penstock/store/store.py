@@ -1,9 +1,11 @@
 """Store: all that Redis holds for one namespace, each kind of thing under its name."""
 
 from penstock.store.access_keys import AccessKeyStore
+from penstock.store.accounts import AccountStore
 from penstock.store.answers import SetAside
 from penstock.store.audit import AuditStore
 from penstock.store.batches import BatchStore
+from penstock.store.caps import RunningCaps
 from penstock.store.condemned import Condemned
 from penstock.store.engine import Engine
 from penstock.store.installation import Installation
@@ -40,6 +42,8 @@ class Store:
         self.uploads = UploadStore(engine)
         self.outbox = Outbox(engine)
         self.tenants = TenantStore(engine)
+        self.accounts = AccountStore(engine)
+        self.caps = RunningCaps(engine)
         self.condemned = Condemned(engine)
         self.access_keys = AccessKeyStore(engine)
         self.audit = AuditStore(engine)

@@ -98,9 +98,8 @@ def require_key(app: ASGIApp) -> ASGIApp:
             return
         caller = _caller_of(scope, state)
         limits = state.tenant_limits
-        limits.enter(caller.tenant)
+        per_minute = limits.enter(caller.tenant)
         try:
-            per_minute = limits.per_minute(caller.tenant)
             if per_minute and not scope["state"]["task_token"]:  # who comes with a token has no key
                 scope["state"]["rate"] = await limits.count(caller.tenant, per_minute, state.services.store.quotas)
             if needed is not None and needed not in caller.scopes:
@@ -122,7 +121,7 @@ def is_let_in(scope: Scope) -> bool:
 @guard
 def require_json(scope: Scope) -> None:
     """Require a body that is declared as JSON. Raises UnsupportedMediaType."""
-    declared = (_header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
+    declared = scope["state"]["headers"].get(b"content-type", b"").partition(b";")[0].strip().lower()
     if declared != b"application/json":
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
 
@@ -151,12 +150,9 @@ def _holder(scope: Scope) -> Caller | None:
 
 
 def _secret(scope: Scope) -> bytes:
-    key = _header(scope, b"x-api-key")
+    headers: dict[bytes, bytes] = scope["state"]["headers"]
+    key = headers.get(b"x-api-key")
     if key is None:
-        scheme, _, credentials = (_header(scope, b"authorization") or b"").partition(b" ")
+        scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
         key = credentials.strip() if scheme.lower() in SCHEMES else b""
     return key
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    return next((value for given, value in scope["headers"] if given == name), None)

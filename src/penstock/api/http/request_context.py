@@ -48,8 +48,9 @@ _NO_PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'n
 class RequestContext:
     """An ASGI middleware outside of Litestar, so that it sees the answers to unknown paths too.
 
-    It sets `request_id`, `traceparent`, `base_url`, and an empty `task_token` and `rate` in the scope's state. It
-    answers HEAD with the headers that GET would have. Query strings and keys are never logged.
+    It sets the `headers` by name (of several, the last), `request_id`, `traceparent`, `base_url`, and an empty
+    `task_token` and `rate` in the scope's state. It answers HEAD with the headers that GET would have. Query strings
+    and keys are never logged.
     """
 
     def __init__(self, app: ASGIApp, origins: Origins, wrong_keys: WrongKeys, is_draining: Callable[[], bool]) -> None:
@@ -66,7 +67,13 @@ class RequestContext:
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
         traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
-        scope["state"] |= {"request_id": request_id, "traceparent": traceparent, "task_token": "", "rate": None}
+        scope["state"] |= {
+            "headers": headers,
+            "request_id": request_id,
+            "traceparent": traceparent,
+            "task_token": "",
+            "rate": None,
+        }
         credential = credential_of(headers)
         is_head = scope["method"] == "HEAD"
         inner: Scope = {**scope, "method": "GET"} if is_head else scope

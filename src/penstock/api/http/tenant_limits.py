@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,14 +26,17 @@ class TenantLimits:
     def __init__(self, quotas: QuotaTable, most_at_once: int = AT_ONCE) -> None:
         self._quotas = quotas
         self._most_at_once = most_at_once
-        self._in_progress: Counter[str] = Counter()
+        self._in_progress: dict[str, int] = {}
         self._full_until: dict[str, tuple[int, float]] = {}
 
-    def enter(self, tenant: str) -> None:
-        """Count a request, which has to `exit`. Raises RateLimited, and counts nothing, when there are too many."""
-        if self._in_progress[tenant] >= self._most_at_once:
+    def enter(self, tenant: str) -> int:
+        """Count a request, which has to `exit`, and return how many the tenant may make in a minute; 0 means any
+        number. Raises RateLimited, and counts nothing, when there are too many in progress."""
+        in_progress = self._in_progress.get(tenant, 0)
+        if in_progress >= self._most_at_once:
             raise RateLimited("too many requests of this tenant are in progress", retry_after_s=RETRY_S)
-        self._in_progress[tenant] += 1
+        self._in_progress[tenant] = in_progress + 1
+        return self._quotas.of(tenant).requests_per_minute
 
     def exit(self, tenant: str) -> None:
         """Count the end of a request."""
@@ -50,10 +52,6 @@ class TenantLimits:
             yield
         finally:
             self.exit(tenant)
-
-    def per_minute(self, tenant: str) -> int:
-        """Return how many requests the tenant may make in a minute; 0 means any number, and nothing is counted."""
-        return self._quotas.of(tenant).requests_per_minute
 
     async def count(self, tenant: str, quota: int, store: QuotaStore) -> dict[str, str]:
         """Count a request over all processes, and return the headers that say how many are left.

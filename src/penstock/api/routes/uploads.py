@@ -129,6 +129,7 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
             late_s=LATE_S if link else 0,
             unused_ttl_s=services.settings.storage.upload_ttl_s,
             rate_limit=limit,
+            quotas=services.quotas_of(caller.tenant),
             name=file_name(asked.name or ""),
         )
     except RateLimited as error:

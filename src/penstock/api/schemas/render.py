@@ -107,6 +107,7 @@ def worker_status(worker: WorkerInfo, running: Iterable[Running]) -> WorkerStatu
     tasks = tuple(
         RunningView(
             task_id=task.task_id,
+            tenant=task.tenant,
             model=task.model,
             priority=task.priority,
             stage=task.stage,
