@@ -240,19 +240,24 @@ def test_rl1_addresses_that_a_client_makes_up_give_it_no_further_connections(
 def test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served(
     server: ServerProcess, api_key: str
 ) -> None:
-    """The event streams of one key come from two addresses, none of which is full."""
+    """The event streams of one key come from two addresses, none of which is full. The bytes of an upload come without
+    the key, and count for its tenant all the same."""
+    asked = {"size": 1, "content_type": "image/png"}
+    upload = httpx.post(f"{server.url}/v1/uploads", json=asked, headers={"X-API-Key": api_key}).json()
     with ExitStack() as stack:
         stack.enter_context(busy(server, api_key, MOST_OF_TENANT - 4, ATTACKER))
         stack.enter_context(busy(server, api_key, 4, OTHER))
         refused = asked_with(server, api_key, HEALTHY)
+        unsent = httpx.put(upload["url"], content=b"x", headers=upload["headers"])
         without_scope = asked_with(server, api_key, HEALTHY, path="/v1/keys")
         others = [asked_with(server, OTHER_KEY, source) for source in (ATTACKER, HEALTHY)]
     again = asked_until_let_in(server, api_key)
+    sent = httpx.put(upload["url"], content=b"x", headers=upload["headers"])
 
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert "this tenant" in refused.json()["detail"]
     assert int(refused.headers["Retry-After"]) >= 1
-    assert without_scope.status_code == 429
+    assert (unsent.status_code, sent.status_code, without_scope.status_code) == (429, 200, 429)
     assert [answer.status_code for answer in others] == [200, 200]
     assert again.status_code == 200
 

@@ -133,17 +133,16 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
     Raises ConfigurationError when no API key is set.
     """
     check_declared((*V1, *REPLICATE))
-    quotas, watch = QuotaTable(settings.quotas), StorageWatch()
-    key_table = KeyTable(quotas=quotas)
-    key_ring = KeyRing(settings.api.keys, key_table)
-    addresses = ClientAddresses(settings.api.trusted_proxies)
-    has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
-    output_links = predictions.OutputLinks(key_table.secret)
+    state = _state_of(settings, most_of_tenant)
+    has_docs = settings.api.docs == "on"
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        key_ring.log()
-        async with open_services(settings, quotas) as services, _running(services, watch, output_links, key_table):
+        state.key_ring.log()
+        async with (
+            open_services(settings, state.quotas) as services,
+            _running(services, state.storage_watch, state.output_links, state.key_table),
+        ):
             app.state.services = services
             yield
 
@@ -154,26 +153,13 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
     app = Litestar(
         route_handlers=[
             *OPEN,
-            *([health.metrics] if has_metrics else []),
+            *([health.metrics] if settings.api.metrics == "on" else []),
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
             *([docs.router] if has_docs else []),
         ],
         lifespan=[lifespan],
-        state=State(
-            {
-                "key_ring": key_ring,
-                "key_table": key_table,
-                "addresses": addresses,
-                "cursors": Cursors(key_table.secret),
-                "output_links": output_links,
-                "storage_watch": watch,
-                "tenant_limits": TenantLimits(quotas, most_of_tenant),
-                "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
-                "draining": False,
-                "started": False,
-            }
-        ),
+        state=state,
         dependencies={
             "services": Provide(services_of_app, sync_to_thread=False),
             "task_filter": Provide(filter_of),
@@ -188,11 +174,32 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         logging_config=None,
         debug=False,
     )
-    wrong_keys = WrongKeys(addresses, settings.api.wrong_keys_per_minute)
+    wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
     app.asgi_handler = RequestContext(
         app.asgi_handler, Origins(settings.api), wrong_keys, lambda: bool(app.state.draining)
     )
     return app
+
+
+def _state_of(settings: Settings, most_of_tenant: int) -> State:
+    """Return what all requests share, by its name in `app.state`; `services` are added when the server starts."""
+    quotas = QuotaTable(settings.quotas)
+    key_table = KeyTable(quotas=quotas)
+    return State(
+        {
+            "quotas": quotas,
+            "key_table": key_table,
+            "key_ring": KeyRing(settings.api.keys, key_table),
+            "addresses": ClientAddresses(settings.api.trusted_proxies),
+            "cursors": Cursors(key_table.secret),
+            "output_links": predictions.OutputLinks(key_table.secret),
+            "storage_watch": StorageWatch(),
+            "tenant_limits": TenantLimits(quotas, most_of_tenant),
+            "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
+            "draining": False,
+            "started": False,
+        }
+    )
 
 
 async def _name_all_methods(message: Message, scope: Scope) -> None:

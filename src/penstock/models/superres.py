@@ -19,6 +19,7 @@ from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 from penstock.models.tiling import TiledImage, tiling_on
 from penstock.pixels.encoding import CONTENT_TYPES
+from penstock.pixels.filling import filled
 from penstock.pixels.headers import ImageBounds, probe
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         sides = _Sides(picture.alpha, picture.grey)
         height, width = picture.rgb.shape[:2]
         return TiledImage(
-            picture.rgb,
+            filled(picture.rgb, picture.alpha),
             self._tilings[params.variant],
             scale=file.scale,
             lane=params.variant,

@@ -17,9 +17,9 @@ from PIL import Image, ImageOps
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
-from penstock.pixels.colours import parts_of
+from penstock.pixels.colours import parts_of, with_exact_key
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
-from penstock.pixels.headers.metadata import without_metadata
+from penstock.pixels.headers.metadata import code_points_of, without_metadata
 from penstock.pixels.picture import Picture, Pixels
 from penstock.pixels.pillow import write_image
 
@@ -37,7 +37,8 @@ DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar
 
 def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
     """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
-    an embedded colour profile is converted to sRGB. No metadata survives. Raises what `headers.probe` raises."""
+    what a colour profile, or a PNG in cICP or gAMA, says of the values is converted to sRGB. No metadata survives.
+    Raises what `headers.probe` raises."""
     header = probe(data, bounds)
     decoder = DECODER.get()
     return decode_here(data, header.format) if decoder is None else decoder(data, header)
@@ -82,12 +83,24 @@ def _decoding(data: bytes, form: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
-            image = Image.open(io.BytesIO(without_metadata(data) if form == "png" else data), formats=(form,))
+            image = _opened_png(without_metadata(data)) if form == "png" else _opened(data, form)
         with image:
             ImageOps.exif_transpose(image, in_place=True)
             yield image
     except Exception as error:  # decoders of hostile bytes throw anything
         raise ImageDecodeFailed("the image is damaged or truncated") from error
+
+
+def _opened(data: bytes, form: str) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=(form,))
+
+
+def _opened_png(data: bytes) -> Image.Image:
+    image = with_exact_key(_opened(data, "png"), data)
+    code_points = code_points_of(data)
+    if code_points:
+        image.info["cicp"] = code_points
+    return image
 
 
 def _bytes_of(pixels: Pixels) -> memoryview:

@@ -9,6 +9,7 @@ from penstock.api.http.headers import rate_headers
 from penstock.errors import QuotaExceeded, RateLimited
 from penstock.intake.quotas import QuotaTable
 from penstock.store import QuotaStore
+from penstock.telemetry import metrics
 
 AT_ONCE = 2_048
 """Requests of a tenant in progress, where nobody says how many connections there may be."""
@@ -34,6 +35,7 @@ class TenantLimits:
         number. Raises RateLimited, and counts nothing, when there are too many in progress."""
         in_progress = self._in_progress.get(tenant, 0)
         if in_progress >= self._most_at_once:
+            metrics.report("connections.refused", why="tenant")
             raise RateLimited("too many requests of this tenant are in progress", retry_after_s=RETRY_S)
         self._in_progress[tenant] = in_progress + 1
         return self._quotas.of(tenant).requests_per_minute

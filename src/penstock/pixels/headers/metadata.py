@@ -8,8 +8,17 @@ from penstock.pixels.headers.png import FIRST_CHUNK, head_of
 CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 """A decoder judges these itself."""
 
-USED = frozenset({b"tRNS", b"iCCP", b"eXIf"})
-"""What else is used: transparency, colour profile, orientation."""
+USED: dict[bytes, int | None] = {
+    b"tRNS": None,
+    b"iCCP": None,
+    b"eXIf": None,
+    b"cICP": 4,
+    b"sRGB": 1,
+    b"gAMA": 4,
+    b"cHRM": 32,
+}
+"""What else is used, and its length where only one is right: transparency, colour profile, orientation, and what the
+values mean where there is no profile."""
 
 MOST_PROFILE_BYTES = 1024 * 1024
 """The longest colour profile. Those of cameras and printers have up to 600 KiB, and Pillow refuses larger ones."""
@@ -18,10 +27,24 @@ MOST_NAME_BYTES = 80
 
 
 def without_metadata(data: bytes) -> bytes:
-    """The PNG without texts, times, previews and the like. A chunk that is used is left out when its checksum is wrong,
-    and a colour profile when it is longer than a MiB. `data` itself where nothing is to be left out."""
+    """The PNG without texts, times, previews and the like. A chunk that is used is left out when its checksum or its
+    length is wrong, and a colour profile when it is longer than a MiB. `data` itself where nothing is left out."""
     kept = list(_kept(data))
     return data if len(kept) == 1 else b"".join(kept)
+
+
+def code_points_of(data: bytes) -> bytes | None:
+    """The four bytes of a chunk cICP (ITU-T H.273) before the pixels of a PNG from which metadata was taken; None where
+    there is none."""
+    at = FIRST_CHUNK
+    while at + 12 <= len(data):
+        length, kind = head_of(data, at)
+        if kind == b"cICP":
+            return data[at + 8 : at + 8 + length]
+        if kind == b"IDAT":
+            return None
+        at += 12 + length
+    return None
 
 
 def _kept(data: bytes) -> Iterator[memoryview]:
@@ -38,7 +61,7 @@ def _kept(data: bytes) -> Iterator[memoryview]:
 
 
 def _is_sound(chunk: memoryview, kind: bytes) -> bool:
-    if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
+    if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]) or USED[kind] not in (None, len(chunk) - 12):
         return False
     return kind != b"iCCP" or _is_short_profile(bytes(chunk[8:-4]))
 

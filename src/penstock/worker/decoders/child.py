@@ -88,12 +88,16 @@ def _examples() -> Iterator[tuple[str, bytes]]:
     """An image of each kind, so that whatever is made or imported once for a kind is there."""
     profile, turned = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), Image.Exif()
     turned[0x0112] = 6
+    signalled = PngImagePlugin.PngInfo()
+    signalled.add(b"cICP", bytes([9, 16, 0, 1]))
     kinds: tuple[tuple[str, str, dict[str, object]], ...] = (
         ("JPEG", "RGB", {"icc_profile": profile, "exif": turned, "progressive": True}),
         ("JPEG", "CMYK", {}),
         ("MPO", "RGB", {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}),
         ("PNG", "P", {"transparency": 0, "icc_profile": profile, "exif": turned}),
         ("PNG", "I;16", {}),
+        ("PNG", "RGB", {"pnginfo": signalled}),
+        ("PNG", "L", {"icc_profile": profile}),
         ("PNG", "LA", {}),
         ("WEBP", "RGBA", {"icc_profile": profile, "exif": turned}),
     )

@@ -21,6 +21,7 @@ from penstock.models.declared.tensor import ORDERS
 from penstock.models.tiling import AnyShape, Ladder, Tiling
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import CONTENT_TYPES, encode
+from penstock.pixels.filling import filled
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.pixels.picture import Picture, Pixels
 from penstock.pixels.resampling import resampled, resize
@@ -93,7 +94,7 @@ class ImageToImage(OneImage):
         surface = Surface(self.form, self.section.border_px, self.definition.output.range)
         bypass = Bypass(picture.alpha, picture.grey and self.scale > 1)
         return TiledTensor(
-            picture.rgb,
+            filled(picture.rgb, picture.alpha),
             self._tiling(device, width, height),
             scale=self.scale,
             surface=surface,
