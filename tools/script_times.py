@@ -653,6 +653,11 @@ async def upload_retire(p: Place) -> Call:
     return lambda: p.uploads.retire(upload_id, tenant=TENANT, caller=CALLER)
 
 
+async def account_read(p: Place) -> Call:
+    await _used_long_ago(p, 300)
+    return lambda: p.store.accounts.held([f"t{number}" for number in range(300)])
+
+
 async def usage_prune(p: Place) -> Call:
     """Many tenants have used something long ago, and nothing since."""
     await _used_long_ago(p, 300)
@@ -718,6 +723,7 @@ async def _ended_batch(p: Place) -> FeedLease:
 
 
 CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
+    "account_read": [account_read],
     "ahead": [ahead],
     "answer": [answer],
     "await": [await_],

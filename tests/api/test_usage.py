@@ -108,6 +108,15 @@ async def test_a_range_of_days_is_from_the_first_of_the_month_to_today_unless_it
     assert before["data"][0]["days"] == []
 
 
+async def test_days_before_all_others_have_no_usage(server: str) -> None:
+    async with client_of(server, "north") as north, client_of(server, "south") as south:
+        answers = [await one.get("/v1/usage?from=1969-12-01&to=1970-01-02") for one in (north, south)]
+        answers.append(await south.get("/v1/usage?from=0001-01-01&to=0001-01-02&tenant=*"))
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert [tenant["days"] for answer in answers for tenant in answer.json()["data"]] == [[]] * 3
+
+
 @pytest.mark.parametrize(
     "query", ["from=2026-02-30", "from=1700000000", "from=2026-03-02&to=2026-03-01", "from=2020-01-01&to=2026-01-01",
               "to=yesterday", "from=2026-01-01T00:00:00Z", "from="],

@@ -14,6 +14,7 @@ from penstock.core.request import Request
 from penstock.core.task import Artifact, Outcome, State
 from penstock.core.upload import upload_key
 from penstock.store import place_of
+from tests.support.accounts import HELD
 from tests.support.queue_snapshot import Snapshot, check_places
 
 KEPT = re.compile(
@@ -34,7 +35,13 @@ def broken(snapshot: Snapshot, objects: Objects) -> list[str]:
 def left_behind(snapshot: Snapshot, objects: Objects) -> list[str]:
     """Returns what is left after everything was deleted."""
     keys = [f"key left behind: {key}" for key in sorted(snapshot.keys) if not KEPT.fullmatch(key)]
-    return [*keys, *(f"object left behind: {key}" for key in sorted(objects))]
+    held = [
+        f"still counted for {tenant}: {name} {account[name]}"
+        for tenant, account in snapshot.under("account:").items()
+        for name in HELD
+        if float(account.get(name, 0))
+    ]
+    return [*keys, *held, *(f"object left behind: {key}" for key in sorted(objects))]
 
 
 def _places(snapshot: Snapshot, _: Objects) -> Iterator[str]:

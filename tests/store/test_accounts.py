@@ -243,6 +243,18 @@ async def test_a_damaged_account_stops_no_task(place: Place) -> None:
     assert (await place.check()).storage_bytes == 100
 
 
+@pytest.mark.parametrize("damage", [b"\xff\x00", b"inf", b"nan", b"1e300", b""])
+async def test_a_damaged_number_of_an_account_stops_nobody(place: Place, damage: bytes) -> None:
+    for name in ("storage", "device_ms", "submitted", "day"):
+        await place.redis.hset(place.keys.account("default"), name, damage)
+    assert (await place.store.accounts.held(["default"]))[0].storage_bytes == 0
+
+    await place.submit(stored())
+
+    assert await place.holds() == replace(await place.holds(), tasks_waiting=1, storage_bytes=100)
+    assert (await place.used()).submitted == 1
+
+
 async def test_a_repeated_submit_is_counted_once(place: Place) -> None:
     made = stored(client_request_id="one")
     for one in (made, made, replace(made, id=made.id[:-1] + "f")):

@@ -9,7 +9,6 @@ from penstock.core.task import State
 from penstock.store.engine import Engine
 
 EPOCH = date(1970, 1, 1)
-DAY_S = 86_400
 
 TOGETHER = 200
 """Days of tenants that one script reads or forgets."""
@@ -67,18 +66,16 @@ class AccountStore:
 
     async def held(self, tenants: Sequence[str]) -> list[Holdings]:
         """Return what each of these tenants holds now."""
-        commands = [command for tenant in tenants for command in self._asking_for(tenant)]
-        *rows, (seconds, _) = await self._engine.pipelined([*commands, ("TIME",)])
-        today = int(seconds) // DAY_S
-        return [_holdings(*row, today=today) for row in zip(rows[::3], rows[1::3], rows[2::3], strict=True)]
-
-    def _asking_for(self, tenant: str) -> list[tuple[str, ...]]:
-        counts = [("ZCARD", self._keys.state(tenant, state)) for state in (State.PENDING, State.RUNNING)]
-        return [*counts, ("HMGET", self._keys.account(tenant), *HELD, "day", "device_ms")]
+        found: list[Holdings] = []
+        for at in range(0, len(tenants), TOGETHER):
+            some = tenants[at : at + TOGETHER]
+            rows = await self._engine.run("account_read", waiting=State.PENDING, running=State.RUNNING, tenants=some)
+            found += [_holdings(*row) for row in rows]
+        return found
 
     async def usage_of(self, tenant: str, first: date, last: date) -> list[UsageDay]:
         """Return what a tenant has used on each of these days; days without use are left out."""
-        days = range((first - EPOCH).days, (last - EPOCH).days + 1)
+        days = range(max(0, (first - EPOCH).days), (last - EPOCH).days + 1)
         return await self._read([f"{day} {tenant}" for day in days])
 
     async def usage_of_all(self, first: date, last: date, *, most: int) -> list[UsageDay] | None:
@@ -102,8 +99,15 @@ class AccountStore:
         return found
 
 
-def _holdings(waiting: int, running: int, account: Sequence[bytes | None], *, today: int) -> Holdings:
-    redis_bytes, storage_bytes, batch_lines, reserved_ms, day, used_ms = (float(number or 0) for number in account)
+def _holdings(
+    waiting: int,
+    running: int,
+    redis_bytes: bytes,
+    storage_bytes: bytes,
+    batch_lines: bytes,
+    reserved_ms: bytes,
+    used_ms: bytes,
+) -> Holdings:
     return Holdings(
         tasks_waiting=waiting,
         tasks_running=running,
@@ -111,7 +115,7 @@ def _holdings(waiting: int, running: int, account: Sequence[bytes | None], *, to
         storage_bytes=int(storage_bytes),
         batch_lines=int(batch_lines),
         reserved_ms=int(reserved_ms),
-        used_ms_today=used_ms if day == today else 0.0,
+        used_ms_today=float(used_ms),
     )
 
 

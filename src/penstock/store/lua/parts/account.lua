@@ -12,11 +12,15 @@ local function usage_key(tenant, day)
   return ROOT .. 'usage:' .. tenant .. ':' .. day
 end
 
--- The numbers of a hash by their names; none of a key of another type, which is damage and must stop no task.
+-- The numbers of a hash by their names, but none that is damaged, and none of a key of another type: damage must stop no
+-- task.
 local function numbers_in(key)
   local flat, found = redis.pcall('HGETALL', key), {}
   if flat.err then redis.call('DEL', key) end
-  for i = 1, #flat, 2 do found[flat[i]] = tonumber(flat[i + 1]) end
+  for i = 1, #flat, 2 do
+    local number = tonumber(flat[i + 1])
+    if number and number > -1e15 and number < 1e15 then found[flat[i]] = number end
+  end
   return found
 end
 
@@ -28,16 +32,18 @@ end
 
 -- Lists the tenant among those that have used something today, and puts away what it used on an earlier day.
 local function begin_day(tenant, account, today)
-  local sums, past = {}, account.day and numbers_in(usage_key(tenant, account.day)) -- the clock may have been set back
+  local names, sums = {}, {}
+  local past = account.day and numbers_in(usage_key(tenant, account.day)) -- the clock may have been set back
   for name in string.gmatch(USED, '%S+') do
-    if account[name] then
+    names[#names + 1] = name
+    if past and account[name] then
       sums[#sums + 1] = name
-      sums[#sums + 1] = account[name] + (past and past[name] or 0)
-      account[name] = nil
-      redis.call('HDEL', account_key(tenant), name)
+      sums[#sums + 1] = account[name] + (past[name] or 0)
     end
+    account[name] = nil
   end
   if past then write_numbers(usage_key(tenant, account.day), sums) end
+  redis.call('HDEL', account_key(tenant), unpack(names))
   redis.call('ZADD', ROOT .. 'usage', today, today .. ' ' .. tenant)
   redis.call('HSET', account_key(tenant), 'day', today)
   account.day = today
