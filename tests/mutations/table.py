@@ -1368,4 +1368,42 @@ MUTATIONS = (
         "F_SEAL_SEAL)",
         DECODERS + "nobody_can_cut_a_file_that_the_worker_reads",
     ),
+    Mutation(
+        "a bucket replaces no result by other bytes",
+        "src/penstock/storage/s3.py",
+        'condition = {} if self._puts_over else {"IfNoneMatch": "*"}',
+        "condition: dict[str, str] = {}",
+        "tests/storage/test_stored_once.py::test_st3_a_result_is_never_replaced_by_other_bytes",
+    ),
+    Mutation(
+        "the bytes under a taken key are compared",
+        "src/penstock/storage/s3.py",
+        "await self._check_same(name, data)",
+        "pass",
+        "tests/storage/test_stored_once.py::test_st3_a_result_is_never_replaced_by_other_bytes",
+    ),
+    Mutation(
+        "an upload link is good for one size and one type",
+        "src/penstock/storage/s3.py",
+        """            "ContentLength": size,
+            "ContentType": content_type,
+        }
+""",
+        "        }\n",
+        "tests/storage/test_signed_links.py::test_st2_a_link_to_send_is_good_for_one_object_its_size_and_its_type",
+    ),
+    Mutation(
+        "an upload link to this server has the token of its upload",
+        "src/penstock/api/routes/uploads.py",
+        "upload.token is not None and hmac.compare_digest(upload.token, _digest(token))",
+        "upload.token is not None",
+        "tests/api/test_uploads.py::test_st2_a_link_sends_its_own_upload_and_does_nothing_else",
+    ),
+    Mutation(
+        "the URL of an output is signed",
+        "src/penstock/api/replicate/predictions.py",
+        "return tenant if hmac.compare_digest(self._token(task_id, tenant).encode(), token.encode()) else None",
+        "return tenant",
+        "tests/api/test_result_files.py::test_the_url_of_an_output_opens_no_other_task_and_no_form_but_its_own",
+    ),
 )

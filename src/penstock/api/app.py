@@ -263,7 +263,12 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
     except StorageUnavailable as error:
         logger.bind(reason=error.detail).warning("the links to the storage could not be tried")
         return
-    for trouble in report.troubles if report else ():
+    if report is None:
+        return
+    if report.is_public:
+        logger.bind(allowed=report.is_public).error("everybody may use the bucket without a key: see penstock doctor")
+    logger.bind(stores_once=report.stores_once).info("the bucket was tried")
+    for trouble in report.troubles:
         logger.bind(problem=trouble.problem, advice=trouble.advice).warning(
             "clients may not be able to use their links"
         )

@@ -179,9 +179,15 @@ class AccessKeyReplaced(PenstockError):
 
 
 class QueueFull(PenstockError):
-    """`queue.max_depth` tasks wait for this model, or `queue.max_batches` batches of this key are unfinished."""
+    """`queue.max_depth` tasks wait for this model, whoever sent them."""
 
-    code, status, retryable, title = "queue_full", 429, True, "Queue full"
+    code, status, retryable, title = "queue_full", 503, True, "Queue full"
+
+
+class TooManyBatches(PenstockError):
+    """`queue.max_batches` batches of this key are unfinished."""
+
+    code, status, retryable, title = "too_many_batches", 429, True, "Too many batches"
 
 
 class RateLimited(PenstockError):

@@ -118,7 +118,7 @@ class QueueSettings(Section, frozen=True):
     batch_window: Positive = 500
     """Tasks of one batch that wait or run at a time; the other lines are enqueued later."""
     max_batches: Positive = 20
-    """Unfinished batches of one API key; further ones are refused with `queue_full`."""
+    """Unfinished batches of one API key; further ones are refused with `too_many_batches`."""
     reuse: bool = True
     """Tasks of one API key with equal model, params and input bytes share one run and its result. Inputs that are given
     as a URL are never shared."""

@@ -125,8 +125,8 @@ class BatchStore:
         client_request_id: str | None,
         quotas: Quotas = NO_QUOTAS,
     ) -> Allowance:
-        """Begin to receive a batch, which counts as one submit. Raises RateLimited, QuotaExceeded, and QueueFull when
-        `most` batches of the caller are unfinished; none of them for a client_request_id that is known."""
+        """Begin to receive a batch, which counts as one submit. Raises RateLimited, QuotaExceeded, and TooManyBatches
+        when `most` batches of the caller are unfinished; none of them for a client_request_id that is known."""
         answer = await self._engine.run(
             "batch_open",
             id=batch_id,

@@ -17,13 +17,13 @@ from penstock.errors import (
     IdempotencyMismatch,
     MalformedRequest,
     PenstockError,
-    QueueFull,
     QuotaExceeded,
     RateLimited,
     ResultExpired,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
+    TooManyBatches,
     UploadMismatch,
     UploadNotFound,
     WebhookNotFound,
@@ -143,7 +143,7 @@ BATCH_OPEN = {
     b"ok": lambda _, left, reset_ms, quota_left, quota_ms: (left, seconds(reset_ms), quota_left, seconds(quota_ms)),
     b"quota": quota_exceeded,
     b"rate": lambda _, wait_ms: rate_limited("submits", wait_ms),
-    b"many": lambda _, count: QueueFull(f"{count} batches of this API key are unfinished", retry_after_s=30),
+    b"many": lambda _, count: TooManyBatches(f"{count} batches of this API key are unfinished", retry_after_s=30),
 }
 BATCH_GROW = {b"ok": None, b"absent": too_slow, b"quota": quota_exceeded}
 BATCH_START = {

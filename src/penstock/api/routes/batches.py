@@ -32,10 +32,10 @@ from penstock.errors import (
     MalformedRequest,
     PayloadTooLarge,
     PenstockError,
-    QueueFull,
     RateLimited,
     ResultExpired,
     StorageUnavailable,
+    TooManyBatches,
     UnsupportedMediaType,
     UploadMismatch,
     UploadNotFound,
@@ -72,7 +72,8 @@ MAX_INLINE_BYTES = 4 * 1024 * 1024
     responses={200: ResponseSpec(BatchView, description="The batch submitted before", generate_examples=False)}
     | documented(
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, IdempotencyMismatch, UrlBlocked,
-        WebhooksDisabled, UploadNotFound, UploadNotReady, UploadMismatch, QueueFull, RateLimited, StorageUnavailable,
+        WebhooksDisabled, UploadNotFound, UploadNotReady, UploadMismatch, TooManyBatches, RateLimited,
+        StorageUnavailable,
     ),
 )  # fmt: skip
 async def submit_batch(
