@@ -322,7 +322,7 @@ NAMED = {
     "a priority": (body(priority="urgent"), "priority", "high, normal, low"),
     "a format": (body(output={"format": "gif"}), "output.format", "avif, jpeg, jpg, png, source, tiff, webp"),
     "a parameter's value": (body(params={"variant": "x"}), "params.variant", "clean, general"),
-    "a parameter": (body(params={"scale": 2}), "params.scale", "known are: variant"),
+    "a parameter": (body(params={"sale": 2}), "params.sale", "known are: variant, scale, width, height, fit, tile"),
     "a member": (
         body(output={"size": 2}),
         "output.size",

@@ -30,7 +30,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture", "pixels.formats", "pixels.quality"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
-        {"pixels.encoding", "pixels.decoding"},
+        {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],
     "settings": [

@@ -107,14 +107,13 @@ def checked_call(
     params = complete_params(task.params, model)
     if task.output != USUAL_OUTPUT:
         check_options(task.output.options)
-    sizes = model.sizes
     return SubmitCall(
         caller=caller,
         task=task,
         model=model,
         params=params,
         given=given,
-        sizes=sizes.rule_for(params.get(sizes.param)) if sizes.param else sizes.rule,
+        sizes=model.sizes.rule_of(params),
         base_url=base_url,
         traceparent=traceparent,
         dialect=dialect,

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from penstock.core.output import SOURCE_FORMATS, Format, OutputOptions, refusal
 from penstock.errors import ImageTooLarge, InvalidRequest
+from penstock.settings import LimitSettings
 
 CONTENT_TYPES: dict[Format, str] = {
     "png": "image/png",
@@ -37,6 +38,16 @@ def check_holds(options: OutputOptions, width: int, height: int) -> None:
     else:
         return
     raise ImageTooLarge(f"the result has {width}x{height} px, {what}; ask for png", param="output.format")
+
+
+def check_result_size(limits: LimitSettings, width: int, height: int, param: str | None = None) -> None:
+    """Raise ImageTooLarge, with this `param`, when a result has more pixels than the operator allows."""
+    if (megapixels := width * height / 1e6) > limits.result_megapixels:
+        raise ImageTooLarge(
+            f"the result would have {width}x{height} px, which is {megapixels:.1f} MP; the limit is "
+            f"{limits.result_megapixels} MP",
+            param=param,
+        )
 
 
 def for_source(options: OutputOptions, source_format: str | None) -> OutputOptions:

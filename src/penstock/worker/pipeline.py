@@ -13,7 +13,7 @@ from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
-from penstock.pixels.formats import check_holds
+from penstock.pixels.formats import check_holds, check_result_size
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
@@ -173,6 +173,7 @@ class Pipeline:
                 work = await on_cpu(_prepare, runner, source, params, log)
         if work.size is not None:
             check_holds(output, *work.size)
+            check_result_size(self._limits, *work.size)
         pack = partial(self._pack, lease, runner, params, output, log)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:

@@ -14,7 +14,8 @@ from penstock.errors import InvalidRequest, PenstockError
 from penstock.intake.parse import convert, leave_out_nulls
 from penstock.intake.requests import OutputRequest, RequestBody, TaskRequest
 
-IMAGE = ("image", "image_url")
+IMAGE = ("image", "image_url", "img")
+"""What predictions call the one image of a model, beside its own name."""
 OUTPUT = {f"output_{member}": member for member in OutputRequest.__struct_fields__}
 """Input of a prediction -> member of our `output`."""
 FORMAT = {"jpg": "jpeg"}

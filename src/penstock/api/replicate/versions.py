@@ -135,8 +135,9 @@ def _fixed_inputs(model: Model, params: dict[str, Any]) -> dict[str, Any]:
     These are the factor of enlargement, and no repair of faces. There are none for a model that does not say how large
     its images get.
     """
-    chosen = with_defaults(params, model.params, model.params).get(model.sizes.param)
-    scale = model.sizes.rule_for(chosen).scale
+    if model.sizes.asked:
+        return {"face_enhance": False}
+    scale = model.sizes.rule_of(with_defaults(params, model.params, model.params)).scale
     known = {} if scale is None else {"scale": int(scale) if scale == int(scale) else scale, "face_enhance": False}
     own = properties(model.params)
     return {name: value for name, value in known.items() if name not in own}
