@@ -30,6 +30,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
+        {"pixels.jpegs", "pixels.pngs"},
         {"pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],
@@ -144,6 +145,7 @@ VENDORS: dict[str, set[str]] = {
     "hiredis": {"store/multiplexed.py"},
     "jsonschema_rs": {"intake/params.py"},
     "redis": {"store"},
+    "simplejpeg": {"pixels/jpegs.py"},
     "standardwebhooks": {"webhooks/signature.py"},
 }
 """Vendor -> the files and folders that may import it."""

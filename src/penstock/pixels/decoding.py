@@ -17,11 +17,13 @@ from PIL import Image, ImageOps
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
-from penstock.pixels.colours import parts_of, with_exact_key
+from penstock.pixels.colours import parts_of
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
-from penstock.pixels.headers.metadata import code_points_of, without_metadata
+from penstock.pixels.headers.header import broken, truncated
+from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
 from penstock.pixels.picture import Picture, Pixels
 from penstock.pixels.pillow import write_image
+from penstock.pixels.pngs import open_png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +32,12 @@ else:
 
 UNBOUNDED = ImageBounds()
 """For images of our own: any size, but not any number of scans and chunks."""
+
+OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
+    "png": open_png,
+    "jpeg": open_jpeg,
+    "webp": lambda data: Image.open(io.BytesIO(data), formats=("webp",)),
+}
 
 DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)
 """Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
@@ -46,8 +54,8 @@ def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
 
 def decode_here(data: bytes, form: str) -> Picture:
     """Decode an image of this format in this thread. Raises ImageDecodeFailed."""
-    with _decoding(data, form) as image:
-        rgb, alpha, is_grey = parts_of(image)
+    with _opened(data, form) as image:
+        rgb, alpha, is_grey = _parts_of(image, data, form)
         return Picture(np.asarray(rgb), alpha, is_grey)
 
 
@@ -56,13 +64,12 @@ def decode_to(data: bytes, form: str, into: memoryview) -> tuple[int, int, bool,
 
     Returns width, height, whether there is an alpha, and `grey`. Raises ImageDecodeFailed.
     """
-    with _decoding(data, form) as image:
-        rgb, alpha, is_grey = parts_of(image)
+    with _opened(data, form) as image:
+        rgb, alpha, is_grey = _parts_of(image, data, form, into)
+        width, height = rgb.size if isinstance(rgb, Image.Image) else rgb.shape[1::-1]
         if isinstance(rgb, Image.Image):
-            width, height = rgb.size
             write_image(rgb, into)
-        else:
-            height, width = rgb.shape[:2]
+        elif not np.may_share_memory(rgb, into):
             into[: rgb.size] = _bytes_of(rgb)
         if alpha is not None:
             into[3 * alpha.size : 4 * alpha.size] = _bytes_of(alpha)
@@ -78,29 +85,30 @@ def picture_in(pixels: Any, width: int, height: int, has_alpha: bool, is_grey: b
 
 
 @contextmanager
-def _decoding(data: bytes, form: str) -> Iterator[Image.Image]:
-    """An image, upright; what goes wrong inside of the block becomes ImageDecodeFailed."""
+def _opened(data: bytes, form: str) -> Iterator[Image.Image]:
+    """An image that is not loaded; what goes wrong inside of the block becomes ImageDecodeFailed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
-            image = _opened_png(without_metadata(data)) if form == "png" else _opened(data, form)
+            image = OPENERS[form](data)
         with image:
-            ImageOps.exif_transpose(image, in_place=True)
             yield image
+    except ImageDecodeFailed:
+        raise
     except Exception as error:  # decoders of hostile bytes throw anything
-        raise ImageDecodeFailed("the image is damaged or truncated") from error
+        raise (truncated() if "truncated" in str(error) else broken()) from error
 
 
-def _opened(data: bytes, form: str) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=(form,))
-
-
-def _opened_png(data: bytes) -> Image.Image:
-    image = with_exact_key(_opened(data, "png"), data)
-    code_points = code_points_of(data)
-    if code_points:
-        image.info["cicp"] = code_points
-    return image
+def _parts_of(
+    image: Image.Image, data: bytes, form: str, into: memoryview | None = None
+) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
+    """The fields of a Picture. `rgb` may be in `into` already."""
+    if form == "jpeg":
+        if is_plain(image):
+            return jpeg_pixels(data, image.mode, into), None, False
+        image = loaded(image, data)
+    ImageOps.exif_transpose(image, in_place=True)
+    return parts_of(image)
 
 
 def _bytes_of(pixels: Pixels) -> memoryview:

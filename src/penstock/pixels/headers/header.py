@@ -53,7 +53,8 @@ class ImageHeader(Struct, frozen=True):
 
     `bits` are those of a sample, `scans` those of a JPEG (1 of other formats), `chunks` how many were passed. `end` is
     the place behind the last byte of the image, None where the bytes stop before it. Of a JPEG with all in one scan,
-    which most photos are, only `end_of` looks for it: `only_scan_at` is where.
+    which most photos are, only `end_of` looks for it: `only_scan_at` is where. `lacks_scans` tells that a JPEG of
+    several scans has not got all that make its pixels.
     """
 
     format: str
@@ -66,11 +67,22 @@ class ImageHeader(Struct, frozen=True):
     has_icc: bool = False
     has_exif: bool = False
     only_scan_at: int = 0
+    lacks_scans: bool = False
 
     @property
     def megapixels(self) -> float:
         """The number of pixels in millions."""
         return self.width * self.height / 1e6
+
+
+def broken() -> ImageDecodeFailed:
+    """The error for an image that its decoder does not understand."""
+    return ImageDecodeFailed("the image is damaged or truncated")
+
+
+def truncated() -> ImageDecodeFailed:
+    """The error for an image that is not all there."""
+    return ImageDecodeFailed("the image is truncated")
 
 
 def damaged() -> ImageDecodeFailed:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from penstock.core.request import Format
 from penstock.errors import UnsupportedImageFormat
-from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
+from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged, truncated
 from penstock.pixels.headers.jpeg import end_of_scan, read_jpeg
 from penstock.pixels.headers.png import read_png
 from penstock.pixels.headers.webp import read_webp
@@ -28,6 +28,8 @@ def probe(data: bytes, bounds: ImageBounds) -> ImageHeader:
     header = probe_beginning(data, bounds)
     if header is None:
         raise damaged()
+    if header.lacks_scans:
+        raise truncated()
     return header
 
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, JpegImagePlugin, MpoImagePlugin, PngImagePlugin
 from penstock.errors import ImageDecodeFailed
 from penstock.pixels.decoding import decode_to
 from penstock.worker.decoders.confinement import confine
-from penstock.worker.decoders.exchange import KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome, Job
+from penstock.worker.decoders.exchange import FAULTS, KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome, Job
 
 PLUGINS = (JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
 """Imported here, since Pillow imports them with the first image, when no file can be opened any more."""
@@ -77,11 +77,17 @@ def _decode(job: Job, files: list[int], mapped: MappedFile) -> Decoded:
     except MemoryError:
         return Decoded(DecodeOutcome.OUT_OF_MEMORY)
     except ImageDecodeFailed as error:
-        is_memory = isinstance(error.__cause__, MemoryError)
-        return Decoded(DecodeOutcome.OUT_OF_MEMORY if is_memory else DecodeOutcome.DAMAGED)
+        return Decoded(_outcome_of(error))
     finally:
         if job.file_size > KEPT_BYTES:
             mapped.drop()
+
+
+def _outcome_of(error: ImageDecodeFailed) -> DecodeOutcome:
+    if isinstance(error.__cause__, MemoryError):
+        return DecodeOutcome.OUT_OF_MEMORY
+    is_truncated = error.detail == FAULTS[DecodeOutcome.TRUNCATED]
+    return DecodeOutcome.TRUNCATED if is_truncated else DecodeOutcome.DAMAGED
 
 
 def _examples() -> Iterator[tuple[str, bytes]]:

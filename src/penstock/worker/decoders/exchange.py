@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple, Self
 
+from penstock.pixels.headers.header import broken, truncated
+
 MOST_MESSAGE_BYTES = 64
 
 KEPT_BYTES = 64 * 1024**2
@@ -27,6 +29,14 @@ class DecodeOutcome(IntEnum):
     DECODED = 0
     DAMAGED = 1
     OUT_OF_MEMORY = 2
+    TRUNCATED = 3
+
+
+FAULTS: dict[int, str] = {
+    DecodeOutcome.DAMAGED: broken().detail,
+    DecodeOutcome.OUT_OF_MEMORY: "decoding the image takes more memory than an image of this size may",
+    DecodeOutcome.TRUNCATED: truncated().detail,
+}
 
 
 class Job(NamedTuple):
