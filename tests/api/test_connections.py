@@ -165,6 +165,71 @@ def test_the_rest_of_a_body_has_a_deadline_too_when_it_was_answered_early(server
     assert (answer, rest) == (401, b"")
 
 
+# --- more than a request ----------------------------------------------------------------------------------------
+
+
+def memory_of(server: ServerProcess) -> int:
+    """The most memory that the process has had."""
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def test_requests_behind_one_another_are_answered_in_their_order(server: ServerProcess) -> None:
+    with connected(server) as connection:
+        connection.sendall((GET + GET.replace(b"livez", b"nowhere")) * 100 + b"\r\n" * 600 + b"end")
+
+        answer = to_its_end(connection)
+
+    statuses = [status_of(b" " + part) for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [200, 404] * 100 + [400]
+
+
+def test_requests_behind_one_another_take_no_memory_before_their_turn(server: ServerProcess) -> None:
+    before = memory_of(server)
+    with ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(connected(server, ATTACKER)).sendall(GET * 8000)  # 22 MB when all are parsed
+        httpx.get(f"{server.url}/livez", timeout=60)
+
+    httpx.get(f"{server.url}/livez", timeout=60)
+    assert memory_of(server) - before < 40_000_000
+    assert "Traceback" not in server.log()  # of clients that leave before their answers
+
+
+NO_BODY = {
+    "headers": b"0\r\n" + b"a:\r\n" * 1000,
+    "a header": b"0\r\nA: " + b"a" * 800_000,
+    "an extension": b"1;" + b"a" * 800_000,
+}
+
+
+@pytest.mark.parametrize("case", NO_BODY)
+def test_what_is_no_body_beside_the_chunks_of_a_body_has_a_bound(
+    server: ServerProcess, api_key: str, case: str
+) -> None:
+    chunked = head("/v1/tasks", api_key, 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with connected(server) as connection:
+        connection.sendall(chunked + b"2\r\n{}\r\n")
+        connection.sendall(NO_BODY[case])
+
+        answer = to_its_end(connection)
+
+    assert status_of(answer) == 400
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "malformed_request"
+
+
+def test_a_request_for_another_protocol_is_answered_in_this_one(server: ServerProcess, api_key: str) -> None:
+    data = msgspec.json.encode(body())
+    asking = b"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+    with connected(server) as connection:
+        connection.sendall(head("/v1/tasks", api_key, len(data)).replace(b"\r\n\r\n", asking) + data[:9])
+        connection.sendall(data[9:])
+        submitted = answer_over(connection)
+        connection.sendall(GET.replace(b"\r\n\r\n", asking) + GET)
+
+        assert (submitted, answer_over(connection), answer_over(connection)) == (202, 200, 200)
+
+
 # --- too many -------------------------------------------------------------------------------------------------
 
 

@@ -455,17 +455,21 @@ async def test_however_many_receivers_hang_one_that_answers_is_not_held_up(
         assert hanging.most_at_once == OTHERS_AT_ONCE
 
 
+def digest_of(url: str) -> str:
+    return endpoint_digest("default", url)
+
+
 async def until_prompt(settings: Settings, store: Store, urls: Sequence[str], receiver: Receiver) -> None:
     """Tells each endpoint of this receiver of a task, and again where a busy machine let its answer come late."""
     root = Keys(settings.redis.namespace).root
     async with asyncio.timeout(120), connect(settings.redis) as client:
-        while missing := [url for url in urls if await client.zscore(f"{root}prompt", endpoint_digest(url)) is None]:
+        while missing := [url for url in urls if await client.zscore(f"{root}prompt", digest_of(url)) is None]:
             told = len(receiver.got) + len(missing)
             for url in missing:
                 await submitted_past_the_api(store, url)
                 await drive.fail(store)
             await receiver.has(told)
-            while await client.exists(*(f"{root}outbox:{endpoint_digest(url)}" for url in missing)):
+            while await client.exists(*(f"{root}outbox:{digest_of(url)}" for url in missing)):
                 await asyncio.sleep(0.01)  # what has been answered is noted after that
 
 

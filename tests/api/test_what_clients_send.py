@@ -242,6 +242,16 @@ def test_a_batch_of_compressed_lines_is_held_to_its_limit_of(client: httpx.Clien
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
+def test_a_body_of_too_many_compressed_streams_is_refused(client: httpx.Client) -> None:
+    headers = JSON | {"Content-Encoding": "gzip"}
+
+    few = client.post("/v1/tasks", content=gzip.compress(b"") * 900 + gzip.compress(b"{}"), headers=headers)
+    many = client.post("/v1/tasks", content=gzip.compress(b"") * 2_000, headers=headers)
+
+    assert (few.json()["code"], many.json()["code"]) == ("invalid_request", "malformed_request")
+    assert "streams" in many.json()["detail"]
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "utf-8"])
 def test_an_encoding_that_is_not_known_is_refused_with_those_that_are(client: httpx.Client, encoding: str) -> None:
     answer = client.post("/v1/tasks", json=body(), headers={"Content-Encoding": encoding})

@@ -545,6 +545,20 @@ MUTATIONS = (
         "tests/unit/test_client_addresses.py::test_rl1_ten_thousand_made_up_addresses_are_one_address",
     ),
     Mutation(
+        "a request waits unread behind the one before it",
+        "src/penstock/api/serving/connection.py",
+        "            if self._current is not None and (self.pipeline or not is_in_body):\n",
+        "            if False:\n",
+        "tests/api/test_connections.py::test_requests_behind_one_another_take_no_memory_before_their_turn",
+    ),
+    Mutation(
+        "what is no body between chunks has a bound",
+        "src/penstock/api/serving/connection.py",
+        "            if (self._in_head or self._is_receiving) and not self.transport.is_closing():\n",
+        "            if self._in_head and not self.transport.is_closing():\n",
+        "tests/api/test_connections.py::test_what_is_no_body_beside_the_chunks_of_a_body_has_a_bound",
+    ),
+    Mutation(
         "the connections of one address",
         "src/penstock/api/serving/admission.py",
         "self._of_address[address] < self.most_of_one",

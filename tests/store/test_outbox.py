@@ -84,7 +84,7 @@ async def test_a_leased_event_is_nobody_elses_until_the_lease_ends(store: Store,
 async def test_an_endpoint_gets_no_more_at_once_than_it_may(store: Store, outbox: Outbox) -> None:
     for _ in range(5):
         await canceled(store)
-    endpoint = endpoint_digest("https://hooks.example.com/whatever/the/path")
+    endpoint = endpoint_digest(TENANT, "https://hooks.example.com/whatever/the/path")
 
     first = await due(outbox, most_each=2)
     full = await due(outbox, most_each=2, **{endpoint: 2})
@@ -93,6 +93,16 @@ async def test_an_endpoint_gets_no_more_at_once_than_it_may(store: Store, outbox
 
     assert [len(found.events) for found in (first, full, one, rest)] == [2, 0, 1, 1]
     assert {leased.endpoint for leased in first.events} == {endpoint}
+
+
+async def test_an_endpoint_of_one_tenant_does_not_rest_for_another(store: Store, outbox: Outbox) -> None:
+    await canceled(store)
+    await outbox.settle(await owed(outbox), REFUSED, status="waiting", wait_s=0.0, rest_s=60, is_prompt=False)
+    await canceled(store)
+    other = await submit(store, tell=ENDS, tenant="other")
+    await store.tasks.cancel(other, "other")
+
+    assert [leased.subject for leased in (await due(outbox)).events] == [other]
 
 
 async def test_an_endpoint_that_rests_is_sent_nothing(store: Store, outbox: Outbox) -> None:
@@ -180,7 +190,7 @@ def test_what_a_record_says_of_its_webhook_fits_into_its_compact_encoding() -> N
     events = get_args(TaskEventType)
     webhook = Webhook(url=f"https://{'a' * 60}.example.com:8443/told", events=events, base_url="")
 
-    hook = hook_of(webhook)
+    hook = hook_of(webhook, "tester")
 
     assert len(hook) <= 64
     assert hook.split()[1:] == [*(state for state in State if state.is_final), "PROGRESS"]

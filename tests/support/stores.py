@@ -60,6 +60,7 @@ def submission(
     *,
     model: str = MODEL,
     priority: Priority = Priority.NORMAL,
+    tenant: str = "default",
     caller: str = "alice",
     cost: int = 1000,
     client_request_id: str | None = None,
@@ -87,7 +88,7 @@ def submission(
     )
     return Submission(
         id=new_task_id(),
-        tenant="default",
+        tenant=tenant,
         caller=caller,
         priority=priority,
         cost=cost,

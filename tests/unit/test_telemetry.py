@@ -2,8 +2,11 @@
 
 import json
 import logging
+import socket
 import subprocess
 import sys
+import urllib.request
+from contextlib import ExitStack
 
 import pytest
 from loguru import logger
@@ -12,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from penstock.settings import TelemetrySettings
 from penstock.telemetry import exposition, logs, metrics
 from penstock.telemetry.instruments import INSTRUMENTS
+from penstock.telemetry.metrics_server import MOST_CONNECTIONS
 from penstock.telemetry.traces import accept_traceparent, trace_id
 
 CANARY = "canary-0123456789abcdef"
@@ -110,13 +114,31 @@ def test_the_metrics_of_children_are_merged_and_a_dead_one_is_left_out() -> None
     children = {"alive": f"http://127.0.0.1:{port}/metrics", "dead": "http://127.0.0.1:9/metrics"}
     merged = exposition.serve_children("127.0.0.1", 0, lambda: children)
 
-    import urllib.request
-
     with urllib.request.urlopen(f"http://127.0.0.1:{merged}/metrics") as answer:
         text = answer.read().decode()
 
     assert 'penstock_tasks_submitted_total{model="merged",priority="low",process="alive"} 1.0' in text
     assert 'process="dead"' not in text
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /metrics HTTP/1.1\r\nHost:"])
+def test_the_oldest_connection_to_the_port_of_metrics_makes_room(
+    said: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = exposition.serve_metrics("127.0.0.1", 0)
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 30)) for _ in range(100)]
+        for connection in held[-MOST_CONNECTIONS:]:
+            connection.sendall(said)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).close()
+
+        first, last = held[0].recv(1), held[-1]
+        last.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            last.recv(1)
+
+    assert first == b""
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("header", [None, "", "junk", "00-xyz-1-01", "01-" + "0" * 32 + "-" + "0" * 16 + "-01"])

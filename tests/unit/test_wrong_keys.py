@@ -6,14 +6,15 @@ import pytest
 
 from penstock.api.http import wrong_keys
 from penstock.api.http.addresses import ClientAddresses
-from penstock.api.http.wrong_keys import MOST_ADDRESSES, WrongKeys
+from penstock.api.http.wrong_keys import MOST_ADDRESSES, WrongKeys, credential_of
 from penstock.errors import RateLimited
 
 ADDRESSES = ClientAddresses(())
 
 
-def scope(address: str, path: str = "/v1/tasks", query: bytes = b"") -> Any:
-    return {"client": (address, 1), "headers": [], "path": path, "query_string": query, "state": {}}
+def scope(address: str, path: str = "/v1/tasks", query: bytes = b"", method: str = "GET") -> Any:
+    target = {"method": method, "path": path, "query_string": query}
+    return {"client": (address, 1), "headers": [], "state": {}} | target
 
 
 @pytest.fixture
@@ -51,9 +52,23 @@ async def test_rl2_what_needs_no_key_is_not_refused(brake: WrongKeys) -> None:
         brake.count(scope("192.0.2.1"), b"wrong")
 
     await brake.check(scope("192.0.2.1", "/readyz"), b"")
-    await brake.check(scope("192.0.2.1", "/v1/uploads/upl_1", b"token=1"), b"")
+    await brake.check(scope("192.0.2.1", "/v1/uploads/upl_1", b"token=1", "PUT"), b"token=1")
+    await brake.check(scope("192.0.2.1", "/replicate/v1/predictions/a/output/b.png", b"token=1"), b"token=1")
     with pytest.raises(RateLimited):
         await brake.check(scope("192.0.2.1"), b"")
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/tasks/tsk_1", "/v1/uploads/upl_1", "/replicate/v1/predictions/a"])
+async def test_rl2_a_token_is_slowed_as_a_key_is_and_let_through_when_it_was_right(brake: WrongKeys, path: str) -> None:
+    for _ in range(9):
+        brake.count(scope("192.0.2.1"), b"wrong")
+    asked = scope("192.0.2.1", path, b"token=1")
+    with pytest.raises(RateLimited):
+        await brake.check(asked, credential_of(asked, {}))
+
+    brake.is_right(credential_of(asked, {}))
+
+    await brake.check(asked, credential_of(asked, {}))
 
 
 def test_rl2_a_hundred_thousand_addresses_take_bounded_memory() -> None:

@@ -90,9 +90,8 @@ def _opened(data: bytes, form: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
-            image = OPENERS[form](data)
-        with image:
-            yield image
+            with OPENERS[form](data) as image:
+                yield image
     except ImageDecodeFailed:
         raise
     except Exception as error:  # decoders of hostile bytes throw anything

@@ -245,9 +245,10 @@ class LimitSettings(Section, frozen=True):
     """Fetch `http:` URLs, not only `https:`."""
     ports: tuple[Port, ...] = (80, 443)
     allow_networks: tuple[str, ...] = ()
-    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`; the metadata
-    services of clouds stay blocked. A connection there that fails does so at the deadline (`fetch_timeout_s`,
-    `webhooks.timeout_s`) and without a reason, so that no client can find out which ports are open."""
+    """Private networks that inputs may be fetched from and webhooks sent to, such as `10.20.0.0/16`, at any port where
+    the URL has the address itself; the metadata services of clouds stay blocked. A connection there that fails does so
+    at the deadline (`fetch_timeout_s`, `webhooks.timeout_s`) and without a reason, so that no client can find out which
+    ports are open."""
     s3_inputs: tuple[str, ...] = ()
     """Buckets, or `bucket/prefix`, from which every API key may read inputs as `s3://bucket/key`, with the endpoint and
     the credentials of the storage."""

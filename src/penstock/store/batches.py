@@ -152,7 +152,7 @@ class BatchStore:
             next_state=ENDS[BatchState.RUNNING],
             digest=_digest(tenant, caller, plan.client_request_id),
             fingerprint=fingerprint,
-            hook=hook_of(plan.webhook),
+            hook=hook_of(plan.webhook, tenant),
         )
         started: Started = verdict(BATCH_START, batch_id, answer)
         return started

@@ -32,9 +32,10 @@ def in_pool(models: Iterable[str]) -> str:
     return " ".join(sorted(models))
 
 
-def hook_of(webhook: Webhook | None) -> str:
-    """The field of a record that says which endpoint hears of which events, in at most 64 bytes; empty for none."""
+def hook_of(webhook: Webhook | None, tenant: str) -> str:
+    """The field of a record that says which endpoint of a tenant hears of which events, in at most 64 bytes; empty for
+    none."""
     if webhook is None:
         return ""
     words = (word for word, event in EVENTS.items() if event in webhook.events)
-    return " ".join([endpoint_digest(webhook.url), *words])
+    return " ".join([endpoint_digest(tenant, webhook.url), *words])

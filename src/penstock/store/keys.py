@@ -266,8 +266,9 @@ def idempotency_digest(tenant: str, caller: str, client_request_id: str) -> str:
     return hashlib.sha256(f"{tenant}/{caller}\0{client_request_id}".encode()).hexdigest()[:40]
 
 
-def endpoint_digest(url: str) -> str:
-    """16 characters for scheme, host and port of a URL: all paths of an endpoint share its quota and its rest."""
+def endpoint_digest(tenant: str, url: str) -> str:
+    """16 characters for a tenant and the scheme, host and port of a URL: all paths of an endpoint share its quota and
+    its rest, and those of another tenant, whose path there may hang, are apart."""
     parts = urlsplit(url)
-    digest = hashlib.sha256(f"{parts.scheme}://{parts.netloc}".encode()).digest()
+    digest = hashlib.sha256(f"{tenant} {parts.scheme}://{parts.netloc}".encode()).digest()
     return urlsafe_b64encode(digest[:12]).decode()

@@ -50,7 +50,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "max_followers": MAX_FOLLOWERS,
         "reuse_moves": moves_of(Verb.REUSE),
         "has_input": "input" if has_input else "",
-        "hook": hook_of(s.request.webhook),
+        "hook": hook_of(s.request.webhook, s.tenant),
         "batch": permit.batch if permit else "",
         "feeder_epoch": permit.epoch if permit else "",
         "place": permit.place if permit else "",

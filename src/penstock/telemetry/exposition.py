@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
 from penstock.net.session import read_local
+from penstock.telemetry.metrics_server import serve_app
 
 SCRAPE_TIMEOUT_S = 2.0
 
@@ -24,8 +25,7 @@ def scrape() -> bytes:
 
 def serve_metrics(host: str, port: int) -> int:
     """Serve the metrics of this process from a thread. Returns the port, which the system chooses for port 0."""
-    server, _ = prometheus_client.start_http_server(port, host)
-    return int(server.server_port)
+    return serve_app(host, port, prometheus_client.make_wsgi_app())
 
 
 def serve_children(host: str, port: int, children: Callable[[], dict[str, str]]) -> int:
@@ -36,8 +36,7 @@ def serve_children(host: str, port: int, children: Callable[[], dict[str, str]])
     """
     registry = CollectorRegistry()
     registry.register(_Children(children))
-    server, _ = prometheus_client.start_http_server(port, host, registry)
-    return int(server.server_port)
+    return serve_app(host, port, prometheus_client.make_wsgi_app(registry))
 
 
 class _Children(Collector):

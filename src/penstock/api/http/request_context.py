@@ -67,7 +67,7 @@ class RequestContext:
         request_id = _request_id(headers.get(b"x-request-id"))
         traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
         scope["state"] |= {"request_id": request_id, "traceparent": traceparent, "task_token": ""}
-        credential = credential_of(headers)
+        credential = credential_of(scope, headers)
         is_head = scope["method"] == "HEAD"
         inner: Scope = {**scope, "method": "GET"} if is_head else scope
         exchange = _Exchange(
@@ -86,7 +86,7 @@ class RequestContext:
             finally:
                 if exchange.status == UNAUTHORIZED:
                     self._wrong_keys.count(scope, credential)
-                elif credential and inner.get("auth") is not None:  # a task token is no key
+                elif credential and inner.get("auth") is not None:
                     self._wrong_keys.is_right(credential)
                 _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import time
 from collections import OrderedDict
 
@@ -19,6 +20,7 @@ MOST_HELD = 128
 """Refusals that are held back at a time; further ones are sent at once, and their connections closed."""
 
 _GUARDED = ("/v1/", "/replicate/")
+_OUTPUT = re.compile(r"/replicate/v1/predictions/[^/]+/output/")
 
 
 class WrongKeys:
@@ -41,7 +43,7 @@ class WrongKeys:
 
         Raises RateLimited.
         """
-        if hash(credential) in self._known or not (credential or _is_guarded(scope)):
+        if hash(credential) in self._known or not _is_guarded(scope):
             return
         ahead_s = self.late.get(self._addresses.of(scope), 0.0) - time.monotonic()
         too_early_s = ahead_s - (PERIOD_S - PERIOD_S / self._per_minute)
@@ -78,11 +80,13 @@ class WrongKeys:
         self._known.add(hash(credential))
 
 
-def credential_of(headers: dict[bytes, bytes]) -> bytes:
-    """Return what a request says of its key, as it is written."""
-    return headers.get(b"x-api-key") or headers.get(b"authorization", b"")
+def credential_of(scope: Scope, headers: dict[bytes, bytes]) -> bytes:
+    """Return what a request says of its key, as it is written; without one the query, which may have a token."""
+    return headers.get(b"x-api-key") or headers.get(b"authorization") or scope["query_string"]
 
 
 def _is_guarded(scope: Scope) -> bool:
-    """Whether a request without a key needs one; the bytes of an upload come with a token instead."""
-    return scope["path"].startswith(_GUARDED) and b"token=" not in scope["query_string"]
+    """Whether a request needs a key or the token of a task; the URLs of uploads and of outputs let in by themselves."""
+    path = scope["path"]
+    is_upload = scope.get("method") == "PUT" and path.startswith("/v1/uploads/")
+    return path.startswith(_GUARDED) and not is_upload and not _OUTPUT.match(path)

@@ -1,19 +1,18 @@
 """One connection of a client: HTTP by uvicorn and httptools, with limits on its size and on its time.
 
 It relies on these internals of uvicorn's `HttpToolsProtocol`; tests/api/test_serve.py fails when one of them changes:
-`transport`, `parser`, `cycle`, `pipeline`, `headers`, `url`, `client`, the names of the parser's callbacks and of
-`on_response_complete`, the cycle's `disconnected`, `message_event`, `response_started` and `response_complete`, and
-that `send_400_response` is called while the parser's error is being handled.
+`transport`, `parser`, `flow`, `cycle`, `pipeline`, `headers`, `url`, `client`, the names of the parser's callbacks and
+of `on_response_complete`, `_unset_keepalive_if_required`, and the cycle's `disconnected`, `message_event`,
+`response_started` and `response_complete`.
 """
 
 import asyncio
-import sys
 from typing import Any, cast
 
 import httptools
 from loguru import logger
 from msgspec import Struct
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.request_context import UNMATCHED, complete, new_request_id, refusal
@@ -27,10 +26,12 @@ MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers; most proxies allow 8 to 32 KiB."""
 MAX_HEADERS = 128
 """As many as most servers and proxies allow, or more."""
-HEAD_PIECE = 16 * 1024
-"""So much of a head is parsed at a time: thousands of headers may stand in what comes at once."""
+HEAD_PIECE = 1024
+"""So much is parsed at a time where a head is expected. Thousands of headers, and of requests, may stand in what comes
+at once, and a request that is parsed takes a hundred times its bytes."""
 TOO_MANY_HEADERS = f"the request has more than {MAX_HEADERS} headers"
 HEAD_TOO_LONG = f"the request line and the headers have more than {MAX_HEAD_BYTES} bytes"
+NO_BODY = f"more than {MAX_HEAD_BYTES} bytes of a body in chunks belong to no chunk"
 STALL_TIMEOUT_S = 60.0
 """A client that reads less than about 48 KiB of an answer in this time is cut off."""
 CLOSING_S = LINGER_S + 5
@@ -53,7 +54,8 @@ class BoundedHttp(HttpToolsProtocol):
     The head of a request has a longest size and time, a request as a whole a deadline, and a connection that is silent
     is closed after `keep_alive_s`, whatever bytes it has sent that begin no request. A client that does not take its
     answer is cut off. A client that is still sending after its answer may send the rest, which is dropped
-    (`LingeringTransport`).
+    (`LingeringTransport`). What comes after a whole request is parsed when that is answered. A request to speak another
+    protocol (`Upgrade`), as some clients send with each first request, is answered in this one.
 
     The server calls `expire` when `due` has passed: one number for whatever the connection waits for now costs a
     request less than timers would.
@@ -66,6 +68,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._place = place
         self._behind_proxy: str | None = None
         self._is_receiving = self._in_head = False
+        self._came, self._parsed = b"", 0  # bytes of the client, and how many of them are parsed
+        self._current: RequestResponseCycle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -85,27 +89,49 @@ class BoundedHttp(HttpToolsProtocol):
         self._end_of_client()
         self._is_taken()
         self._lingering.close_now()
+        if self._current is not None:
+            self._current.disconnected = True  # uvicorn tells the request that came last, which may wait behind it
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes of a request, and drop bytes that come after the answer."""
+        """Parse what came, keep it while the request before it is answered, or drop it after the last answer."""
         if self._lingering.is_lingering:
             self._lingering.drop(len(data))
             return
-        if len(data) > HEAD_PIECE and (self._in_head or not self._is_receiving):
-            self.data_received(data[:HEAD_PIECE])
-            if not self._lingering.is_closing():
-                self.data_received(data[HEAD_PIECE:])
-            return
-        self._clock.received += len(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._check_head()
+        self._came = self._came[self._parsed :] + data
+        self._parsed = 0
+        self._parse_rest()
+
+    def _parse_rest(self) -> None:
+        while (left := len(self._came) - self._parsed) and not self.transport.is_closing():
+            is_in_body = self._is_receiving and not self._in_head
+            if self._current is not None and (self.pipeline or not is_in_body):
+                if left > HEAD_PIECE:
+                    self.flow.pause_reading()
+                return
+            size = left if is_in_body else min(left, HEAD_PIECE)
+            piece = self._came[self._parsed : self._parsed + size]
+            self._parsed += size
+            self._parse(piece)
+        self._came, self._parsed = b"", 0
+
+    def _parse(self, piece: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._clock.received += len(piece)
+        self._head_bytes += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = piece[upgrade.args[0] :] + self._came[self._parsed :]
+            self._came, self._parsed = self._head_without_upgrade() + rest, 0
+        except httptools.HttpParserError as error:
+            self._refuse_unreadable(error)
+        else:
+            if (self._in_head or self._is_receiving) and not self.transport.is_closing():
+                self._check_head()
 
     def _check_head(self) -> None:
-        too_long = HEAD_TOO_LONG if self._head_bytes > MAX_HEAD_BYTES else ""
+        too_long = (HEAD_TOO_LONG if self._in_head else NO_BODY) if self._head_bytes > MAX_HEAD_BYTES else ""
         too_many = TOO_MANY_HEADERS if self._is_receiving and len(self.headers) > MAX_HEADERS else ""
         if too_long or too_many:
             self._is_receiving = True
@@ -124,17 +150,19 @@ class BoundedHttp(HttpToolsProtocol):
         else:
             self._give_up()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what the parser cannot read with a problem document, as every refusal; `msg` is uvicorn's text."""
-        error = sys.exception()
-        if isinstance(error, httptools.HttpParserCallbackError):
-            error = error.__context__  # the error that our callback raised
+    def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
+        raised = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else None  # by our callback
         self._is_receiving = True
-        if isinstance(error, PenstockError):
-            self._refuse(error)
+        if isinstance(raised, PenstockError):
+            self._refuse(raised)
             return
-        said = f"{_NOT_HTTP}: {str(error).lower()}" if isinstance(error, httptools.HttpParserError) else _NOT_HTTP
+        said = _NOT_HTTP if raised is not None else f"{_NOT_HTTP}: {str(error).lower()}"
         self._refuse(MalformedRequest(said))
+
+    def _head_without_upgrade(self) -> bytes:
+        line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([line, *kept, b"", b""])
 
     def on_message_begin(self) -> None:
         """Start the time for a request, perhaps the next one of an open connection."""
@@ -149,19 +177,33 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the time for the body, and refuse a head that is too long or a client with too many requests."""
+        self._head_bytes = 0
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise MalformedRequest("this server is no proxy")  # ends the parser: `_refuse_unreadable` is next
+            return  # `_parse` does it again without the header that asks for it
         self._in_head = False
         self.due = self._clock.first_look()
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
-            raise MalformedRequest(HEAD_TOO_LONG)  # ends the parser, which calls `send_400_response`
+            raise MalformedRequest(HEAD_TOO_LONG)
         if len(self.headers) > MAX_HEADERS:
             raise MalformedRequest(TOO_MANY_HEADERS)
         if self._place.address == BEHIND_PROXY:
             self._count_client()
         self._limits.admission.is_busy(self._place)
         super().on_headers_complete()
+        if not self.pipeline:
+            self._current = self.cycle
+
+    def on_body(self, body: bytes) -> None:
+        """Note that the body goes on: what stands between its chunks and after them has a longest size."""
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that nothing more of the request is to come."""
+        if self._in_head:
+            return  # it asks for another protocol, see `on_headers_complete`
         self._is_receiving = False
         super().on_message_complete()
         answered = self.cycle is None or self.cycle.response_complete
@@ -171,6 +213,7 @@ class BoundedHttp(HttpToolsProtocol):
         """Start the time for the next request, or anew for the rest of one that was answered early."""
         self._end_of_client()
         is_last = not self.pipeline
+        self._current = None if is_last else self.pipeline[-1][0]
         super().on_response_complete()
         now = self.loop.time()
         if self.transport.is_closing():
@@ -181,6 +224,8 @@ class BoundedHttp(HttpToolsProtocol):
             self.due = now + self._limits.keep_alive_s
         if is_last:
             self._limits.admission.is_silent(self._place)
+        if self._came:
+            self._parse_rest()
 
     def pause_writing(self) -> None:
         """Start the timer for a client that does not read; every buffer on the way to it is full."""
@@ -222,8 +267,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _refuse(self, error: PenstockError) -> None:
         """Answers a request that reaches no handler, unless an answer has begun on this connection."""
-        cycle, request_id = self.cycle, new_request_id()
-        if cycle is not None and not cycle.response_complete:
+        cycle, request_id = self._current, new_request_id()
+        if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()
             if cycle.response_started:
