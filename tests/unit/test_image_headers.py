@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from penstock.core.request import OutputOptions
-from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
+from penstock.errors import ImageAnimated, ImageDecodeFailed, ImageTooLarge, PenstockError, UnsupportedImageFormat
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds, ImageHeader, content_type_of, end_of, probe, probe_beginning
@@ -136,9 +136,9 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], type[PenstockError] | None]] = {
     "png of a million chunks": (lambda: png(chunk(b"teXt") * 1_000_000), ImageTooLarge),
     "png with a text that inflates to 100 MB": (lambda: png(chunk(b"zTXt", b"a\0\0" + BOMB)), None),
     "png with a profile that inflates to 100 MB": (lambda: png(chunk(b"iCCP", b"a\0\0" + BOMB)), None),
-    "png of 10,000 frames": (lambda: png(chunk(b"acTL", struct.pack(">II", 10_000, 0))), ImageTooLarge),
-    "png whose frames are not announced": (lambda: png(chunk(b"fcTL", bytes(26)) * 10_000), ImageTooLarge),
-    "webp of 10,000 frames": (lambda: webp(b"VP8X" + _FOR_8_PX, *[b"ANMF" + bytes(28)] * 10_000), ImageTooLarge),
+    "png of 10,000 frames": (lambda: png(chunk(b"acTL", struct.pack(">II", 10_000, 0))), ImageAnimated),
+    "png whose frames are not announced": (lambda: png(chunk(b"fcTL", bytes(26)) * 10_000), ImageAnimated),
+    "webp of 10,000 frames": (lambda: webp(b"VP8X" + _FOR_8_PX, *[b"ANMF" + bytes(28)] * 10_000), ImageAnimated),
     "jpeg of 100,000 scans": (lambda: scan_bomb(100_000), ImageTooLarge),
     "jpeg of 100,000 markers": (lambda: b"\xff\xd8" + segment(0xE1) * 100_000, ImageTooLarge),
     "jpeg of nothing but padding": (lambda: b"\xff" * 2 + b"\xd8" + b"\xff" * 2**20, UnsupportedImageFormat),

@@ -7,7 +7,7 @@ PenstockError
 │                WebhooksDisabled WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse
 │                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
 │                AccessKeyReplaced QueueFull RateLimited NotReady StoreUnavailable
-├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
+├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge ImageAnimated
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
                  ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost PoisonInput
@@ -56,6 +56,7 @@ from penstock.errors.base import (
     PenstockError,
 )
 from penstock.errors.of_input import (
+    ImageAnimated,
     ImageDecodeFailed,
     ImageTooLarge,
     InputDownloadFailed,
@@ -93,6 +94,7 @@ __all__ = [
     "ExecutionTimeout",
     "Forbidden",
     "IdempotencyMismatch",
+    "ImageAnimated",
     "ImageDecodeFailed",
     "ImageTooLarge",
     "InputDownloadFailed",

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from penstock.core.request import Format
-from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
+from penstock.errors import ImageAnimated, ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
 from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, content_type_of, end_of, probe, probe_beginning
 from penstock.pixels.headers.metadata import without_metadata
@@ -19,7 +19,7 @@ from tools.fuzz.target import ACCEPTED, refusal
 
 BOUNDS = ImageBounds(0.05, scans=20, chunks=60)
 """So small that every image within them is decoded at once."""
-REFUSALS = (UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed)
+REFUSALS = (UnsupportedImageFormat, ImageTooLarge, ImageAnimated, ImageDecodeFailed)
 
 FORMS: dict[Format, tuple[tuple[str, dict[str, Any]], ...]] = {
     "png": (("RGB", {}), ("RGBA", {}), ("P", {}), ("L", {}), ("1", {}), ("I;16", {}), ("LA", {})),
@@ -76,7 +76,10 @@ def check_of_image(data: bytes) -> str:
 
 def check_of_png(data: bytes) -> str:
     """As `check_of_image`; and what is left out of a PNG is left out at once."""
-    plain = without_metadata(data)
+    try:
+        plain = without_metadata(data)
+    except ImageDecodeFailed as error:
+        return refusal(error)
     assert len(plain) <= len(data)
     assert without_metadata(plain) == plain
     return check_of_image(data)

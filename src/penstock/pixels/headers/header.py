@@ -6,7 +6,7 @@ import math
 
 from msgspec import Struct
 
-from penstock.errors import ImageDecodeFailed, ImageTooLarge
+from penstock.errors import ImageAnimated, ImageDecodeFailed, ImageTooLarge
 from penstock.settings import LimitSettings
 
 _DEFAULTS = LimitSettings()
@@ -14,16 +14,19 @@ _DEFAULTS = LimitSettings()
 
 class ImageBounds(Struct, frozen=True):
     """What an image may have: millions of pixels, scans of a JPEG, chunks of the file (segments of a JPEG), and always
-    one frame. Each `check` raises ImageTooLarge for more."""
+    one frame, unless `first_frame` says that the others are left out. Each `check` raises for more: ImageTooLarge, or
+    ImageAnimated."""
 
     megapixels: float = math.inf
     scans: int = _DEFAULTS.max_image_scans
     chunks: int = _DEFAULTS.max_image_chunks
+    first_frame: bool = False
 
     @classmethod
     def of(cls, limits: LimitSettings) -> ImageBounds:
         """The bounds that the operator has set."""
-        return cls(limits.max_image_megapixels, limits.max_image_scans, limits.max_image_chunks)
+        first_frame = limits.animations == "first_frame"
+        return cls(limits.max_image_megapixels, limits.max_image_scans, limits.max_image_chunks, first_frame)
 
     def check_size(self, width: int, height: int) -> None:
         """Also raises ImageDecodeFailed for an image without pixels."""
@@ -44,8 +47,8 @@ class ImageBounds(Struct, frozen=True):
 
     def check_frames(self, frames: int) -> None:
         """Results are made from one frame."""
-        if frames > 1:
-            raise ImageTooLarge("the image is animated; send one frame")
+        if frames > 1 and not self.first_frame:
+            raise ImageAnimated("the image is animated; send one frame")
 
 
 class ImageHeader(Struct, frozen=True):

@@ -19,7 +19,8 @@ _NOTED = frozenset({b"IEND", b"acTL", b"fcTL", b"iCCP", b"eXIf"})
 
 
 def read_png(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
-    """The header of a PNG; None when the bytes end before its size. Raises ImageTooLarge, ImageDecodeFailed."""
+    """The header of a PNG; None when the bytes end before its size. Raises ImageTooLarge,
+    ImageAnimated, ImageDecodeFailed."""
     if len(data) < SECOND_CHUNK:
         return None
     length, kind, width, height, bits = _IHDR(data, FIRST_CHUNK)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 
+from penstock.core.media_types import BEGINNING_BYTES, kind_of
 from penstock.core.request import Format
 from penstock.errors import UnsupportedImageFormat
 from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged, truncated
@@ -23,7 +24,7 @@ _READERS: tuple[tuple[Format, Callable[[bytes, ImageBounds], ImageHeader | None]
 def probe(data: bytes, bounds: ImageBounds) -> ImageHeader:
     """The header of an image whose bytes are all here, once it is within bounds.
 
-    Raises UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
+    Raises UnsupportedImageFormat, ImageTooLarge, ImageAnimated, ImageDecodeFailed.
     """
     header = probe_beginning(data, bounds)
     if header is None:
@@ -36,13 +37,23 @@ def probe(data: bytes, bounds: ImageBounds) -> ImageHeader:
 def probe_beginning(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     """The header of an image, as far as its first bytes tell it; None when they do not tell its size.
 
-    Raises UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
+    Raises UnsupportedImageFormat, ImageTooLarge, ImageAnimated, ImageDecodeFailed.
     """
     beginning = _BEGINNING.match(data)
     if beginning is None:
-        raise UnsupportedImageFormat("the input is not a PNG, JPEG or WebP image")
+        raise UnsupportedImageFormat(f"the input is {what_is(data)}; send a PNG, JPEG or WebP image")
     _, read = _READERS[(beginning.lastindex or 1) - 1]
     return read(data, bounds)
+
+
+def what_is(data: bytes) -> str:
+    """What a file that is no image of ours is, in words."""
+    kind = kind_of(data[:BEGINNING_BYTES])
+    if kind is not None:
+        return kind.type
+    if data[:BEGINNING_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "text such as HTML or SVG"
+    return "no image that is known" if data else "empty"
 
 
 def end_of(data: bytes, header: ImageHeader) -> int | None:

@@ -16,7 +16,8 @@ Size = tuple[int, int]
 
 
 def read_webp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
-    """The header of a WebP; None when the bytes end before its size. Raises ImageTooLarge, ImageDecodeFailed."""
+    """The header of a WebP; None when the bytes end before its size. Raises ImageTooLarge,
+    ImageAnimated, ImageDecodeFailed."""
     said_end = 8 + int.from_bytes(data[4:8], "little")
     end = said_end if said_end <= len(data) else None
     chunks = frames = flags = 0
