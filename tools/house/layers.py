@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
 
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
+        {"pixels.notes"},
         {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
         {"pixels.jpegs", "pixels.pngs"},

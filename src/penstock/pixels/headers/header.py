@@ -57,7 +57,8 @@ class ImageHeader(Struct, frozen=True):
     `bits` are those of a sample, `scans` those of a JPEG (1 of other formats), `chunks` how many were passed. `end` is
     the place behind the last byte of the image, None where the bytes stop before it. Of a JPEG with all in one scan,
     which most photos are, only `end_of` looks for it: `only_scan_at` is where. `lacks_scans` tells that a JPEG of
-    several scans has not got all that make its pixels.
+    several scans has not got all that make its pixels. `has_metadata` counts Exif, XMP, texts and comments, and no
+    colour profile.
     """
 
     format: str
@@ -69,6 +70,8 @@ class ImageHeader(Struct, frozen=True):
     end: int | None = None
     has_icc: bool = False
     has_exif: bool = False
+    has_metadata: bool = False
+    frames: int = 1
     only_scan_at: int = 0
     lacks_scans: bool = False
 

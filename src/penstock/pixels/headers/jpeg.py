@@ -8,7 +8,10 @@ from msgspec import Struct
 from penstock.errors import ImageDecodeFailed
 from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
 
-EOI, SOS, APP1, APP2 = 0xD9, 0xDA, 0xE1, 0xE2
+EOI, SOS, APP1, APP2, APP13, COMMENT = 0xD9, 0xDA, 0xE1, 0xE2, 0xED, 0xFE
+METADATA = frozenset({APP1, APP13, COMMENT})
+"""Exif and XMP, IPTC, and text."""
+
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start of frame, in all forms of coding. The three others are tables and reserved."""
 
@@ -38,11 +41,12 @@ def read_jpeg(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     """The header of a JPEG; None when the bytes end before its size. What follows its end, such as the further
     images of a phone's MPO file, does not count. Raises ImageTooLarge, ImageDecodeFailed."""
     frame, scans, count, end, only_scan_at = None, 0, 0, None, 0
-    notes, precise = set(), dict[int, int]()
+    notes, precise, has_metadata = set(), dict[int, int](), False
     for marker, at in segments(data):
         count += 1
         if count > bounds.chunks:
             bounds.check_chunks(count)
+        has_metadata = has_metadata or marker in METADATA
         if marker in (APP1, APP2):
             notes.add(data[at + 2 : at + 8])
         elif marker in FRAMES:
@@ -72,6 +76,7 @@ def read_jpeg(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         end,
         has_icc=b"ICC_PR" in notes,
         has_exif=b"Exif\0\0" in notes,
+        has_metadata=has_metadata,
         only_scan_at=only_scan_at,
         lacks_scans=not only_scan_at and any(precise.get(one) != ALL_BANDS for one in frame.components),
     )

@@ -20,7 +20,7 @@ them twice over, 15 ms for 32 MB."""
 FORMATS: Sequence[str] = ("png", "jpeg", "webp")
 
 _JOB = struct.Struct("<BQQQ")
-_ANSWER = struct.Struct("<BII??")
+_ANSWER = struct.Struct("<BII??B")
 
 
 class DecodeOutcome(IntEnum):
@@ -57,13 +57,14 @@ class Job(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What is in the file now."""
+    """What is in the file now; `notes` as `pixels.notes.bits_of` packs them."""
 
     outcome: int
     width: int = 0
     height: int = 0
     has_alpha: bool = False
     is_grey: bool = False
+    notes: int = 0
 
     def packed(self) -> bytes:
         return _ANSWER.pack(*self)
