@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-READ_BYTES, WRITTEN_BYTES = 8, 6
-"""Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
-the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
-or grey as well take 1 or 2 more for a moment."""
+WRITTEN_BYTES = 6
+"""Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an
+image that is transparent or grey as well take 1 or 2 more for a moment."""
 
 Variant = Literal["general", "clean"]
 
@@ -110,7 +109,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
         header = probe(source, ImageBounds.of(self.limits))
         scale = self._files[params.variant].scale
-        return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
+        return header.decoding_bytes + header.width * header.height * scale**2 * WRITTEN_BYTES
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode the image and lay out its tiles."""

@@ -12,6 +12,15 @@ from penstock.settings import LimitSettings
 _DEFAULTS = LimitSettings()
 
 
+DECODING_BYTES: dict[str, tuple[int, int]] = {"jpeg": (10, 13), "png": (14, 20), "webp": (17, 21)}
+"""Bytes for each pixel, at most: of an image that is taken as it is, and of one that is converted or turned. Measured
+by `tools/decode_memory.py`, which counts a decoder and the pixels that it leaves; a progressive JPEG without halved
+colours takes 3 and 6 for its coefficients."""
+
+DEEP_BYTES = 31
+"""The same of an image with 16 bits."""
+
+
 class ImageBounds(Struct, frozen=True):
     """What an image may have: millions of pixels, scans of a JPEG, chunks of the file (segments of a JPEG), and always
     one frame, unless `first_frame` says that the others are left out. Each `check` raises for more: ImageTooLarge, or
@@ -79,6 +88,13 @@ class ImageHeader(Struct, frozen=True):
     def megapixels(self) -> float:
         """The number of pixels in millions."""
         return self.width * self.height / 1e6
+
+    @property
+    def decoding_bytes(self) -> int:
+        """The most memory that the decoding of this image takes, with its pixels and without its file."""
+        taken, changed = DECODING_BYTES[self.format]
+        each = changed if self.has_icc or self.has_exif else taken
+        return self.width * self.height * (DEEP_BYTES if self.bits > 8 else each)
 
 
 def broken() -> ImageDecodeFailed:

@@ -75,6 +75,11 @@ class Decoder:
                 file.close()
 
     @property
+    def process_id(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
+    @property
     def cpu_s(self) -> float:
         """Seconds of a processor that it has taken."""
         # MAKE_PROCESS_CPUCLOCK of the kernel's posix-timers.h, which is what clock_getcpuclockid gives.
