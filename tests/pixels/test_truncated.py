@@ -104,7 +104,7 @@ def test_the_beginning_of_a_progressive_jpeg_tells_its_size() -> None:
 
     assert header is not None
     assert (header.width, header.height) == (200, 120)
-    assert not probe(data, ImageBounds()).lacks_scans
+    assert not probe(data, ImageBounds()).is_partial
 
 
 def with_other_scan_parameters(data: bytes) -> bytes:
@@ -235,3 +235,57 @@ def test_a_webp_with_half_of_its_transparency_is_refused() -> None:
 
     with pytest.raises(ImageDecodeFailed):
         decode(b"RIFF" + struct.pack("<I", len(cut)) + cut)
+
+
+LIKE_FILM: dict[str, bytes] = {
+    "gif": saved("GIF", "P"),
+    "gif, interlaced": saved("GIF", "P", interlace=1),
+    "bmp": saved("BMP"),
+    "tiff": saved("TIFF"),
+    "tiff, packed": saved("TIFF", compression="tiff_lzw"),
+    "avif": saved("AVIF", max_threads=1),
+}
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
+@pytest.mark.parametrize("name", LIKE_FILM)
+def test_other_formats_that_break_off_are_refused(name: str, share: float) -> None:
+    data = LIKE_FILM[name]
+
+    with pytest.raises(ImageDecodeFailed):
+        decode(data[: int(len(data) * share)])
+
+
+def gif(rows: int, *, interlaced: bool = False, level: int = 0) -> bytes:
+    """A GIF of 4 x 40 pixels that has so many rows, and ends as it should."""
+    clear, end = 4, 5
+    codes = [code for _ in range(4 * rows) for code in (clear, level)] + [end]  # of 3 bits, all the time
+    bits = "".join(f"{code:03b}"[::-1] for code in codes)
+    packed = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
+    parts = b"".join(bytes([len(packed[at : at + 255])]) + packed[at : at + 255] for at in range(0, len(packed), 255))
+    screen = b"GIF89a" + struct.pack("<HHBBB", 4, 40, 0x81, 0, 0) + bytes(range(12))
+    return screen + b"," + struct.pack("<HHHHBB", 0, 0, 4, 40, 0x40 * interlaced, 2) + parts + b"\0;"
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_gif_with_three_of_its_rows_is_refused(level: int, interlaced: bool) -> None:
+    assert (decode(gif(40, interlaced=interlaced, level=level)).rgb[..., 0] == 3 * level).all()
+    for rows in (3, 39):
+        with pytest.raises(ImageDecodeFailed, match="truncated"):
+            decode(gif(rows, interlaced=interlaced, level=level))
+
+
+def test_a_tiff_that_lacks_strips_is_refused() -> None:
+    def tiff(strips: int) -> bytes:
+        """Greys in four strips of 16 rows, of which these are there."""
+        tags = [(256, 1, 16), (257, 1, 64), (258, 1, 8), (259, 1, 1), (262, 1, 1), (273, strips, 1200), (278, 1, 16)]
+        tags.append((279, strips, 1300))
+        entries = b"".join(struct.pack("<HHII", tag, 4, *more) for tag, *more in tags)
+        head = b"II*\0" + struct.pack("<IH", 1032, 0).ljust(1028, b"\7") + struct.pack("<H", len(tags)) + entries
+        offsets = struct.pack("<4I", *(8 + 256 * n for n in range(4)))
+        return head.ljust(1200, b"\0") + offsets.ljust(100, b"\0") + struct.pack("<4I", *[256] * 4)
+
+    assert decode(tiff(4)).rgb.shape == (64, 16, 3)
+    with pytest.raises(ImageDecodeFailed, match="truncated"):
+        decode(tiff(3))

@@ -31,7 +31,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"pixels.notes"},
         {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
-        {"pixels.jpegs", "pixels.pngs"},
+        {"pixels.gifs", "pixels.jpegs", "pixels.pngs"},
         {"pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],

@@ -47,6 +47,6 @@ class ImageDecodeFailed(PenstockError):
 
 
 class UnsupportedImageFormat(PenstockError):
-    """The input is not a PNG, JPEG or WebP image, or was sent with a Content-Encoding."""
+    """The input is no image of a format that is taken, or was sent with a Content-Encoding."""
 
     code, status, title = "unsupported_image_format", 415, "Unsupported image format"

@@ -1,4 +1,4 @@
-"""Decodes images: PNG, JPEG and WebP outside, one plain form of pixels inside.
+"""Decodes images: many formats outside, one plain form of pixels inside.
 
 Inputs are untrusted: no other format is ever tried, `headers` has held what the file says to its bounds before anything
 is decoded, and whatever a decoder raises becomes an error with a code.
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from PIL import ExifTags, Image, ImageOps
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import parts_of, profile_note
+from penstock.pixels.gifs import open_gif
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
 from penstock.pixels.headers.header import broken, truncated
 from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
@@ -38,10 +40,16 @@ TURNS = range(2, 9)
 UNBOUNDED = ImageBounds()
 """For images of our own: any size, but not any number of scans and chunks."""
 
+
+def _by_pillow(form: str, data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=(form,))
+
+
 OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "png": open_png,
     "jpeg": open_jpeg,
-    "webp": lambda data: Image.open(io.BytesIO(data), formats=("webp",)),
+    "gif": open_gif,
+    **{form: partial(_by_pillow, form) for form in ("webp", "tiff", "bmp", "avif")},
 }
 
 DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)

@@ -90,7 +90,7 @@ def read_jpeg(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         has_exif=b"Exif\0\0" in notes,
         has_metadata=has_metadata,
         only_scan_at=only_scan_at,
-        lacks_scans=not only_scan_at and any(precise.get(one) != ALL_BANDS for one in frame.components),
+        is_partial=not only_scan_at and any(precise.get(one) != ALL_BANDS for one in frame.components),
     )
 
 

@@ -17,7 +17,7 @@ KEPT_BYTES = 64 * 1024**2
 """The largest file that both sides keep for the next image, of 16 megapixels: new pages take as long as the copy into
 them twice over, 15 ms for 32 MB."""
 
-FORMATS: Sequence[str] = ("png", "jpeg", "webp")
+FORMATS: Sequence[str] = ("png", "jpeg", "webp", "gif", "tiff", "bmp", "avif")
 
 _JOB = struct.Struct("<BQQQ")
 _ANSWER = struct.Struct("<BII??B")
