@@ -28,8 +28,10 @@ LAYERS: list[set[str]] = [
 
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
+        {"pixels.notes"},
         {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture", "pixels.formats", "pixels.quality"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
+        {"pixels.gifs", "pixels.jpegs", "pixels.pngs"},
         {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],
@@ -147,6 +149,7 @@ VENDORS: dict[str, set[str]] = {
     "hiredis": {"store/multiplexed.py"},
     "jsonschema_rs": {"intake/params.py"},
     "redis": {"store"},
+    "simplejpeg": {"pixels/jpegs.py"},
     "standardwebhooks": {"webhooks/signature.py"},
 }
 """Vendor -> the files and folders that may import it."""

@@ -134,7 +134,7 @@ def files_for(model: Model, options: SubmitOptions) -> list[SourceFile]:
 
 def _named(types: Sequence[str]) -> str:
     if types == IMAGES:
-        return "PNG, JPEG or WebP files"
+        return "image files"
     return f"files of {' or '.join(types)}" if types else "files"
 
 

@@ -8,7 +8,7 @@ PenstockError
 │                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
 │                AccessKeyReplaced QueueFull TooManyBatches QuotaExceeded RateLimited NotReady
 │                StoreUnavailable
-├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
+├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge ImageAnimated
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
                  OutputTooLarge ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost
@@ -59,6 +59,7 @@ from penstock.errors.base import (
     PenstockError,
 )
 from penstock.errors.of_input import (
+    ImageAnimated,
     ImageDecodeFailed,
     ImageTooLarge,
     InputDownloadFailed,
@@ -97,6 +98,7 @@ __all__ = [
     "ExecutionTimeout",
     "Forbidden",
     "IdempotencyMismatch",
+    "ImageAnimated",
     "ImageDecodeFailed",
     "ImageTooLarge",
     "InputDownloadFailed",

@@ -106,7 +106,8 @@ def look_at(call: SubmitCall, settings: Settings, header: ImageHeader | None = N
     """Look at the inline image that is all the input of a task. A header that is known from a first look is only
     compared with the limits, which may have changed since.
 
-    Raises InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
+    Raises InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageAnimated,
+    ImageDecodeFailed.
     """
     found = of_data(call.given[0], settings.limits, header)
     _check_result_fits(call, found, settings.limits)

@@ -9,6 +9,7 @@ from msgspec.structs import force_setattr
 from penstock.core.events import BatchEventType, TaskEventType
 from penstock.core.output import Background, Chroma, Dpi, Format, MaxBytes, OutputOptions, Quality
 from penstock.core.task import Priority
+from penstock.pixels.headers import TAKEN
 
 IMAGE_URL, UPLOAD_ID = "input.image_url", "input.upload_id"
 """What errors call the two members of `input`."""
@@ -17,7 +18,7 @@ MAX_INLINE = 1_000
 MAX_LINES = 50_000
 
 _URI = {"format": "uri"}
-_IMAGE_URL = "http(s) URL, data: URI of a PNG, JPEG or WebP in any form, or s3://bucket/key where that is allowed"
+_IMAGE_URL = f"http(s) URL, data: URI of a {TAKEN} in any form, or s3://bucket/key where that is allowed"
 
 ClientRequestId = Annotated[
     str,

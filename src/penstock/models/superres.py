@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-READ_BYTES, WRITTEN_BYTES = 8, 6
-"""Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
-the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
-or grey as well take 1 or 2 more for a moment."""
+WRITTEN_BYTES = 6
+"""Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an
+image that is transparent or grey as well take 1 or 2 more for a moment."""
 
 CANVAS_BYTES, FITTED_BYTES = 7, 9
 """Where the result is resampled: for each pixel of the network's result, 4 in Pillow and 3 in an array; for each of
@@ -140,11 +139,11 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files. Raises ImageTooLarge
         for a result that is larger than the operator allows."""
         header = probe(source, ImageBounds.of(self.limits))
-        pixels, scale = header.width * header.height, self._files[params.variant].scale
         layout = self._layout(header.width, header.height, params)
+        canvas = header.width * header.height * self._files[params.variant].scale ** 2
         if layout is None:
-            return pixels * (READ_BYTES + scale**2 * WRITTEN_BYTES)
-        return pixels * (READ_BYTES + scale**2 * CANVAS_BYTES) + prod(layout.canvas) * FITTED_BYTES
+            return header.decoding_bytes + canvas * WRITTEN_BYTES
+        return header.decoding_bytes + canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode the image and lay out its tiles."""

@@ -249,6 +249,8 @@ class LimitSettings(Section, frozen=True):
     """Most scans of a JPEG. A progressive photo has about 10, and each costs a pass over all of its pixels."""
     max_image_chunks: Positive = 50_000
     """Most chunks of a PNG or WebP, and segments of a JPEG."""
+    animations: Literal["refuse", "first_frame"] = "refuse"
+    """What becomes of an animated image: an error, `image_animated`, or a result that is made of its first frame."""
     fetch_timeout_s: Seconds = 20.0
     max_redirects: NonNegative = 3
     allow_http: bool = True

@@ -14,6 +14,7 @@ from penstock.api.schemas.models import (
     VersionView,
 )
 from penstock.api.schemas.tasks import ResponseBody
+from penstock.pixels.headers import MEDIA_TYPES
 
 MODEL = ModelView(
     name="superres-x4",
@@ -47,7 +48,7 @@ MODEL = ModelView(
     produces="image",
     score_range=None,
     limits=LimitsView(
-        input_formats=("image/png", "image/jpeg", "image/webp"),
+        input_formats=MEDIA_TYPES,
         input_bytes=52_428_800,
         input_megapixels=50,
         timeout_s=600.0,
