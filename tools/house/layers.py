@@ -30,6 +30,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.notes"},
         {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture", "pixels.formats", "pixels.quality"},
+        {"pixels.exif", "pixels.png_chunks"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
         {"pixels.gifs", "pixels.jpegs", "pixels.pngs"},
         {"pixels.fitting", "pixels.encoding", "pixels.decoding"},

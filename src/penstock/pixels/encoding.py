@@ -6,14 +6,16 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageColor
+from PIL import ExifTags, Image, ImageColor
 
 from penstock.core.output import Format, OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import picture_of
+from penstock.pixels.exif.blocks import EXIF_HEAD
 from penstock.pixels.formats import CONTENT_TYPES as CONTENT_TYPES
 from penstock.pixels.formats import check_holds as check_holds
 from penstock.pixels.picture import Picture
+from penstock.pixels.png_chunks import with_chunks
 from penstock.pixels.quality import best_within
 
 if TYPE_CHECKING:
@@ -89,33 +91,51 @@ def _flattened(image: Image.Image, options: OutputOptions) -> Image.Image:
 def _saved(image: Image.Image, options: OutputOptions, quality: int) -> bytes:
     out = io.BytesIO()
     image.save(out, options.format, **_SAVE_OPTIONS[options.format](options, quality))
-    return out.getvalue()
+    return with_chunks(out.getvalue(), options) if options.format == "png" else out.getvalue()
 
 
-def _png(options: OutputOptions, _quality: int) -> dict[str, Any]:
+def _png(_options: OutputOptions, _quality: int) -> dict[str, Any]:
     # Run lengths suit filtered photos: as fast as the usual strategy at this level, and a fifth smaller.
-    return {"compress_level": 1, "compress_type": Z_RLE, **_density(options)}
+    return {"compress_level": 1, "compress_type": Z_RLE}
 
 
 def _jpeg(options: OutputOptions, quality: int) -> dict[str, Any]:
-    return {"quality": quality, "subsampling": SUBSAMPLING[options.chroma or "444"], **_density(options)}
+    chroma = SUBSAMPLING[options.chroma or "444"]
+    return {"quality": quality, "subsampling": chroma} | _exif(options) | _density(options)
 
 
 def _webp(options: OutputOptions, quality: int) -> dict[str, Any]:
     if options.lossless:  # `quality` is then effort: the least is the fastest
-        return {"lossless": True, "quality": 0, "method": 0, "exact": True}
-    return {"quality": quality, "method": 2}
+        return {"lossless": True, "quality": 0, "method": 0, "exact": True} | _exif(options)
+    return {"quality": quality, "method": 2} | _exif(options)
 
 
 def _avif(options: OutputOptions, quality: int) -> dict[str, Any]:
     # One thread, since a worker has as many codec threads as suit its cores. At speed 9 a core writes 19 MP/s, at 8
     # half of that, and the files are no smaller.
-    return {"quality": quality, "subsampling": SUBSAMPLING[options.chroma or "444"], "speed": 9, "max_threads": 1}
+    chroma = SUBSAMPLING[options.chroma or "444"]
+    return {"quality": quality, "subsampling": chroma, "speed": 9, "max_threads": 1} | _exif(options)
 
 
 def _tiff(options: OutputOptions, _quality: int) -> dict[str, Any]:
     # LZW of differences: a seventh of the time of deflate, for a tenth more bytes.
-    return {"compression": "tiff_lzw", "tiffinfo": {PREDICTOR: 2}, **_density(options)}
+    return {"compression": "tiff_lzw", "tiffinfo": _described(options)} | _density(options)
+
+
+def _exif(options: OutputOptions) -> dict[str, Any]:
+    return {"exif": EXIF_HEAD + options.exif} if options.exif else {}
+
+
+def _described(options: OutputOptions) -> Image.Exif:
+    """The tags of a TIFF. Those of the exposure and of the place would be directories of their own, which are not
+    written."""
+    tags = Image.Exif()
+    if options.exif:
+        tags.load(options.exif)
+        for directory in (ExifTags.Base.ExifOffset, ExifTags.Base.GPSInfo):
+            tags.pop(directory, None)
+    tags[PREDICTOR] = 2
+    return tags
 
 
 def _density(options: OutputOptions) -> dict[str, Any]:

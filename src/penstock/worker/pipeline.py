@@ -233,7 +233,7 @@ class Pipeline:
             results_of(lease) + lease.token,
             produces=runner.card.produces,
             limits=self._limits,
-            notes=told((*notes, *noted), produces=runner.card.produces),
+            notes=told((*notes, *noted), output, produces=runner.card.produces),
         )
 
 
