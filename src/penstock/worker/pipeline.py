@@ -84,8 +84,8 @@ class Pipeline:
         return self._device.broken
 
     def took_ms(self, lease: Lease) -> float:
-        """Milliseconds of the device that an attempt took; 0 before it has left the device, and when it was
-        forgotten."""
+        """Milliseconds of the device that an attempt has taken by its last tile that is done, and in all once it has
+        left the device; 0 before that, and when it was forgotten."""
         return milliseconds(self._device_s.get(lease.key, 0.0))
 
     def said(self, lease: Lease) -> bytes:
@@ -179,7 +179,7 @@ class Pipeline:
                 priority=lease.priority,
                 on_progress=stage.tiles,
                 on_begin=partial(stage.tiles, 0, work.count),
-                on_leave=partial(self._device_s.__setitem__, lease.key),
+                on_time=partial(self._device_s.__setitem__, lease.key),
                 on_single_output=early if runner.card.produces == "data" else None,
                 clock=clock,
                 log=log,

@@ -22,7 +22,8 @@ note(task, 'submitted', 1)
 local batch, place = move(task, to, 'stage', 'queued', 'failures', 0, 'crashes', 0)
 redis.call('ZREM', ROOT .. 'finals', id)
 redis.call('DEL', ROOT .. 'outcome:' .. id)
-redis.call('HDEL', task.key, 'finished', 'start_by', 'deadline', 'receipt', 'done', 'total', 'unit', 'eta')
+redis.call('HDEL', task.key, 'finished', 'start_by', 'deadline', 'receipt', 'done', 'total', 'unit', 'took',
+  'eta')
 enqueue(task)
 if batch then reopen_line(batch, place) end
 return {'ok', to}

@@ -20,10 +20,15 @@ local function learn(model, size, ms)
 end
 
 -- The device time of an attempt that is ended from outside, as far as its progress shows: nothing before it came to
--- `infer`; there, the time of the tiles that were done and of the next one.
-local BEFORE_DEVICE = 'queued fetch prepare'
+-- `infer`; there, the time of the tiles that were done and of the next one, which is that of the others. Before the first
+-- was done, it is what was expected.
+local BEFORE_DEVICE = 'queued fetch load prepare'
 local function taken_ms(task)
   if string.find(BEFORE_DEVICE, task.stage, 1, true) then return 0 end
-  local charged, total = sound_number(task.charged or 0, 'charged'), tonumber(task.total)
-  return total and charged * math.min(1, (task.done + 1) / total) or charged
+  local charged, took = sound_number(task.charged or 0, 'charged'), sound_number(task.took or 0, 'took')
+  local done, total = tonumber(task.done), tonumber(task.total)
+  if took > 0 and task.stage ~= 'infer' then return took end
+  if not total then return charged end
+  local tiles = math.min(total, done + 1)
+  return took > 0 and done > 0 and took * tiles / done or charged * tiles / total
 end
