@@ -13,7 +13,7 @@ from penstock.core.batch import BatchPlan, Started, new_batch_id
 from penstock.core.lease import Lease
 from penstock.core.quotas import Quotas
 from penstock.core.submission import Forecast, Submission
-from penstock.core.task import Outcome, Result, State
+from penstock.core.task import ErrorRecord, Outcome, Result, State
 from penstock.core.upload import new_upload_id
 from penstock.errors import QuotaExceeded
 from penstock.store import Store, Submitted
@@ -220,6 +220,20 @@ async def test_a_task_is_not_run_again_beyond_a_quota(store: Store) -> None:
     assert refused.quota == "tasks_waiting"
     await lease_of(store)
     assert await store.tasks.resubmit(first.id, TENANT, quotas=quotas)
+
+
+@pytest.mark.parametrize("quotas", [Quotas(redis_bytes=8 * KIB), Quotas(storage_bytes=KIB)])
+async def test_a_tenant_that_holds_more_than_it_may_runs_no_task_again(store: Store, quotas: Quotas) -> None:
+    task_id = (await submit(store, quotas)).id
+    lease, problem = await lease_of(store), ErrorRecord(code="internal", message="x" * 8 * KIB, retryable=False)
+    await store.leases.fail(lease, Outcome(error=problem))
+    await open_upload(store, Quotas(), 2 * KIB)
+
+    refused = await refusal_of(store.tasks.resubmit(task_id, TENANT, quotas=quotas))
+
+    assert getattr(quotas, refused.quota) > 0
+    assert (await store.tasks.get(task_id, TENANT)).state is State.FAILED
+    assert await store.tasks.resubmit(task_id, TENANT, quotas=Quotas())
 
 
 async def open_upload(store: Store, quotas: Quotas, size: int) -> str:
