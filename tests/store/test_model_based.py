@@ -199,9 +199,11 @@ ENDINGS = st.tuples(st.sampled_from((Verb.COMPLETE, *SETTLING)), st.sampled_from
 ASKING = st.sampled_from(("cancel", "resubmit", "delete", "look"))
 PROGRESS = st.sampled_from(
     (
-        ("load", 0, 0, 0.0),
-        ("prepare", 0, 0, 0.0),
-        ("infer", 1, 4, 0.0),
+        ("load", 0, 0, None),
+        ("prepare", 0, 0, None),
+        ("infer", 0, 0, None),
+        ("infer", 0, 0, 0.0),
+        ("infer", 1, 4, None),
         ("infer", 2, 4, 300.0),
         ("infer", 4, 4, 700.5),
         ("postprocess", 0, 0, 900.25),
@@ -498,7 +500,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.do(self.store.leases.renew(worker_info(worker), self.known[worker])) == expected
 
     @rule(lease=leases, progress=PROGRESS)
-    def report(self, lease: Lease, progress: tuple[Any, int, int, float]) -> None:
+    def report(self, lease: Lease, progress: tuple[Any, int, int, float | None]) -> None:
         stage, done, total, took_ms = progress
         expected = self.model.progress(lease, *progress)
 

@@ -89,11 +89,11 @@ class LeaseStore:
         return {key.decode() for key in lost}
 
     async def progress(
-        self, lease: Lease, stage: Stage, progress: Progress | None = None, *, took_ms: float = 0.0
+        self, lease: Lease, stage: Stage, progress: Progress | None = None, *, took_ms: float | None = None
     ) -> bool:
-        """Record the stage and the progress of a task, and the ms of a device that its attempt has taken so far, 0 when
-        that is not known: this is what it costs when it is ended without its worker. Returns False when the lease is
-        lost."""
+        """Record the stage and the progress of a task, and the ms of a device that its attempt has taken so far, None
+        before the device began with it: this is what it costs when it is ended without its worker. Returns False when
+        the lease is lost."""
         p = progress or Progress(done=0, total=0)
         return bool(
             await self._engine.run(
@@ -104,7 +104,7 @@ class LeaseStore:
                 done=p.done,
                 total=p.total,
                 unit=p.unit,
-                took_ms=took_ms,
+                took_ms="" if took_ms is None else took_ms,
             )
         )
 

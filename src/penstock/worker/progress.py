@@ -15,10 +15,11 @@ round trip for each."""
 
 class ProgressWriter:
     """Writes the newest stage and progress of each attempt. What Redis does not take is not written again. `lease_of`
-    returns the lease with a key, None where it is no longer held; `took_ms` the device time of its attempt so far."""
+    returns the lease with a key, None where it is no longer held; `took_ms` the device time of its attempt so
+    far, None before that has begun."""
 
     def __init__(
-        self, store: Store, lease_of: Callable[[str], Lease | None], took_ms: Callable[[Lease], float]
+        self, store: Store, lease_of: Callable[[str], Lease | None], took_ms: Callable[[Lease], float | None]
     ) -> None:
         self._store = store
         self._lease_of = lease_of

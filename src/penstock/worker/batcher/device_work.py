@@ -94,6 +94,7 @@ class DeviceWork:
     def begin(self) -> None:
         """Call `on_begin` when the first batch with some of its tiles goes to the device."""
         if self.on_begin is not None:
+            self.on_time(self.device_s)
             self.on_begin()
             self.on_begin = None
 

@@ -157,11 +157,11 @@ class DeviceScheduler:
     ) -> DeviceRun:
         """Run every tile of `work` and give it its outputs.
 
-        `on_begin` is called once, when a batch with the first of the tiles goes to the device; before each call of
-        `on_progress`, and however the run ends, `on_time` is called with its seconds on the device. `on_single_output`
-        is called with work of a single tile, on the thread that has accepted the output; what it raises fails the task.
-        The `clock` stands while none of the tiles is under way. The `log` gets what the model says while it runs some
-        of them.
+        `on_begin` is called once, when a batch with the first of the tiles goes to the device; before it and each call
+        of `on_progress`, and however the run ends, `on_time` is called with its seconds on the device.
+        `on_single_output` is called with work of a single tile, on the thread that has accepted the output; what it
+        raises fails the task. The `clock` stands while none of the tiles is under way. The `log` gets what the model
+        says while it runs some of them.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
