@@ -443,6 +443,13 @@ MUTATIONS = (
         QUOTAS + "a_task_is_not_run_again_beyond_a_quota",
     ),
     Mutation(
+        "a tenant with more bytes than it may have runs no task again",
+        f"{LUA}/resubmit.lua",
+        "beyond_redis(limits, tenant, 0) or beyond_storage(limits, tenant, 0)\n  or ",
+        "",
+        QUOTAS + "a_tenant_that_holds_more_than_it_may_runs_no_task_again",
+    ),
+    Mutation(
         "a line that a quota keeps out does not fail",
         "src/penstock/intake/batch_enqueue.py",
         "QueueFull | QuotaExceeded | StoreUnavailable",
@@ -515,9 +522,23 @@ MUTATIONS = (
     Mutation(
         "an attempt on the device costs what it did",
         f"{LUA}/parts/pace.lua",
-        "charged * math.min(1, (task.done + 1) / total)",
+        "charged * tiles / total",
         "charged",
         SHARES + "what_was_on_the_device_and_failed_is_charged_as_far_as_it_came",
+    ),
+    Mutation(
+        "an attempt that waits for the device costs nothing",
+        f"{LUA}/parts/pace.lua",
+        "took and charged or 0",
+        "charged",
+        ACCOUNTS + "an_attempt_that_is_ended_without_its_worker_is_billed_what_its_tiles_had_taken",
+    ),
+    Mutation(
+        "a canceled attempt costs what its tiles had taken",
+        f"{LUA}/parts/pace.lua",
+        "took and done > 0 and took * tiles / done or ",
+        "",
+        ACCOUNTS + "an_attempt_that_is_ended_without_its_worker_is_billed_what_its_tiles_had_taken",
     ),
     Mutation(
         "a failed attempt says what it took",
