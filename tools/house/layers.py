@@ -29,9 +29,9 @@ LAYERS: list[set[str]] = [
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.notes"},
-        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
+        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture", "pixels.turning"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
-        {"pixels.gifs", "pixels.jpegs", "pixels.pngs"},
+        {"pixels.jpegs", "pixels.pngs"},
         {"pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],
