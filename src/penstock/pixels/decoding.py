@@ -21,6 +21,7 @@ from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import parts_of, profile_note
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.headers.avif import avif_code_points
 from penstock.pixels.headers.header import broken, truncated
 from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
 from penstock.pixels.notes import Note, bits_of, in_order, notes_in
@@ -42,10 +43,18 @@ def _by_pillow(form: str, data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=(form,))
 
 
+def _open_avif(data: bytes) -> Image.Image:
+    image, code_points = _by_pillow("avif", data), avif_code_points(data, UNBOUNDED)
+    if code_points and "icc_profile" not in image.info:
+        image.info["cicp"] = code_points
+    return image
+
+
 OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "png": open_png,
     "jpeg": open_jpeg,
-    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "tiff", "bmp", "avif")},
+    "avif": _open_avif,
+    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "tiff", "bmp")},
 }
 
 DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)
