@@ -29,10 +29,18 @@ LAYERS: list[set[str]] = [
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.notes"},
-        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture", "pixels.turning"},
+        {
+            "pixels.headers",
+            "pixels.pillow",
+            "pixels.linear",
+            "pixels.picture",
+            "pixels.formats",
+            "pixels.quality",
+            "pixels.turning",
+        },
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
         {"pixels.jpegs", "pixels.pngs"},
-        {"pixels.encoding", "pixels.decoding"},
+        {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],
     "settings": [
@@ -110,7 +118,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"worker.threads", "worker.memory", "worker.results", "worker.model_code", "worker.log_capture"},
         {"worker.codecs"},
         {"worker.batcher", "worker.sources"},
-        {"worker.inputs"},
+        {"worker.inputs", "worker.output_options"},
         {"worker.residency"},
         {"worker.pipeline"},
         {"worker.attempt"},

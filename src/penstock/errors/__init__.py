@@ -11,8 +11,8 @@ PenstockError
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge ImageAnimated
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
-                 ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost PoisonInput
-                 RecordUnreadable Internal
+                 OutputTooLarge ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost
+                 PoisonInput RecordUnreadable Internal
 
 ConfigurationError (of the set-up; a client never sees it)
 """
@@ -77,6 +77,7 @@ from penstock.errors.of_run import (
     ModelError,
     ModelResultInvalid,
     ModelUnavailable,
+    OutputTooLarge,
     PoisonInput,
     RecordUnreadable,
     StartDeadlineExceeded,
@@ -114,6 +115,7 @@ __all__ = [
     "ModelUnavailable",
     "NotFound",
     "NotReady",
+    "OutputTooLarge",
     "PayloadTooLarge",
     "PenstockError",
     "PoisonInput",

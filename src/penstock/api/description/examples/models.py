@@ -53,7 +53,7 @@ MODEL = ModelView(
         input_megapixels=50,
         timeout_s=600.0,
     ),
-    notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+    notes={"scale": 4, "formats": ["png", "jpeg", "webp", "avif", "tiff"]},
     params={"type": "object", "properties": {"variant": {"enum": ["clean", "general"], "default": "general"}}},
     inputs={"image": MemberView(kind="image", required=True, description="", media_types=(), schema={})},
     example=ExampleView(
