@@ -34,6 +34,7 @@ PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
+TRUNCATED = "tests/pixels/test_truncated.py::test_"
 QUOTAS = "tests/store/test_quotas.py::test_"
 CAPS = "tests/store/test_running_caps.py::test_"
 QUOTED = "tests/store/test_request_quotas.py::test_"
@@ -1346,6 +1347,41 @@ MUTATIONS = (
         " and not any(ip in network for network in _METADATA)",
         "",
         GUARD + "ss13_the_metadata_of_a_cloud_is_blocked_by_name_and_address_whatever_is_allowed",
+    ),
+    Mutation(
+        "a JPEG whose data ends early is truncated",
+        "src/penstock/pixels/jpegs.py",
+        "        if _MISSING in str(error):\n            raise truncated() from error\n        raise\n",
+        "        return simplejpeg.decode_jpeg(data, colours, buffer=into, strict=False)\n",
+        TRUNCATED + "a_jpeg_that_lacks_some_of_its_data_is_refused",
+    ),
+    Mutation(
+        "zeros in place of the end of a JPEG are no pixels",
+        "src/penstock/pixels/jpegs.py",
+        "data.endswith(HOLE)",
+        "False",
+        TRUNCATED + "a_jpeg_that_lacks_some_of_its_data_is_refused",
+    ),
+    Mutation(
+        "a JPEG or TIFF that lacks parts is truncated",
+        "src/penstock/pixels/headers/reader.py",
+        "if header.is_partial:",
+        "if False:",
+        TRUNCATED + "a_progressive_jpeg_that_ends_between_two_scans_is_refused",
+    ),
+    Mutation(
+        "the rows of a PNG are counted",
+        "src/penstock/pixels/pngs.py",
+        "            raise truncated()",
+        "            pass",
+        TRUNCATED + "a_png_with_three_of_two_thousand_rows_is_refused",
+    ),
+    Mutation(
+        "a checksum of what makes pixels decides",
+        "src/penstock/pixels/headers/metadata.py",
+        "if behind <= len(data) and not _is_intact(whole[at:behind]):",
+        "if False:",
+        TRUNCATED + "a_checksum_decides_where_pixels_need_the_chunk_and_nowhere_else",
     ),
     Mutation(
         "bound on the scans of a JPEG",
