@@ -28,7 +28,8 @@ LAYERS: list[set[str]] = [
 
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
-        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
+        {"pixels.headers", "pixels.linear", "pixels.picture"},
+        {"pixels.pillow", "pixels.png"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
         {"pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
@@ -135,6 +136,7 @@ VENDORS: dict[str, set[str]] = {
     "httptools": {"api/serving/connection.py"},
     "uvloop": {"api/serve.py", "worker/process.py"},
     "numpy": {"pixels", "models", "worker/batcher", "bench", "gpu_checks/measures", "conformance"},
+    "isal": {"pixels/png/deflate.py"},
     "PIL": {"pixels", "worker/decoders/child.py"},
     "onnx": {"models/inspection/reading.py"},
     "onnxruntime": {"models/onnxruntime/runtime.py"},

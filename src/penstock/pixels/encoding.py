@@ -12,6 +12,8 @@ from penstock.errors import ImageTooLarge
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import picture_of
 from penstock.pixels.picture import Picture
+from penstock.pixels.pillow import bands_of
+from penstock.pixels.png.stream import PngStream, png_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,16 +25,18 @@ MAX_SIDES: dict[Format, int] = {"webp": 16_383, "jpeg": 65_500}
 """The longest side that a file can have: 14 bits in WebP (RFC 9649), in JPEG what libjpeg writes
 (JPEG_MAX_DIMENSION)."""
 
-
-Z_RLE = 3
-"""The deflate strategy with this name in zlib.h."""
+BAND_ROWS = 64
+"""So many rows of a picture are interleaved at a time: all planes at once would be a second copy."""
 
 
 def encode(picture: Picture, options: OutputOptions) -> bytes:
-    """Encode an image. PNG is written at its fastest level; JPEG has no alpha, so that transparency becomes white.
+    """Encode an image. PNG is written at the fastest level; JPEG has no alpha, so that
+    transparency becomes white.
 
     Raises ImageTooLarge when a side is longer than the format can hold.
     """
+    if options.format == "png":
+        return _png(picture)
     return written(picture.pillow(), options)
 
 
@@ -75,15 +79,23 @@ def written(image: Image.Image, options: OutputOptions) -> bytes:
         opaque = Image.new(image.mode[:-1], image.size, "white")
         opaque.paste(image, mask=image.getchannel("A"))
         image = opaque
+    if options.format == "png":
+        return png_of(bands_of(image), PngStream(*image.size, channels=len(image.mode)))
     out = io.BytesIO()
     image.save(out, **_save_options(options))
     return out.getvalue()
 
 
+def _png(picture: Picture) -> bytes:
+    height, width = picture.rgb.shape[:2]
+    planes = [picture.rgb[..., :1] if picture.grey else picture.rgb]
+    if picture.alpha is not None:
+        planes.append(picture.alpha[..., None])
+    bands = (np.dstack([plane[top : top + BAND_ROWS] for plane in planes]) for top in range(0, height, BAND_ROWS))
+    return png_of(bands, PngStream(width, height, channels=sum(plane.shape[2] for plane in planes)))
+
+
 def _save_options(options: OutputOptions) -> dict[str, Any]:
-    if options.format == "png":
-        # Run lengths suit filtered photos: as fast as the usual strategy at this level, and a fifth smaller.
-        return {"format": "PNG", "compress_level": 1, "compress_type": Z_RLE}
     if options.format == "jpeg":
         return {"format": "JPEG", "quality": options.quality, "subsampling": 0}
     if options.lossless:  # `quality` is then effort: the least is the fastest
