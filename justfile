@@ -151,6 +151,11 @@ model-churn *args:
 attack *args:
     {{ python }} -m tools.attack {{ args }}
 
+# try the readers of untrusted bytes on made-up inputs, 20,000 each: just fuzz --nightly; just fuzz --replay FILE
+[group('measure')]
+fuzz *args:
+    {{ python }} -m tools.fuzz {{ args }}
+
 # measure how long each script of the store blocks Redis in its worst case: just script-times --only settle,claim
 [group('measure')]
 script-times *args:

@@ -4,6 +4,7 @@ import io
 import struct
 import time
 import tracemalloc
+import warnings
 import zlib
 from collections.abc import Callable
 
@@ -91,6 +92,13 @@ def test_size_and_end_of_every_form_are_known(form: str) -> None:
     assert header.format == form.partition(",")[0]
     assert header.bits == (16 if "16 bits" in form else 8)
     assert content_type_of(data) == f"image/{header.format}"
+
+
+def test_a_png_whose_last_chunk_breaks_off_has_no_end() -> None:
+    data = png()
+    broken = data[: data.index(b"IEND") - 4] + struct.pack(">I", 5) + data[data.index(b"IEND") :]
+
+    assert end_of(broken, probe(broken, BOUNDS)) is None
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
@@ -189,6 +197,7 @@ def _cpu_s(call: Callable[[], object]) -> float:
         b"RIFF\x14\0\0\0WEBPVP8 \x0a\0\0\0" + bytes(10),
         b"RIFF\x14\0\0\0WEBPVP8L\x05\0\0\0" + bytes(10),
         b"RIFF\x04\0\0\0WEBP",
+        b"RIFF\x0e\0\0\0WEBPVP8X" + bytes(14),  # a size behind the end that the file says
     ],
 )
 def test_a_damaged_header_is_refused(data: bytes) -> None:
@@ -271,6 +280,20 @@ def test_up5_what_is_broken_is_refused_with_a_code(name: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_up5_the_smallest_image_of_every_form_is_decoded(form: str) -> None:
     assert decode(saved(form, COLOURS[:1, :1]), BOUNDS).rgb.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_damaged_exif_is_dropped_without_a_warning(form: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a text that is cut off"
+    data = saved(form, exif=exif.tobytes()[:40])
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        decode(data, BOUNDS)
+
+    assert [str(one.message) for one in warned] == []
 
 
 MUTATED = [saved(form) for form in FORMS] + [png(chunk(b"tEXt", b"a\0b")), saved("jpeg", icc_profile=PROFILE)]

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from penstock.errors import InputTooLarge, InvalidRequest
-from penstock.intake.inline import BARE_FROM, bytes_of, refuse_bare_base64
+from penstock.intake.inline import BARE_FROM, bytes_of, declared_in, refuse_bare_base64
 
 DATA = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) + b"\xfb\xff\xbf"
 PLAIN = base64.b64encode(DATA).decode()
@@ -56,6 +56,22 @@ def test_a_uri_is_refused_for(form: str) -> None:
 def test_one_byte_over_the_limit_is_too_large_with(form: str) -> None:
     with pytest.raises(InputTooLarge):
         bytes_of(FORMS[form], len(DATA) - 1)
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [('name="a;b.png"', "a;b.png"), ("name=a%20b.png", "a b.png"), ('name=""', ""), ("name=", ""), ("charset=x", None)],
+)
+def test_a_uri_may_name_its_file(head: str, name: str | None) -> None:
+    assert declared_in(f"data:image/png;{head};base64,QUJD") == ("image/png", name)
+
+
+def test_a_percent_sign_before_no_digits_counts_as_what_it_is() -> None:
+    uri = "data:," + "%zz" * 100
+
+    assert bytes_of(uri, 300) == b"%zz" * 100
+    with pytest.raises(InputTooLarge):
+        bytes_of(uri, 299)
 
 
 @pytest.mark.parametrize("text", [PLAIN, PLAIN[:BARE_FROM], "/9j/4AAQ"])

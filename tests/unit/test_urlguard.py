@@ -285,6 +285,13 @@ def test_ss6_a_url_that_parsers_may_read_in_two_ways_is_blocked(url: str) -> Non
         check_url(url, PUBLIC_ONLY)
 
 
+@pytest.mark.parametrize("path", ["ü" * 8000, "a?" + "|" * 4000])
+def test_a_url_that_is_too_long_once_it_is_escaped_is_blocked(path: str) -> None:
+    """What passed would be blocked when it is checked again, before it is fetched."""
+    with pytest.raises(UrlBlocked, match="8192 characters"):
+        check_url(f"https://example.com/{path}", PUBLIC_ONLY)
+
+
 METADATA_HOSTS = [
     "100.100.100.200",
     "168.63.129.16",

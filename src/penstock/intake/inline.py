@@ -63,7 +63,7 @@ def declared_in(uri: str) -> tuple[str | None, str | None]:
     """Return the media type that a data: URI gives, and the file name in its parameter `name`."""
     head = uri[5 : max(5, uri.find(",", 5, MAX_HEAD))]
     name = _NAME.search(head)
-    return head.partition(";")[0].strip() or None, file_name(unquote(name[1] or name[2])) if name else None
+    return head.partition(";")[0].strip() or None, file_name(unquote(name[1] or name[2] or "")) if name else None
 
 
 def bytes_of(uri: str, max_bytes: int, what: str = "image") -> bytes:
@@ -80,7 +80,9 @@ def _from_percent(uri: str, start: int, max_bytes: int, what: str) -> bytes:
     length = len(uri) - start if uri.isascii() else len(uri[start:].encode())
     escapes = sum(uri.count("%", at, at + PIECE) for at in range(start, len(uri), PIECE))
     _check_size(length - 2 * escapes, max_bytes, what)
-    return _together(_unquoted(uri, start))
+    data = _together(_unquoted(uri, start))
+    _check_size(len(data), max_bytes, what)  # a `%` without digits stands for itself
+    return data
 
 
 def _from_base64(uri: str, start: int, max_bytes: int, what: str) -> bytes:

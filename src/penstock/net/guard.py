@@ -100,7 +100,9 @@ def check_url(url: str, policy: Policy) -> str:
     shown_host = _checked_host(host, port, policy)
     shown_port = "" if port == DEFAULT_PORTS[scheme] else f":{port}"
     query = "?" + _ascii(parts["query"]) if parts["query"] else ""
-    return f"{scheme}://{shown_host}{shown_port}{_ascii(parts['path']) or '/'}{query}"
+    checked = f"{scheme}://{shown_host}{shown_port}{_ascii(parts['path']) or '/'}{query}"
+    _check_length(checked)  # once more: a letter outside of ASCII has become six characters or more
+    return checked
 
 
 def check_input(url: str, policy: Policy) -> str | ObjectName:
@@ -173,12 +175,16 @@ _KEPT = "%!$&'()*+,/:;=?@[]~"
 
 def _check_characters(url: str) -> None:
     # Parsers of URLs disagree about these characters. Whatever is refused here they cannot disagree about.
-    if len(url) > MAX_URL_CHARACTERS:
-        _block(f"the URL has more than {MAX_URL_CHARACTERS} characters")
+    _check_length(url)
     if any(ord(c) <= 0x20 or 0x7F <= ord(c) <= 0xA0 or c.isspace() or 0xD800 <= ord(c) <= 0xDFFF for c in url):
         _block("the URL contains white space or control characters")
     if "\\" in url or "%00" in url:
         _block("the URL contains a backslash or a NUL")
+
+
+def _check_length(url: str) -> None:
+    if len(url) > MAX_URL_CHARACTERS:
+        _block(f"the URL has more than {MAX_URL_CHARACTERS} characters")
 
 
 def _split_authority(authority: str, scheme: str) -> tuple[str, int]:

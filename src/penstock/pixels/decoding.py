@@ -84,8 +84,8 @@ def _decoding(data: bytes, form: str) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
             image = _opened_png(without_metadata(data)) if form == "png" else _opened(data, form)
-        with image:
             ImageOps.exif_transpose(image, in_place=True)
+        with image:
             yield image
     except Exception as error:  # decoders of hostile bytes throw anything
         raise ImageDecodeFailed("the image is damaged or truncated") from error

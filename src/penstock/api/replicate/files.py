@@ -118,7 +118,7 @@ async def create_file(request: ApiRequest, services: ServicesDep) -> FileView:
     if declared != MEDIA_TYPE:
         raise UnsupportedMediaType(f"send the file as {MEDIA_TYPE}")
     # In a thread: the event loop would stand still while the largest body is parsed and digested.
-    file = await asyncio.to_thread(_read, await body_of(request), options.get("boundary", ""))
+    file = await asyncio.to_thread(file_of_form, await body_of(request), options.get("boundary", ""))
     return _view(await _store(file, request, services), str(request.base_url))
 
 
@@ -233,8 +233,8 @@ def _view(upload: Upload, base_url: str) -> FileView:
     )
 
 
-def _read(body: bytes, boundary: str) -> ReceivedFile:
-    """The file that a form has. Raises MalformedRequest, InvalidRequest."""
+def file_of_form(body: bytes, boundary: str) -> ReceivedFile:
+    """Return the file that a form has. Raises MalformedRequest, InvalidRequest."""
     parts = _parts(body, boundary)
     if CONTENT not in parts:
         raise InvalidRequest("the file is missing", param=CONTENT)

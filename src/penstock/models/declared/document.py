@@ -92,13 +92,16 @@ def _tree(data: bytes) -> dict[str, Any]:
     if data.count(b".") > MOST_DOTS:
         raise InvalidModel(f"it has more than {MOST_DOTS} dots; long texts belong in a text file beside it")
     try:
-        return tomllib.loads(data.decode())
+        tree = tomllib.loads(data.decode())
     except UnicodeDecodeError as error:
         raise InvalidModel("it is not UTF-8") from error
     except RecursionError as error:
         raise InvalidModel("it is nested too deeply") from error
     except ValueError as error:  # also of a number with thousands of digits
         raise InvalidModel(f"it is not TOML: {_one_line(error)}") from error
+    if any(isinstance(leaf, int) and not -(2**63) <= leaf < 2**63 for leaf in _leaves(tree)):
+        raise InvalidModel("it has an integer of more than 64 bits")  # Python does not write one of many digits
+    return tree
 
 
 def converted(tree: dict[str, Any]) -> Definition:
@@ -175,6 +178,10 @@ def _complaints(definition: Definition) -> Iterator[str]:
         yield f"input.multiple_of is missing: input.resize = {image.resize} needs it"
     if _depth(definition.params) > DEEPEST_PARAMS:
         yield f"[params] is nested more than {DEEPEST_PARAMS} levels deep"
+    for section, params in (("params", definition.params), ("check.params", definition.check.params)):
+        yield from (
+            f"[{section}] has {leaf}, which is no value of JSON" for leaf in _leaves(params) if not _is_json(leaf)
+        )
     for path in definition.guessed:
         if path not in paths():
             yield f"[guessed] has {_one_line(repr(path))}, which is not a member"
@@ -192,6 +199,21 @@ def _depth(value: Any) -> int:
             for child in (one.values() if isinstance(one, dict) else one)
         ]
     return depth
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict | list):
+            left += one.values() if isinstance(one, dict) else one
+        else:
+            yield one
+
+
+def _is_json(leaf: Any) -> bool:
+    """Whether JSON has this value: it has no dates and no NaN."""
+    return isinstance(leaf, str | int) or (isinstance(leaf, float) and math.isfinite(leaf))
 
 
 def _numbers(definition: Definition) -> Iterator[tuple[str, float]]:

@@ -48,7 +48,7 @@ def _walk(data: bytes, bounds: ImageBounds) -> tuple[int, int | None, set[bytes]
             frames += kind == b"fcTL"
             bounds.check_frames(_announced(data, at, length) if kind == b"acTL" else frames)
             if kind == b"IEND":
-                return chunks, at + 12 + length, seen
+                return chunks, None if at + length > last else at + 12 + length, seen
         at += 12 + length
     return chunks, None, seen
 

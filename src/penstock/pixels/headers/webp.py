@@ -44,7 +44,7 @@ def _chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int]]:
     at, last = FIRST_CHUNK, min(end, len(data)) - 8
     while at <= last:
         kind, length = _head_of(data, at)
-        if kind in SIZES and at + 8 + SIZE_BYTES[kind] > len(data):
+        if kind in SIZES and at + SIZE_BYTES[kind] > last:
             return
         yield kind, at + 8
         at += 8 + length + length % 2
