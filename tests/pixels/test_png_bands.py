@@ -2,10 +2,14 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,6 +19,8 @@ from penstock.pixels.encoding import encode, encoded
 from penstock.pixels.picture import Picture
 from penstock.pixels.png import deflate
 from penstock.pixels.png.stream import PngStream, png_of
+from penstock.pixels.resampling import resize, resized_rows
+from penstock.pixels.row_canvas import RowCanvas
 
 PNG = OutputOptions()
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -109,6 +115,66 @@ def test_a_filter_is_chosen_that_suits_what_is_drawn(what: str) -> None:
     lines = np.random.default_rng(5).integers(0, 256, (4, 500, 3), np.uint8).repeat(64, axis=0)
     pixels = lines if what == "lines" else np.full((256, 500, 3), 30, np.uint8)
     assert len(written(pixels, 256)) < pixels.nbytes / (10 if what == "lines" else 100)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(1, 90), height=st.integers(1, 300), order=st.randoms(use_true_random=False),
+    rows=st.integers(1, 100), columns=st.integers(1, 60), twice=st.booleans(),
+)  # fmt: skip
+def test_rows_are_taken_in_order_however_the_parts_come(
+    width: int, height: int, order: Random, rows: int, columns: int, twice: bool
+) -> None:
+    pixels = samples(height, width, 3)
+    parts = [(left, top) for top in range(0, height, rows) for left in range(0, width, columns)]
+    order.shuffle(parts)
+    canvas, taken = RowCanvas(width, height), []
+    for left, top in [*parts, *(parts if twice else [])]:
+        canvas.put(left, top, pixels[top : top + rows, left : left + columns])
+        taken += [band.copy() for band in canvas.take(most_bytes=3 * width * 7)]
+    while canvas.taken < canvas.complete:
+        taken += [band.copy() for band in canvas.take(most_bytes=2**20)]
+    assert (np.concatenate(taken) == pixels).all()
+
+
+def test_rows_are_not_complete_while_a_part_of_them_is_missing() -> None:
+    canvas, part = RowCanvas(30, 100), np.zeros((50, 10, 3), np.uint8)
+    for left in (20, 0, 0):
+        canvas.put(left, 0, part)
+    assert canvas.complete == 0
+    canvas.put(10, 0, part[:20])
+    assert canvas.complete == 20
+
+
+def test_rows_that_were_taken_have_no_memory() -> None:
+    band = np.zeros((200, 1000, 3), np.uint8)
+
+    def writes_all() -> None:
+        canvas = RowCanvas(1000, 20_000)
+        for top in range(0, 20_000, 200):
+            canvas.put(0, top, band)
+            while canvas.taken < canvas.complete:
+                assert sum(len(rows) for rows in canvas.take(2**18)) > 0
+
+    tracemalloc.start()
+    writes_all()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * band.nbytes  # of 60 MB
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"), [((37, 53), 4), ((80, 41), 0.5), ((3, 200), 8), ((90, 90), 3), ((99, 31), 2.5)]
+)
+def test_an_alpha_is_resampled_in_parts_as_in_one(size: tuple[int, int], scale: float) -> None:
+    alpha = np.random.default_rng(9).integers(0, 256, size, np.uint8)
+    height, width = (max(1, round(side * scale)) for side in size)
+    parts = [resized_rows(alpha, width, height, range(top, min(height, top + 7))) for top in range(0, height, 7)]
+    apart = np.abs(np.concatenate(parts).astype(int) - resize(alpha, width, height))
+    assert apart.max() <= (
+        scale in (3, 2.5)
+    )  # in binary these have no end, and a level in a thousand is rounded otherwise
+    assert (apart > 0).mean() < 0.001
 
 
 def chunks(file: bytes) -> list[tuple[bytes, bytes]]:

@@ -32,7 +32,8 @@ INSIDE: dict[str, list[set[str]]] = {
         {"pixels.pillow", "pixels.png"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
         {"pixels.encoding", "pixels.decoding"},
-        {"pixels.canvas"},
+        {"pixels.canvas", "pixels.row_canvas"},
+        {"pixels.row_writer"},
     ],
     "settings": [
         {"settings.rules", "settings.sections"},
@@ -105,7 +106,7 @@ INSIDE: dict[str, list[set[str]]] = {
         },
         {"worker.threads", "worker.memory", "worker.results", "worker.model_code", "worker.log_capture"},
         {"worker.codecs"},
-        {"worker.batcher", "worker.sources"},
+        {"worker.batcher", "worker.sources", "worker.streaming"},
         {"worker.inputs"},
         {"worker.residency"},
         {"worker.pipeline"},

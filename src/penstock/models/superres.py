@@ -7,20 +7,31 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.lazy_import import lazy_import
-from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
+from penstock.models.base import (
+    BaseModelRunner,
+    Card,
+    Outputs,
+    Params,
+    Product,
+    ResultStream,
+    Work,
+    model_runner,
+)
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import TiledImage, tiling_on
+from penstock.models.tiling import TiledImage, tiling_on, waiting_bytes
 from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.filling import filled
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.row_writer import RowWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +39,7 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-READ_BYTES, WRITTEN_BYTES = 8, 6
+READ_BYTES, WRITTEN_BYTES, FILE_BYTES = 8, 6, 2
 """Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
 the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
 or grey as well take 1 or 2 more for a moment."""
@@ -112,6 +123,17 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         scale = self._files[params.variant].scale
         return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
 
+    def memory_for(self, source: bytes, params: SuperresParams, output: OutputOptions) -> int:
+        """Less where rows of the result are given back before others come; only its file is as large as ever."""
+        whole = self.memory_needed(source, params)
+        if not _is_streamed(params, output):
+            return whole
+        header, scale = probe(source, ImageBounds.of(self.limits)), self._files[params.variant].scale
+        tile = self._device.any_side_to or max(height for height, _ in self._device.shapes)
+        waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
+        pixels = int(header.megapixels * 1e6)
+        return min(whole, pixels * (READ_BYTES + scale**2 * FILE_BYTES) + waiting)
+
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode the image and lay out its tiles."""
         picture = self.image(source)
@@ -132,18 +154,33 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         upscaled, totals = self._sessions[work.lane].run(tiles, owner=work)
         return list(zip(upscaled, totals, strict=True))
 
+    def stream(self, work: Work, params: SuperresParams, output: OutputOptions) -> ResultStream | None:
+        """A large PNG is written while its tiles come, if nothing needs the whole image."""
+        assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
+        rows = work.by_rows() if _is_streamed(params, output) else None
+        if rows is None:
+            return None
+        writer = RowWriter(rows, alpha=work.context.alpha, grey=work.context.grey)
+        return ResultStream(_product(work, output), writer)
+
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        width, height = work.canvas.size
-        return Product(
-            file=work.canvas.encode(output, alpha=work.context.alpha, grey=work.context.grey),
-            content_type=CONTENT_TYPES[output.format],
-            extension=output.format,
-            width=width,
-            height=height,
-        )
+        file = work.canvas.encode(output, alpha=work.context.alpha, grey=work.context.grey)
+        return replace(_product(work, output), file=file)
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
         self._sessions[work.lane].interrupt(work)
+
+
+def _is_streamed(params: SuperresParams, output: OutputOptions) -> bool:
+    # Whatever else is asked for may need the whole image.
+    plain = OutputOptions(format="png", quality=output.quality, lossless=output.lossless)
+    return output == plain and params == SuperresParams(variant=params.variant)
+
+
+def _product(work: TiledImage, output: OutputOptions) -> Product:
+    width, height = work.canvas.size
+    content_type = CONTENT_TYPES[output.format]
+    return Product(content_type=content_type, extension=output.format, width=width, height=height)

@@ -1,15 +1,15 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from penstock.core.lease import Lease
-from penstock.core.request import Request
-from penstock.core.task import Outcome, Result
+from penstock.core.request import OutputOptions, Request
+from penstock.core.task import Outcome, Priority, Result
 from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
-from penstock.models.base import DeviceBroken, Params, Work
+from penstock.models.base import DeviceBroken, Params, Product, ResultStream, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
 from penstock.pixels.encoding import check_holds
@@ -27,10 +27,18 @@ from penstock.worker.residency.residents import Residents
 from penstock.worker.results import published
 from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
+from penstock.worker.streaming import StreamedResult
 from penstock.worker.task_log import TaskLog
 
 SHOWN_CHARACTERS = 200
 """How much a task shows of what is wrong with its parameters."""
+
+
+class Prepared(NamedTuple):
+    """What a model has made of an input, and the stream of the result where it is written while outputs come."""
+
+    work: Work
+    stream: ResultStream | None
 
 
 class Pipeline:
@@ -161,33 +169,39 @@ class Pipeline:
     ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
+        given = (runner, source, params, lease.request.output, log)
         with stage("prepare"):
-            work = await on_cpu(self._prepare_if_granted, runner, source, params, grant, log)
-        if work is None:
+            prepared = await on_cpu(self._prepare_if_granted, grant, *given)
+        if prepared is None:
             with clock.standing():
                 await self._memory.wait(grant)
             with stage("prepare"):
-                work = await on_cpu(_prepare, runner, source, params, log)
+                prepared = await on_cpu(_prepare, *given)
+        work, streamed = prepared.work, self._streamed(prepared, lease.priority, log)
         if work.size is not None:
             check_holds(lease.request.output, *work.size)
         pack = partial(self._pack, lease, runner, params, log)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:
-            done = await self._device.run(
+            on_device = self._device.run(
                 runner,
                 work,
                 priority=lease.priority,
-                on_progress=stage.tiles,
+                on_progress=stage.tiles if streamed is None else partial(_told, stage, streamed),
                 on_begin=partial(stage.tiles, 0, work.count),
                 on_leave=partial(self._device_s.__setitem__, lease.key),
                 on_single_output=early if runner.card.produces == "data" else None,
                 clock=clock,
                 log=log,
             )
+            done = await (on_device if streamed is None else streamed.beside(on_device))
             stage.move(early.took_s, out_of="infer", to="postprocess")
         stage.reached_device(infer_began, done.waited_s)
         with stage("postprocess"):
-            result, files = await on_cpu(pack, done.work) if early.result is None else early.result
+            if streamed is not None:
+                result, files = await on_cpu(self._published, lease, runner, await streamed.finish(clock))
+            else:
+                result, files = await on_cpu(pack, done.work) if early.result is None else early.result
         return result, files, self._execution(done)
 
     def _execution(self, done: DeviceRun) -> dict[str, Any]:
@@ -201,12 +215,23 @@ class Pipeline:
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
     def _prepare_if_granted(
-        self, runner: Runner, source: bytes | InputMembers, params: Params, grant: MemoryGrant, log: TaskLog
-    ) -> Work | None:
+        self,
+        grant: MemoryGrant,
+        runner: Runner,
+        source: bytes | InputMembers,
+        params: Params,
+        output: OutputOptions,
+        log: TaskLog,
+    ) -> Prepared | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
         with model_code("memory_needed", log):
-            needed = runner.memory_needed(source, params)
-        return _prepare(runner, source, params, log) if self._memory.take(grant, needed) else None
+            needed = runner.memory_for(source, params, output)
+        return _prepare(runner, source, params, output, log) if self._memory.take(grant, needed) else None
+
+    def _streamed(self, prepared: Prepared, priority: Priority, log: TaskLog) -> StreamedResult | None:
+        if prepared.stream is None:
+            return None
+        return StreamedResult(prepared.stream, self._codecs, priority, log, on_written=self._device.wake)
 
     def _pack(
         self, lease: Lease, runner: Runner, params: Params, log: TaskLog, work: Work
@@ -216,22 +241,29 @@ class Pipeline:
         with model_code("postprocess", log):
             returned = runner.postprocess(work, params, lease.request.output)
             product = product_of(returned, lease.request.output)
-        return published(
-            product,
-            results_of(lease) + lease.token,
-            produces=runner.card.produces,
-            limits=self._limits,
-        )
+        return self._published(lease, runner, product)
+
+    def _published(self, lease: Lease, runner: Runner, product: Product) -> tuple[Result, StoredFiles | None]:
+        key = results_of(lease) + lease.token
+        return published(product, key, produces=runner.card.produces, limits=self._limits)
 
 
-def _prepare(runner: Runner, source: bytes | InputMembers, params: Params, log: TaskLog) -> Work:
+def _told(stage: Stages, streamed: StreamedResult, done: int, total: int) -> None:
+    stage.tiles(done, total)
+    streamed.look()
+
+
+def _prepare(
+    runner: Runner, source: bytes | InputMembers, params: Params, output: OutputOptions, log: TaskLog
+) -> Prepared:
     with model_code("prepare", log):
         work = runner.prepare(source, params)
     if not isinstance(work, Work):
         raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
     if not work.count:
         raise ModelResultInvalid("the model's prepare returned a Work without tiles")
-    return work
+    with model_code("stream", log):
+        return Prepared(work, runner.stream(work, params, output))
 
 
 def results_of(lease: Lease) -> str:
