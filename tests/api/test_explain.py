@@ -261,4 +261,4 @@ async def test_a_quote_is_refused_as_the_submit_would_be(settings: Settings, sto
             full = await quoted(client)
 
     assert (invalid.status_code, invalid.json()["param"]) == (415, "input.image_url")
-    assert (full.status_code, full.json()["code"], full.headers["Retry-After"]) == (429, "queue_full", "5")
+    assert (full.status_code, full.json()["code"], full.headers["Retry-After"]) == (503, "queue_full", "5")
