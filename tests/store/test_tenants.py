@@ -14,6 +14,7 @@ from penstock.errors import (
     RateLimited,
     ResultExpired,
     TaskNotFound,
+    TooManyBatches,
     UploadNotFound,
 )
 from penstock.settings import RedisSettings
