@@ -69,15 +69,14 @@ def draw(work: Any) -> None:
 
 
 def written(work: Any, writer: FileWriter) -> int:
-    """Enlarges every tile, and writes the file meanwhile; returns its size."""
-    pieces = []
+    """Enlarges every tile, and writes the file meanwhile, whose bytes are gone when they are sent; returns its size."""
+    size = 0
     for index in range(work.count):
         assert index < work.open, "the rows of the canvas are taken, and its tiles wait"
         accept(work, index)
         while writer.is_ready:
-            pieces.append(writer.write())
-    pieces.append(writer.finish())
-    return len(b"".join(pieces))
+            size += len(writer.write())
+    return size + len(writer.finish())
 
 
 def accept(work: Any, index: int) -> None:

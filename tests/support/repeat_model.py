@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from penstock.core.request import OutputOptions
@@ -19,9 +20,11 @@ TILE_PX = 64
 
 
 class RepeatParams(Params, frozen=True):
-    """Tiles from the `split_at`-th on with a longer side than half of TILE_PX are too much for the device."""
+    """Tiles from the `split_at`-th on with a longer side than half of TILE_PX are too much for the device. With `noise`
+    no pixel is like another, and a file is as large as its pixels."""
 
     split_at: int | None = None
+    noise: bool = False
 
 
 class Watched:
@@ -67,6 +70,9 @@ class RepeatModel(BaseModelRunner[RepeatParams]):
         if params.split_at is not None and WATCHED.tiles >= params.split_at and tiles.shape[1] > TILE_PX // 2:
             raise DeviceOutOfMemory
         WATCHED.tiles += len(tiles)
+        if params.noise:
+            shape = (SCALE * tiles.shape[1], SCALE * tiles.shape[2], 3)
+            return [(np.random.default_rng().integers(0, 256, shape, np.uint8), 0.0) for _ in tiles]
         return [(tile.repeat(SCALE, axis=0).repeat(SCALE, axis=1), 0.0) for tile in tiles]
 
     def stream(self, work: Work, params: RepeatParams, output: OutputOptions) -> ResultStream | None:

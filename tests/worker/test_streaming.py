@@ -1,9 +1,12 @@
 """Results that are written while their tiles come."""
 
 import asyncio
+import hashlib
 import io
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from PIL import Image
 from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.task import Artifact, Outcome, Priority
-from penstock.errors import ModelError
+from penstock.errors import ModelError, ModelResultInvalid, StorageUnavailable
 from penstock.models import tiling
 from penstock.models.base import registry
 from penstock.models.superres import SuperresParams
@@ -23,8 +26,9 @@ from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 from penstock.worker.devices import cpu
 from penstock.worker.pipeline import Pipeline
+from penstock.worker.spool import Spool
 from tests.support import repeat_model
-from tests.support.memory_storage import MemoryStorage
+from tests.support.memory_storage import MemoryStorage, MemoryWriter
 from tests.support.repeat_model import MODEL, SCALE, Watched
 from tests.support.workers import pipeline, until
 
@@ -176,6 +180,148 @@ async def test_a_canceled_attempt_returns_when_nothing_of_it_is_written_any_more
         await canceled
     assert watched.is_writing.acquire(blocking=False)
     assert watched.writes == 1
+
+
+# --- on the way to the storage ------------------------------------------------------------------------------------
+
+
+class Moody(MemoryStorage):
+    """A storage that is away while the test wants it, and in which parts can be lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = False
+        self.tries = 0
+        self.may_publish = asyncio.Event()
+        self.may_publish.set()
+
+    def writer(self, key: str, content_type: str) -> MemoryWriter:
+        return MoodyWriter(self, key, content_type)
+
+    def check(self) -> None:  # type: ignore[override]
+        self.tries += 1
+        if self.is_away:
+            raise StorageUnavailable("it is away")
+
+
+class MoodyWriter(MemoryWriter):
+    _storage: Moody
+
+    async def write(self, part: bytes) -> None:
+        assert len(part) == self.part_bytes
+        self._storage.check()
+        await super().write(part)
+
+    async def publish(self, last: bytes) -> None:
+        await self._storage.may_publish.wait()
+        self._storage.check()
+        await super().publish(last)
+
+
+@pytest.fixture
+def moody() -> Moody:
+    return Moody()
+
+
+@asynccontextmanager
+async def with_spool(storage: Moody, directory: Path, max_bytes: int, **options: Any) -> AsyncIterator[Any]:
+    spool = Spool(storage, directory=str(directory), max_bytes=max_bytes)
+    async with pipeline(storage, MODEL, spool=spool, **options) as running:
+        yield running, spool
+        await spool.aclose()
+        assert (storage.writers, spool.on_disk, spool.in_memory) == ([], 0, 0)
+        assert spool.take_room(max_bytes), "all of the room is free again"
+
+
+async def test_the_first_bytes_are_stored_before_half_of_the_tiles_are_done(
+    running: Pipeline, storage: MemoryStorage, watched: Watched
+) -> None:
+    stored_at: list[int] = []
+    watched.before_infer = lambda tiles: storage.writers and stored_at.append(tiles)
+    outcome = await attempt(running, Picture(photo()))
+
+    assert stored_at[0] < watched.tiles / 2
+    stored = storage.objects[file_of(outcome).s3_key]
+    assert (file_of(outcome).size, file_of(outcome).sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
+    assert storage.writers == []
+
+
+@pytest.mark.parametrize("room", [0, 300_000, 10**9])
+async def test_where_the_storage_goes_away_neither_tiles_nor_encoding_wait_for_it(
+    moody: Moody, tmp_path: Path, watched: Watched, room: int
+) -> None:
+    def leave(tiles: int) -> None:
+        moody.is_away = tiles > 40 and bool(moody.writers)
+
+    watched.before_infer = leave
+    async with with_spool(moody, tmp_path, room) as (running, spool):
+        running_attempt = attempt(running, Picture(photo()))
+        await until(lambda: watched.tiles > 0 and spool.on_disk == 1)
+        assert spool.is_full is (room < 10**9)
+        watched.before_infer = lambda tiles: None
+        moody.is_away = False
+
+        assert (pixels_of(await running_attempt, moody) == repeated(photo())).all()
+    assert [*tmp_path.iterdir()] == []
+
+
+async def test_what_does_not_find_the_storage_at_all_is_stored_when_it_is_back(moody: Moody, tmp_path: Path) -> None:
+    moody.is_away = True
+    async with with_spool(moody, tmp_path, 10**9) as (running, spool):
+        running_attempt = attempt(running, Picture(photo()))
+        await until(lambda: spool.on_disk == 1 and moody.tries > 2)
+        moody.is_away = False
+
+        assert (pixels_of(await running_attempt, moody) == repeated(photo())).all()
+
+
+@pytest.mark.parametrize("where", ["infer", "publish", "spool"])
+async def test_of_a_canceled_attempt_nothing_stays_in_the_storage(
+    moody: Moody, tmp_path: Path, watched: Watched, where: str, gate: threading.Event
+) -> None:
+    async with with_spool(moody, tmp_path, 10**9) as (running, spool):
+        if where == "infer":
+            watched.before_infer = lambda tiles: tiles > 60 and gate.wait()
+        elif where == "publish":
+            moody.may_publish.clear()
+        else:
+            moody.is_away = True
+        canceled = attempt(running, Picture(photo()))
+        await until({
+            "infer": lambda: watched.tiles > 60 and len(moody.writers) == 1,
+            "publish": lambda: watched.tiles > 70 and moody.writers[0].parts != [] and watched.writes > 5,
+            "spool": lambda: spool.on_disk == 1,
+        }[where])  # fmt: skip
+        canceled.cancel()
+        gate.set()
+        await asyncio.gather(canceled, return_exceptions=True)
+        moody.may_publish.set()
+
+        assert canceled.cancelled()
+    assert moody.objects == {}
+
+
+async def test_an_attempt_whose_stored_parts_are_gone_is_tried_again(
+    moody: Moody, tmp_path: Path, watched: Watched
+) -> None:
+    watched.before_infer = lambda tiles: tiles > 60 and moody.writers.clear()
+    async with with_spool(moody, tmp_path, 10**9) as (running, _):
+        with pytest.raises(StorageUnavailable, match="gone") as raised:
+            await attempt(running, Picture(photo()))
+        assert raised.value.retryable
+    assert moody.objects == {}
+
+
+async def test_a_file_with_more_bytes_than_a_result_may_have_ends_its_tiles(
+    moody: Moody, tmp_path: Path, watched: Watched
+) -> None:
+    async with with_spool(moody, tmp_path, 0, limits=LimitSettings(max_result_bytes=100_000)) as (running, _):
+        with pytest.raises(ModelResultInvalid, match="max_result_bytes"):
+            await attempt(running, Picture(photo()))
+    assert moody.objects == {}
+
+
+# --- which results ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

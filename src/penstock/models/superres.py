@@ -39,10 +39,13 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-READ_BYTES, WRITTEN_BYTES, FILE_BYTES = 8, 6, 2
+READ_BYTES, WRITTEN_BYTES = 8, 6
 """Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
 the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
 or grey as well take 1 or 2 more for a moment."""
+
+SENT_BYTES = 128 * 2**20
+"""What a file that is sent while it is written takes: what one call of the encoder makes of noise, and its parts."""
 
 Variant = Literal["general", "clean"]
 
@@ -124,7 +127,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
 
     def memory_for(self, source: bytes, params: SuperresParams, output: OutputOptions) -> int:
-        """Less where rows of the result are given back before others come; only its file is as large as ever."""
+        """Less where rows of the result, and parts of its file, are given back before others come."""
         whole = self.memory_needed(source, params)
         if not _is_streamed(params, output):
             return whole
@@ -132,7 +135,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         tile = self._device.any_side_to or max(height for height, _ in self._device.shapes)
         waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
         pixels = int(header.megapixels * 1e6)
-        return min(whole, pixels * (READ_BYTES + scale**2 * FILE_BYTES) + waiting)
+        return min(whole, pixels * READ_BYTES + waiting + SENT_BYTES)
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode the image and lay out its tiles."""

@@ -35,7 +35,7 @@ else:
 LEAST_BY_ROWS_BYTES = 8 * 2**20
 """Bytes of pixels below which a result is encoded as a whole: it takes no time, and a thread less."""
 
-AHEAD_BYTES = 256 * 2**20
+AHEAD_BYTES = 64 * 2**20
 """Bytes of pixels, or two rows of tiles where these have more, that may wait to be taken."""
 
 

@@ -7,9 +7,9 @@ import msgspec
 
 from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request
-from penstock.core.task import Outcome, Priority, Result
+from penstock.core.task import Outcome, Result
 from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
-from penstock.models.base import DeviceBroken, Params, Product, ResultStream, Work
+from penstock.models.base import DeviceBroken, Params, ResultStream, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
 from penstock.pixels.encoding import check_holds
@@ -24,9 +24,10 @@ from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
 from penstock.worker.residency.resident import Use
 from penstock.worker.residency.residents import Residents
-from penstock.worker.results import published
+from penstock.worker.results import announced, check_bytes, published
 from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
+from penstock.worker.streamed_upload import StreamedUpload
 from penstock.worker.streaming import StreamedResult
 from penstock.worker.task_log import TaskLog
 
@@ -145,7 +146,9 @@ class Pipeline:
             execution |= {"model_digest": use.digest}  # other files than the catalogue had at the submit
         del source
         with stage("upload"), clock.standing():
-            if files is not None:
+            if isinstance(files, StreamedUpload):
+                await files.publish()
+            elif files is not None:
                 await self._spool.put(files)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
 
@@ -166,7 +169,7 @@ class Pipeline:
         stage: Stages,
         grant: MemoryGrant,
         clock: AttemptClock,
-    ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
+    ) -> tuple[Result, StoredFiles | StreamedUpload | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
         given = (runner, source, params, lease.request.output, log)
@@ -177,7 +180,7 @@ class Pipeline:
                 await self._memory.wait(grant)
             with stage("prepare"):
                 prepared = await on_cpu(_prepare, *given)
-        work, streamed = prepared.work, self._streamed(prepared, lease.priority, log)
+        work, streamed = prepared.work, self._streamed(lease, runner, prepared, log)
         if work.size is not None:
             check_holds(lease.request.output, *work.size)
         pack = partial(self._pack, lease, runner, params, log)
@@ -197,9 +200,10 @@ class Pipeline:
             done = await (on_device if streamed is None else streamed.beside(on_device))
             stage.move(early.took_s, out_of="infer", to="postprocess")
         stage.reached_device(infer_began, done.waited_s)
+        files: StoredFiles | StreamedUpload | None
         with stage("postprocess"):
             if streamed is not None:
-                result, files = await on_cpu(self._published, lease, runner, await streamed.finish(clock))
+                result, files = await streamed.finish(clock)
             else:
                 result, files = await on_cpu(pack, done.work) if early.result is None else early.result
         return result, files, self._execution(done)
@@ -228,10 +232,19 @@ class Pipeline:
             needed = runner.memory_for(source, params, output)
         return _prepare(runner, source, params, output, log) if self._memory.take(grant, needed) else None
 
-    def _streamed(self, prepared: Prepared, priority: Priority, log: TaskLog) -> StreamedResult | None:
+    def _streamed(self, lease: Lease, runner: Runner, prepared: Prepared, log: TaskLog) -> StreamedResult | None:
         if prepared.stream is None:
             return None
-        return StreamedResult(prepared.stream, self._codecs, priority, log, on_written=self._device.wake)
+        artifact = announced(prepared.stream.product, results_of(lease) + lease.token, produces=runner.card.produces)
+        return StreamedResult(
+            artifact,
+            prepared.stream.writer,
+            StreamedUpload(self._spool, artifact.s3_key, artifact.content_type),
+            log,
+            on_cpu=partial(self._codecs.run, lease.priority),
+            check_bytes=partial(check_bytes, limits=self._limits),
+            on_written=self._device.wake,
+        )
 
     def _pack(
         self, lease: Lease, runner: Runner, params: Params, log: TaskLog, work: Work
@@ -241,11 +254,12 @@ class Pipeline:
         with model_code("postprocess", log):
             returned = runner.postprocess(work, params, lease.request.output)
             product = product_of(returned, lease.request.output)
-        return self._published(lease, runner, product)
-
-    def _published(self, lease: Lease, runner: Runner, product: Product) -> tuple[Result, StoredFiles | None]:
-        key = results_of(lease) + lease.token
-        return published(product, key, produces=runner.card.produces, limits=self._limits)
+        return published(
+            product,
+            results_of(lease) + lease.token,
+            produces=runner.card.produces,
+            limits=self._limits,
+        )
 
 
 def _told(stage: Stages, streamed: StreamedResult, done: int, total: int) -> None:
