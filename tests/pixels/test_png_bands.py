@@ -88,6 +88,13 @@ def test_other_chunks_stand_between_the_header_and_the_pixels() -> None:
     assert Image.open(io.BytesIO(file)).info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
+def test_a_density_is_in_the_file() -> None:
+    for picture in (Picture(samples(20, 30, 3)), Picture(samples(20, 30, 3), samples(20, 30, 1)[..., 0])):
+        for background in (None, "#123456"):
+            image = Image.open(io.BytesIO(encode(picture, OutputOptions(dpi=240, background=background))))
+            assert image.info["dpi"] == pytest.approx((240, 240), abs=0.1)
+
+
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("has_alpha", [False, True])
 def test_a_picture_comes_back_as_it_was(grey: bool, has_alpha: bool) -> None:

@@ -81,7 +81,9 @@ class RepeatModel(BaseModelRunner[RepeatParams]):
         if rows is None:
             return None
         picture, _ = work.context
-        return ResultStream(self._product(work, output), WatchedWriter(rows, alpha=picture.alpha, grey=picture.grey))
+        return ResultStream(
+            self._product(work, output), WatchedWriter(rows, output, alpha=picture.alpha, grey=picture.grey)
+        )
 
     def postprocess(self, work: Work, params: RepeatParams, output: OutputOptions) -> Product:
         assert isinstance(work, TiledImage)

@@ -28,10 +28,12 @@ LAYERS: list[set[str]] = [
 
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
-        {"pixels.headers", "pixels.linear", "pixels.picture"},
+        {"pixels.notes"},
+        {"pixels.headers", "pixels.linear", "pixels.picture", "pixels.formats", "pixels.quality"},
         {"pixels.pillow", "pixels.png"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
-        {"pixels.encoding", "pixels.decoding"},
+        {"pixels.gifs", "pixels.jpegs", "pixels.pngs"},
+        {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas", "pixels.row_canvas"},
         {"pixels.row_writer"},
     ],
@@ -117,7 +119,7 @@ INSIDE: dict[str, list[set[str]]] = {
         },
         {"worker.codecs"},
         {"worker.batcher", "worker.sources", "worker.streaming"},
-        {"worker.inputs"},
+        {"worker.inputs", "worker.output_options"},
         {"worker.residency"},
         {"worker.pipeline"},
         {"worker.attempt"},
@@ -157,6 +159,7 @@ VENDORS: dict[str, set[str]] = {
     "hiredis": {"store/multiplexed.py"},
     "jsonschema_rs": {"intake/params.py"},
     "redis": {"store"},
+    "simplejpeg": {"pixels/jpegs.py"},
     "standardwebhooks": {"webhooks/signature.py"},
 }
 """Vendor -> the files and folders that may import it."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from math import prod
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Meta, Struct
+from msgspec.structs import asdict, replace
 
 from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
+from penstock.core.target import Fit, Layout
 from penstock.lazy_import import lazy_import
 from penstock.models.base import (
     BaseModelRunner,
@@ -28,9 +30,13 @@ from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 from penstock.models.tiling import TiledImage, tiling_on, waiting_bytes
-from penstock.pixels.encoding import CONTENT_TYPES
+from penstock.pixels.canvas import Canvas
+from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
+from penstock.pixels.fitting import fitted, fitted_alpha
+from penstock.pixels.formats import CONTENT_TYPES, check_result_size
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture
 from penstock.pixels.row_writer import RowWriter
 
 if TYPE_CHECKING:
@@ -39,10 +45,13 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-READ_BYTES, WRITTEN_BYTES = 8, 6
-"""Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
-the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
-or grey as well take 1 or 2 more for a moment."""
+WRITTEN_BYTES = 6
+"""Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an
+image that is transparent or grey as well take 1 or 2 more for a moment."""
+
+CANVAS_BYTES, FITTED_BYTES = 7, 9
+"""Where the result is resampled: for each pixel of the network's result, 4 in Pillow and 3 in an array; for each of
+the result, 3 in an array beside what is written."""
 
 SENT_BYTES = 128 * 2**20
 """What a file that is sent while it is written takes: what one call of the encoder makes of noise, and its parts."""
@@ -50,17 +59,35 @@ SENT_BYTES = 128 * 2**20
 Variant = Literal["general", "clean"]
 
 
+Scale = Annotated[float, Meta(ge=1, le=8, description="how many times as wide and high the result is")]
+Length = Annotated[int, Meta(ge=1, le=65_535, description="pixels; the other side follows where it is not given")]
+TileLength = Annotated[int, Meta(ge=96, le=4096, description="longest side of a tile, in pixels of the input")]
+
+
 class SuperresParams(Params, frozen=True):
-    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original."""
+    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original.
+
+    The result has `scale` times the size of the input, or the `width` and `height`, into which another shape goes as
+    `fit` says: `inside` them, `outside`, `contain` with a border, `cover` with its edges cut off, or `fill` by being
+    stretched.
+    """
 
     variant: Variant = "general"
+    scale: Scale = 4.0
+    width: Length | None = None
+    height: Length | None = None
+    fit: Fit = "inside"
+    tile: TileLength | None = None
 
 
 class _Sides(Struct, frozen=True, eq=False):
-    """What bypasses the network: transparency, and whether the source was grey."""
+    """What bypasses the network: transparency, and whether the source was grey; and where the image lies in a result
+    of another size than the network makes, which is resampled in linear light or as it is."""
 
     alpha: NDArray[np.uint8] | None
     grey: bool
+    layout: Layout | None = None
+    in_linear_light: bool = False
 
 
 @model_runner("superres-x4")
@@ -76,7 +103,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         licence="BSD-3-Clause (general), Apache-2.0 (clean)",
         source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
         produces="image",
-        notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+        notes={"scale": 4, "formats": ["png", "jpeg", "webp", "avif", "tiff"]},
     )
 
     example = Example(
@@ -97,6 +124,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """For each variant its scale, and tiles as a CPU cuts them: clients do not know the device."""
         files = {variant: file for (name, variant), file in manifest().items() if name == cls.name}
         return Sizes(
+            asked=True,
             param="variant",
             by_value={
                 variant: SizeRule(scale=file.scale, tiles=TileSides(longest=CPU_TILE_PX, overlap_px=file.overlap_px))
@@ -121,36 +149,51 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             yield GoldenWork(self._files[variant], self._device, (height, width), lane=variant)
 
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
-        """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
+        """The bytes of the pixels before and after the network, in arrays, in Pillow and in files. Raises ImageTooLarge
+        for a result that is larger than the operator allows."""
         header = probe(source, ImageBounds.of(self.limits))
-        scale = self._files[params.variant].scale
-        return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
+        layout = self._layout(header.width, header.height, params)
+        canvas = header.width * header.height * self._files[params.variant].scale ** 2
+        if layout is None:
+            return header.decoding_bytes + canvas * WRITTEN_BYTES
+        return header.decoding_bytes + canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES
 
     def memory_for(self, source: bytes, params: SuperresParams, output: OutputOptions) -> int:
         """Less where rows of the result, and parts of its file, are given back before others come."""
         whole = self.memory_needed(source, params)
-        if not _is_streamed(params, output):
+        header = probe(source, ImageBounds.of(self.limits))
+        if not _is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
             return whole
-        header, scale = probe(source, ImageBounds.of(self.limits)), self._files[params.variant].scale
-        tile = self._device.any_side_to or max(height for height, _ in self._device.shapes)
+        tile = params.tile or self._device.any_side_to or max(height for height, _ in self._device.shapes)
+        scale = self._files[params.variant].scale
         waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
-        pixels = int(header.megapixels * 1e6)
-        return min(whole, pixels * READ_BYTES + waiting + SENT_BYTES)
+        return min(whole, header.decoding_bytes + waiting + SENT_BYTES)
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode the image and lay out its tiles."""
         picture = self.image(source)
         file = self._files[params.variant]
-        sides = _Sides(picture.alpha, picture.grey)
         height, width = picture.rgb.shape[:2]
+        layout, tiling = self._layout(width, height, params), self._tilings[params.variant]
+        is_smaller = layout is not None and prod(layout.image) < width * height
         return TiledImage(
             filled(picture.rgb, picture.alpha),
-            self._tilings[params.variant],
+            tiling if params.tile is None else tiling.up_to(params.tile),
             scale=file.scale,
             lane=params.variant,
-            context=sides,
+            context=_Sides(picture.alpha, picture.grey, layout, is_smaller),
             device_size=self.device_size(width, height, params),
+            result_size=layout and layout.canvas,
         )
+
+    def _layout(self, width: int, height: int, params: SuperresParams) -> Layout | None:
+        """The layout of a result that is resampled; None of one that has the size that the network makes."""
+        target = self.sizes().rule_of(asdict(params)).target
+        if target is None:
+            return None
+        layout = target.layout(width, height)
+        check_result_size(self.limits, *layout.canvas, param=target.param)
+        return layout
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels."""
@@ -158,32 +201,37 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         return list(zip(upscaled, totals, strict=True))
 
     def stream(self, work: Work, params: SuperresParams, output: OutputOptions) -> ResultStream | None:
-        """A large PNG is written while its tiles come, if nothing needs the whole image."""
+        """A large PNG is written while its tiles come, unless it is resampled."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        rows = work.by_rows() if _is_streamed(params, output) else None
+        sides = work.context
+        rows = work.by_rows() if _is_by_rows(output) and sides.layout is None else None
         if rows is None:
             return None
-        writer = RowWriter(rows, alpha=work.context.alpha, grey=work.context.grey)
-        return ResultStream(_product(work, output), writer)
+        return ResultStream(_product(work, output), RowWriter(rows, output, alpha=sides.alpha, grey=sides.grey))
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        file = work.canvas.encode(output, alpha=work.context.alpha, grey=work.context.grey)
-        return replace(_product(work, output), file=file)
+        return replace(_product(work, output), file=_encoded(work.canvas, work.context, output))
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
         self._sessions[work.lane].interrupt(work)
 
 
-def _is_streamed(params: SuperresParams, output: OutputOptions) -> bool:
+def _encoded(canvas: Canvas, sides: _Sides, output: OutputOptions) -> bytes:
+    if sides.layout is None:
+        return canvas.encode(output, alpha=sides.alpha, grey=sides.grey)
+    rgb = fitted(canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
+    return encode(Picture(rgb, fitted_alpha(sides.alpha, sides.layout), sides.grey), output)
+
+
+def _is_by_rows(output: OutputOptions) -> bool:
     # Whatever else is asked for may need the whole image.
-    plain = OutputOptions(format="png", quality=output.quality, lossless=output.lossless)
-    return output == plain and params == SuperresParams(variant=params.variant)
+    return output == OutputOptions(format="png", quality=output.quality, lossless=output.lossless, dpi=output.dpi)
 
 
 def _product(work: TiledImage, output: OutputOptions) -> Product:
-    width, height = work.canvas.size
+    width, height = work.size
     content_type = CONTENT_TYPES[output.format]
     return Product(content_type=content_type, extension=output.format, width=width, height=height)

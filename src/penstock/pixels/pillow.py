@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from penstock.lazy_import import lazy_import
 from penstock.pixels.picture import Pixels
@@ -25,6 +25,9 @@ BAND_BYTES = 2**20
 
 # Our own limit is checked on every header before any pixel is decoded; Pillow's is a warning first.
 Image.MAX_IMAGE_PIXELS = None
+
+# A process that decodes for others may start no threads, and a worker has as many codecs at work as it has cores.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def keep_memory(most_bytes: int) -> None:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from penstock.core.output import OutputOptions
 from penstock.lazy_import import lazy_import
+from penstock.pixels.encoding import png_chunks
 from penstock.pixels.picture import Pixels
 from penstock.pixels.png.stream import PngStream
 from penstock.pixels.resampling import resized_rows
@@ -25,11 +27,14 @@ class RowWriter:
     """Encodes the rows of a canvas as they are completed. A smaller `alpha` is resampled bicubically; of a `grey` image
     only the luma is kept."""
 
-    def __init__(self, canvas: RowCanvas, *, alpha: Pixels | None = None, grey: bool = False) -> None:
+    def __init__(
+        self, canvas: RowCanvas, options: OutputOptions, *, alpha: Pixels | None = None, grey: bool = False
+    ) -> None:
         self._canvas = canvas
         self._alpha = alpha
         self._grey = grey
-        self._stream = PngStream(*canvas.size, channels=(1 if grey else 3) + (alpha is not None))
+        channels = (1 if grey else 3) + (alpha is not None)
+        self._stream = PngStream(*canvas.size, channels=channels, chunks=png_chunks(options))
 
     @property
     def is_ready(self) -> bool:
