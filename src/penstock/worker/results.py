@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from penstock.core.model import Produces
 from penstock.core.task import Artifact, Result
 from penstock.errors import ModelResultInvalid
@@ -49,6 +51,28 @@ def published(
     items = [Item(_key(file, key), bytes(file.content), file.content_type, once=True) for file in files]
     artifacts = tuple(_artifact(item, file) for item, file in zip(items, files, strict=True))
     return Result(artifacts=artifacts, data=data), StoredFiles(items)
+
+
+def announced(product: Any, key: str, *, produces: Produces) -> Artifact:
+    """Returns what is known of the one file of a product before it is written: all but its size and digest.
+
+    Raises ModelResultInvalid as `published` does.
+    """
+    if not isinstance(product, Product):
+        raise ModelResultInvalid(f"the model streams {kind_of(product)} where a Product is expected")
+    (file, *others) = files_of(replace(product, file=b""))
+    _check_promise([file], product, produces)
+    if others or product.data is not None:
+        raise ModelResultInvalid("the product of a stream has other files than the one that is written, or data")
+    return _artifact(Item(_key(file, key), b"", file.content_type), file)
+
+
+def check_bytes(size: int, limits: LimitSettings) -> None:
+    """Raise ModelResultInvalid when a result has more bytes than it may."""
+    if size > limits.max_result_bytes:
+        raise ModelResultInvalid(
+            f"the files of the result have more than limits.max_result_bytes ({limits.max_result_bytes})"
+        )
 
 
 def files_of(product: Product) -> list[ProductFile]:
@@ -95,10 +119,7 @@ def _check_limits(files: Sequence[ProductFile], limits: LimitSettings) -> None:
         raise ModelResultInvalid(
             f"the result has {len(files)} files, more than limits.max_result_files ({limits.max_result_files})"
         )
-    if sum(memoryview(file.content).nbytes for file in files) > limits.max_result_bytes:
-        raise ModelResultInvalid(
-            f"the files of the result have more than limits.max_result_bytes ({limits.max_result_bytes})"
-        )
+    check_bytes(sum(memoryview(file.content).nbytes for file in files), limits)
 
 
 def _key(file: ProductFile, key: str) -> str:
