@@ -1,5 +1,6 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from penstock.models.base import DeviceBroken, Params, ResultStream, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
 from penstock.pixels.formats import check_holds, check_result_size
+from penstock.pixels.notes import Note, in_order, noting
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
@@ -23,7 +25,7 @@ from penstock.worker.codecs import CodecThreads
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
-from penstock.worker.output_options import options_for
+from penstock.worker.output_options import options_for, told
 from penstock.worker.residency.resident import Use
 from penstock.worker.residency.residents import Residents
 from penstock.worker.results import announced, check_bytes, published
@@ -192,7 +194,7 @@ class Pipeline:
         if work.size is not None:
             check_holds(output, *work.size)
             check_result_size(self._limits, *work.size)
-        pack = partial(self._pack, lease, runner, params, output, log)
+        pack = partial(self._pack, lease, runner, params, output, work.notes, log)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:
             on_device = self._device.run(
@@ -253,20 +255,29 @@ class Pipeline:
             on_cpu=partial(self._codecs.run, lease.priority),
             check_bytes=partial(check_bytes, limits=self._limits),
             on_written=self._device.wake,
+            notes=tuple(told(prepared.work.notes, produces=runner.card.produces)),
         )
 
     def _pack(
-        self, lease: Lease, runner: Runner, params: Params, output: OutputOptions, log: TaskLog, work: Work
+        self,
+        lease: Lease,
+        runner: Runner,
+        params: Params,
+        output: OutputOptions,
+        notes: Iterable[Note],
+        log: TaskLog,
+        work: Work,
     ) -> tuple[Result, StoredFiles | None]:
         """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
         # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
-        with model_code("postprocess", log):
+        with model_code("postprocess", log), noting() as noted:
             product = product_of(runner.postprocess(work, params, output), output)
         return published(
             product,
             results_of(lease) + lease.token,
             produces=runner.card.produces,
             limits=self._limits,
+            notes=told((*notes, *noted), produces=runner.card.produces),
         )
 
 
@@ -278,12 +289,13 @@ def _told(stage: Stages, streamed: StreamedResult, done: int, total: int) -> Non
 def _prepare(
     runner: Runner, source: bytes | InputMembers, params: Params, output: OutputOptions, log: TaskLog
 ) -> Prepared:
-    with model_code("prepare", log):
+    with model_code("prepare", log), noting() as noted:
         work = runner.prepare(source, params)
     if not isinstance(work, Work):
         raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
     if not work.count:
         raise ModelResultInvalid("the model's prepare returned a Work without tiles")
+    work.notes = in_order(noted)
     with model_code("stream", log):
         return Prepared(work, runner.stream(work, params, output))
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from penstock.core.task import Artifact, Result
 from penstock.models.products import FileWriter
+from penstock.pixels.notes import Note
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.model_code import model_code
 from penstock.worker.streamed_upload import StreamedUpload
@@ -34,6 +35,7 @@ class StreamedResult:
         on_cpu: Callable[..., Awaitable[None]],
         check_bytes: Callable[[int], None],
         on_written: Callable[[], None],
+        notes: tuple[Note, ...] = (),
     ) -> None:
         self._artifact = artifact
         self._writer = writer
@@ -42,6 +44,7 @@ class StreamedResult:
         self._on_cpu = on_cpu
         self._check_bytes = check_bytes
         self._on_written = on_written
+        self._notes = notes
         self._news = asyncio.Event()
         self._device_is_done = False
 
@@ -75,7 +78,7 @@ class StreamedResult:
                 await self._write(clock, self._writer.write)
             await self._write(clock, self._writer.finish)
         file = replace(self._artifact, size=self._upload.size, sha256=self._upload.sha256)
-        return Result(artifacts=(file,)), self._upload
+        return Result(artifacts=(file,), notes=self._notes), self._upload
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
