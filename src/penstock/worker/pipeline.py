@@ -133,6 +133,7 @@ class Pipeline:
         if lease.epoch > 1 and outcome.result and outcome.result.artifacts:
             own, files = {file.s3_key for file in outcome.result.artifacts}, self._storage.list(results_of(lease))
             await self._storage.delete(*[file.key async for file in files if file.key not in own])
+            await self._storage.give_up(*[file async for file in self._storage.list_unfinished(results_of(lease))])
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
         stage = Stages(lease, watch)
@@ -239,9 +240,11 @@ class Pipeline:
     def _streamed(self, lease: Lease, runner: Runner, prepared: Prepared, log: TaskLog) -> StreamedResult | None:
         if prepared.stream is None:
             return None
-        artifact = announced(prepared.stream.product, results_of(lease) + lease.token, produces=runner.card.produces)
+        key = results_of(lease) + lease.token
+        result = announced(prepared.stream.product, key, produces=runner.card.produces, limits=self._limits)
+        (artifact,) = result.artifacts
         return StreamedResult(
-            artifact,
+            result,
             prepared.stream.writer,
             StreamedUpload(self._spool, artifact.s3_key, artifact.content_type),
             log,
