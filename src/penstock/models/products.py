@@ -17,7 +17,7 @@ Files in a list are ProductFiles, images or bytes; those without a name of their
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from msgspec import Struct
 
@@ -61,6 +61,27 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     data: dict[str, Any] | None = None
     files: Sequence[ProductFile] = ()
     notes: Sequence[Note] = ()
+
+
+class FileWriter(Protocol):
+    """Writes a file from outputs as they come. Only one thread at a time calls it."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `write` would write something."""
+
+    def write(self) -> bytes:
+        """Take some of what is there. Returns the next bytes of the file, which may be none."""
+
+    def finish(self) -> bytes:
+        """Return the last bytes, once all outputs are there and were written."""
+
+
+class ResultStream(Struct, frozen=True, eq=False):
+    """A result whose file is written while outputs come: all of the `product` but its `file`, and who writes that."""
+
+    product: Product
+    writer: FileWriter
 
 
 EXTENSIONS = {

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from penstock.core.model import Produces
 from penstock.core.task import Artifact, Result
 from penstock.errors import ModelResultInvalid
@@ -61,6 +63,32 @@ def _noted(notes: Any) -> Sequence[Note]:
     return notes
 
 
+def announced(
+    product: Any, key: str, *, produces: Produces, limits: LimitSettings, notes: Iterable[Note] = ()
+) -> Result:
+    """Returns a result before its one file is written: all but the size and the digest of that.
+
+    Raises ModelResultInvalid as `published` does.
+    """
+    if not isinstance(product, Product):
+        raise ModelResultInvalid(f"the model streams {kind_of(product)} where a Product is expected")
+    (file, *others) = files_of(replace(product, file=b""))
+    if others:
+        raise ModelResultInvalid("the product of a stream has other files than the one that is written")
+    _check_promise([file], product, produces)
+    data = None if product.data is None else plain(product.data, max_bytes=limits.max_result_data_bytes)
+    artifact = _artifact(Item(_key(file, key), b"", file.content_type), file)
+    return Result(artifacts=(artifact,), data=data, notes=in_order((*notes, *_noted(product.notes))))
+
+
+def check_bytes(size: int, limits: LimitSettings) -> None:
+    """Raise ModelResultInvalid when a result has more bytes than it may."""
+    if size > limits.max_result_bytes:
+        raise ModelResultInvalid(
+            f"the files of the result have more than limits.max_result_bytes ({limits.max_result_bytes})"
+        )
+
+
 def files_of(product: Product) -> list[ProductFile]:
     """All files of a product, that of `file` first; each of them is what it should be."""
     if not isinstance(product.files, list | tuple):
@@ -105,10 +133,7 @@ def _check_limits(files: Sequence[ProductFile], limits: LimitSettings) -> None:
         raise ModelResultInvalid(
             f"the result has {len(files)} files, more than limits.max_result_files ({limits.max_result_files})"
         )
-    if sum(memoryview(file.content).nbytes for file in files) > limits.max_result_bytes:
-        raise ModelResultInvalid(
-            f"the files of the result have more than limits.max_result_bytes ({limits.max_result_bytes})"
-        )
+    check_bytes(sum(memoryview(file.content).nbytes for file in files), limits)
 
 
 def _key(file: ProductFile, key: str) -> str:
