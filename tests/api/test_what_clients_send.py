@@ -321,7 +321,7 @@ def test_jpg_is_another_word_for_jpeg(client: httpx.Client) -> None:
 NAMED = {
     "a priority": (body(priority="urgent"), "priority", "high, normal, low"),
     "a format": (body(output={"format": "gif"}), "output.format", "jpeg, jpg, png, webp"),
-    "a parameter's value": (body(params={"variant": "x"}), "params.variant", "clean, general"),
+    "a parameter's value": (body(params={"variant": "x"}), "params.variant", "best, clean, general"),
     "a parameter": (body(params={"scale": 2}), "params.scale", "known are: variant"),
     "a member": (body(output={"size": 2}), "output.size", "known are: format, quality, lossless"),
     "an event": (body(webhook={"url": "https://a.example", "events": ["x"]}), "webhook.events[0]", "canceled, expired"),

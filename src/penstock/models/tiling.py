@@ -105,11 +105,13 @@ class Ladder(NamedTuple):
 Tiling: TypeAlias = Ladder | AnyShape
 
 
-def tiling_on(device: Device, overlap: int) -> Tiling:
-    """How images are cut for a device: in any shape where that costs it nothing, else in those that are warmed up."""
+def tiling_on(device: Device, overlap: int, *, longest: int | None = None) -> Tiling:
+    """How images are cut for a device: in any shape where that costs it nothing, else in those that are warmed up. No
+    side is longer than `longest`, but for those of the smallest shape of the device."""
     if device.any_side_to:
-        return AnyShape(TileSides(longest=device.any_side_to, overlap_px=overlap))
-    return Ladder(device.shapes, overlap)
+        return AnyShape(TileSides(longest=min(device.any_side_to, longest or device.any_side_to), overlap_px=overlap))
+    usable = tuple(shape for shape in device.shapes if longest is None or max(shape) <= longest)
+    return Ladder(usable or (min(device.shapes),), overlap)
 
 
 class TiledImage(Work):
