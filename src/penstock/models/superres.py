@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
@@ -16,6 +17,7 @@ from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Card, DeviceBroken, Outputs, Params, Product, Work, model_runner
+from penstock.models.grain import with_grain
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
@@ -60,11 +62,18 @@ NETWORKS: dict[str, NetworkUse] = {
 }
 
 
+Denoise = Annotated[float, Meta(ge=0, le=1, description="how much of what the network takes for noise is left out")]
+
+
 class SuperresParams(Params, frozen=True):
     """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original;
-    `best` shows the most detail, some of it invented, and takes about 15 times as long."""
+    `best` shows the most detail, some of it invented, and takes about 15 times as long.
+
+    With less `denoise` the result has more of the input's own grain: what the network took for noise comes back.
+    """
 
     variant: Variant = "general"
+    denoise: Denoise = 1.0
 
 
 class _Sides(Struct, frozen=True, eq=False):
@@ -166,7 +175,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         file = self._files[params.variant]
         sides = _Sides(picture.alpha, picture.grey)
         height, width = picture.rgb.shape[:2]
-        return TiledImage(
+        work = TiledImage(
             filled(picture.rgb, picture.alpha),
             self._tilings[params.variant],
             scale=file.scale,
@@ -174,6 +183,9 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             context=sides,
             device_size=self.device_size(width, height, params),
         )
+        if params.denoise < 1:
+            work.finish = partial(with_grain, share=1 - params.denoise)
+        return work
 
     def _open(self, variant: Variant) -> None:
         with self._opening:

@@ -11,6 +11,7 @@ kept never saw a tile border.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -104,6 +105,8 @@ class Ladder(NamedTuple):
 
 Tiling: TypeAlias = Ladder | AnyShape
 
+Finish: TypeAlias = Callable[[Pixels, Pixels], Pixels]
+
 
 def tiling_on(device: Device, overlap: int, *, longest: int | None = None) -> Tiling:
     """How images are cut for a device: in any shape where that costs it nothing, else in those that are warmed up. No
@@ -117,7 +120,8 @@ def tiling_on(device: Device, overlap: int, *, longest: int | None = None) -> Ti
 class TiledImage(Work):
     """Work on an RGB image that grows by `scale`; the results are joined in `canvas`.
 
-    A tile is cut when it is asked for, so that only the tiles of a batch exist twice.
+    A tile is cut when it is asked for, so that only the tiles of a batch exist twice. `finish`, where it is set, turns
+    each tile and what the network has made of it into what is kept.
     """
 
     def __init__(
@@ -140,11 +144,16 @@ class TiledImage(Work):
         self._layout = layout
         self._scale = scale
         self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
+        self.finish: Finish | None = None
 
     def split_smaller(self, below: int) -> TiledImage | None:
         """Lay the image out in smaller tiles; `canvas` stays the same."""
         tiling = self._tiling.below(below // 3)
-        return None if tiling is None else self._in(tiling)
+        if tiling is None:
+            return None
+        smaller = self._in(tiling)
+        smaller.finish = self.finish
+        return smaller
 
     def _in(self, tiling: Tiling) -> TiledImage:
         return TiledImage(
@@ -212,6 +221,8 @@ class TiledImage(Work):
             raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
         if not math.isfinite(total):
             raise InvalidOutput("the model gave values that are not numbers")
+        if self.finish is not None:
+            pixels = self.finish(self.tile(index), pixels)
         kept = pixels[
             (row.low - row.start) * s : (row.high - row.start) * s,
             (column.low - column.start) * s : (column.high - column.start) * s,
