@@ -107,7 +107,7 @@ def test_a_task_says_the_memory_that_a_cpu_computes_with(runner: SuperResolution
     source = photo(300, 300)
     more = runner.memory_needed(source, BEST) - runner.memory_needed(source, GENERAL)
 
-    plan = tiling_on(cpu(2), 32, longest=192).plan(300, 300)
+    plan = tiling_on(cpu(2), 32).up_to(192).plan(300, 300)
     assert len(plan.rows) * len(plan.columns) == 4
     assert more == 2 * plan.height * plan.width * 16384  # two threads compute a tile each
 
@@ -116,11 +116,11 @@ def test_its_tiles_are_small_on_every_device() -> None:
     overlap = manifest()["superres-x4", "best"].overlap_px
 
     for size in (100, 192, 500, 4000):
-        on_cpu = tiling_on(cpu(2), overlap, longest=192).plan(size, size)
-        on_gpu = tiling_on(GPU, overlap, longest=256).plan(size, size)
+        on_cpu = tiling_on(cpu(2), overlap).up_to(192).plan(size, size)
+        on_gpu = tiling_on(GPU, overlap).up_to(256).plan(size, size)
         assert max(on_cpu.height, on_cpu.width) <= 192 < CPU_TILE_PX
         assert max(on_gpu.height, on_gpu.width) <= 256
-    squares = tiling_on(Device(name="cuda:0", kind="cuda", threads=1, sides=(512,), batches=(1,)), 32, longest=256)
+    squares = tiling_on(Device(name="cuda:0", kind="cuda", threads=1, sides=(512,), batches=(1,)), 32).up_to(256)
     assert squares.plan(100, 100).height == 512  # the only shape that this device has
 
 

@@ -1,20 +1,12 @@
 """The request of a client: the part of a task's record that never changes. Pure."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from penstock.core.events import Webhook
-
-Format = Literal["png", "jpeg", "webp"]
-
-
-class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a result image is encoded."""
-
-    format: Format = "png"
-    quality: Annotated[int, Meta(ge=1, le=100)] = 90
-    lossless: bool = False
+from penstock.core.output import Format as Format
+from penstock.core.output import OutputOptions as OutputOptions
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):

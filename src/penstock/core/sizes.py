@@ -1,8 +1,12 @@
 """How large a result is, how much a device computes for it, and how many tiles an image is cut into. Pure."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from penstock.core.target import TILE, Target, asked_in
 
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 """Pixels."""
@@ -24,6 +28,13 @@ class TileSides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     least: Side = LEAST_TILE_PX
     multiple: Side = 1
     overlap_px: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+    def up_to(self, longest: int) -> "TileSides":
+        """The same with tiles that are no longer, as far as the network can do with such."""
+        bearable = max(longest, self.least, 2 * self.overlap_px + self.multiple)
+        longest = min(self.longest, bearable - bearable % self.multiple)
+        fixed = tuple(side for side in self.fixed if side <= longest) or self.fixed[:1]
+        return replace(self, fixed=fixed, longest=longest)
 
     def side_for(self, length: int) -> int:
         """The side of the tiles that together compute the least along this length; of equal ones the longest."""
@@ -49,15 +60,19 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
     computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
     `effort` says how many times as long it takes for a pixel as with the other rules of the model.
+    With a `target` the result is resampled to that size after the network.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     kilopixels: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     tiles: TileSides | None = None
     effort: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    target: Target | None = None
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where no image comes, or nobody knows."""
+        if self.target is not None:
+            return self.target.layout(width, height).canvas
         return None if self.scale is None else (round(width * self.scale), round(height * self.scale))
 
     def kilopixels_of(self, width: int, height: int) -> int:
@@ -69,15 +84,28 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules."""
+    """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules.
+
+    Where sizes are `asked`, the parameters named in `core.target` say how large the result is to be, and how long the
+    side of a tile may be.
+    """
 
     rule: SizeRule = SizeRule()
     param: str = ""
     by_value: dict[str, SizeRule] = {}
+    asked: bool = False
 
-    def rule_for(self, value: object) -> SizeRule:
-        """The rule for a task whose parameter `param` has this value."""
-        return self.by_value.get(str(value), self.rule)
+    def rule_of(self, params: Mapping[str, Any]) -> SizeRule:
+        """The rule for a task with these parameters, the model's defaults among them."""
+        rule = self.by_value.get(str(params.get(self.param)), self.rule) if self.param else self.rule
+        return _as_asked(rule, params) if self.asked else rule
+
+
+def _as_asked(rule: SizeRule, params: Mapping[str, Any]) -> SizeRule:
+    target, longest = asked_in(params, rule.scale), params.get(TILE)
+    if target is not None:
+        rule = replace(rule, target=target)
+    return rule if longest is None or rule.tiles is None else replace(rule, tiles=rule.tiles.up_to(longest))
 
 
 def tiles_along(length: int, tile: int, overlap: int) -> int:

@@ -18,7 +18,8 @@ from penstock.intake.inline import is_inline
 from penstock.intake.models import Catalogue
 from penstock.intake.params import complete_params
 from penstock.intake.parse import convert
-from penstock.intake.requests import ClientRequestId, TaskRequest
+from penstock.intake.requests import ClientRequestId, OutputRequest, TaskRequest
+from penstock.pixels.formats import check_options
 
 MAX_PARAMS_BYTES = 64 * 1024
 """Parameters are kept in the record of the task, in the memory of Redis."""
@@ -26,6 +27,8 @@ CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
 KEY_PATTERN = r'^("([!#-\[\]-~]|\\["\\]){1,128}"|[!#-~]{1,128})$'
 DURATION_PATTERN = r"^(([0-9]{1,4}h)?([0-9]{1,6}m)?[0-9]{1,7}s?|([0-9]{1,4}h)?[0-9]{1,6}m|[0-9]{1,4}h)$"
 """What is documented of the headers `Idempotency-Key` and `Cancel-After`; a little less than what is understood."""
+
+USUAL_OUTPUT = OutputRequest()
 
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(r"[!#-~]+")
@@ -102,16 +105,15 @@ def checked_call(
     if task.params and (size := len(msgspec.json.encode(task.params))) > MAX_PARAMS_BYTES:
         raise InvalidRequest(f"they have {size} bytes, the limit is {MAX_PARAMS_BYTES}", param="params")
     params = complete_params(task.params, model)
-    if task.output.lossless and task.output.format == "jpeg":
-        raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
-    sizes = model.sizes
+    if task.output != USUAL_OUTPUT:
+        check_options(task.output.options)
     return SubmitCall(
         caller=caller,
         task=task,
         model=model,
         params=params,
         given=given,
-        sizes=sizes.rule_for(params.get(sizes.param)) if sizes.param else sizes.rule,
+        sizes=model.sizes.rule_of(params),
         base_url=base_url,
         traceparent=traceparent,
         dialect=dialect,

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from itertools import product
+from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
+from penstock.core.target import Fit, Layout
 from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Card, DeviceBroken, Outputs, Params, Product, Work, model_runner
@@ -21,10 +24,14 @@ from penstock.models.grain import with_grain
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import TiledImage, tiling_on
-from penstock.pixels.encoding import CONTENT_TYPES
+from penstock.models.tiling import TiledImage, Tiling, tiling_on
+from penstock.pixels.canvas import Canvas
+from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
+from penstock.pixels.fitting import fitted, fitted_alpha
+from penstock.pixels.formats import CONTENT_TYPES, check_result_size
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.picture import Picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +39,13 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-READ_BYTES, WRITTEN_BYTES = 8, 6
-"""Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
-the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
-or grey as well take 1 or 2 more for a moment."""
+WRITTEN_BYTES = 6
+"""Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an
+image that is transparent or grey as well take 1 or 2 more for a moment."""
+
+CANVAS_BYTES, FITTED_BYTES = 7, 9
+"""Where the result is resampled: for each pixel of the network's result, 4 in Pillow and 3 in an array; for each of
+the result, 3 in an array beside what is written."""
 
 Variant = Literal["general", "clean", "best"]
 
@@ -43,14 +53,22 @@ Variant = Literal["general", "clean", "best"]
 class NetworkUse(Struct, frozen=True, kw_only=True):
     """How the network of a variant is run.
 
-    It takes `effort` times as long for a pixel as `general` does. Its tiles have sides of up to `longest_px` by the
-    kind of device, and a CPU needs `working_bytes` of memory for each pixel of a tile that it computes.
+    It takes `effort` times as long for a pixel as `general` does. Its tiles have sides of up to `longest_cpu_px` on a
+    CPU and `longest_gpu_px` on a GPU, or as long as the device's are. A CPU needs `working_bytes` of memory for each
+    pixel of a tile that it computes.
     """
 
     effort: float = 1.0
-    longest_px: dict[str, int] = {}
+    longest_cpu_px: int | None = None
+    longest_gpu_px: int | None = None
     working_bytes: int = 0
     at_start: bool = True
+
+    def tiling_on(self, device: Device, overlap: int) -> Tiling:
+        """How images are cut for the network on a device."""
+        usual = tiling_on(device, overlap)
+        longest = self.longest_cpu_px if device.kind == "cpu" else self.longest_gpu_px
+        return usual if longest is None else usual.up_to(longest)
 
 
 NETWORKS: dict[str, NetworkUse] = {
@@ -58,11 +76,13 @@ NETWORKS: dict[str, NetworkUse] = {
     "clean": NetworkUse(),
     # Measured on a CPU: 7.9 s instead of 0.53 s for a tile of 128 x 128, and 253 MB. Tiles that overlap by 32 px differ
     # from the whole image by at most 4 levels of 255, one value in 400 by more than one; 16 px leave 14 levels.
-    "best": NetworkUse(effort=15.0, longest_px={"cpu": 192, "cuda": 256}, working_bytes=16384, at_start=False),
+    "best": NetworkUse(effort=15.0, longest_cpu_px=192, longest_gpu_px=256, working_bytes=16384, at_start=False),
 }
 
-
 Denoise = Annotated[float, Meta(ge=0, le=1, description="how much of what the network takes for noise is left out")]
+Scale = Annotated[float, Meta(ge=1, le=8, description="how many times as wide and high the result is")]
+Length = Annotated[int, Meta(ge=1, le=65_535, description="pixels; the other side follows where it is not given")]
+TileLength = Annotated[int, Meta(ge=96, le=4096, description="longest side of a tile, in pixels of the input")]
 
 
 class SuperresParams(Params, frozen=True):
@@ -70,17 +90,29 @@ class SuperresParams(Params, frozen=True):
     `best` shows the most detail, some of it invented, and takes about 15 times as long.
 
     With less `denoise` the result has more of the input's own grain: what the network took for noise comes back.
+
+    The result has `scale` times the size of the input, or the `width` and `height`, into which another shape goes as
+    `fit` says: `inside` them, `outside`, `contain` with a border, `cover` with its edges cut off, or `fill` by being
+    stretched.
     """
 
     variant: Variant = "general"
     denoise: Denoise = 1.0
+    scale: Scale = 4.0
+    width: Length | None = None
+    height: Length | None = None
+    fit: Fit = "inside"
+    tile: TileLength | None = None
 
 
 class _Sides(Struct, frozen=True, eq=False):
-    """What bypasses the network: transparency, and whether the source was grey."""
+    """What bypasses the network: transparency, and whether the source was grey; and where the image lies in a result
+    of another size than the network makes, which is resampled in linear light or as it is."""
 
     alpha: NDArray[np.uint8] | None
     grey: bool
+    layout: Layout | None = None
+    in_linear_light: bool = False
 
 
 @model_runner("superres-x4")
@@ -97,7 +129,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         licence="BSD-3-Clause (general, best), Apache-2.0 (clean)",
         source="realesr-general-x4v3 and RealESRGAN_x4plus (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
         produces="image",
-        notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+        notes={"scale": 4, "formats": ["png", "jpeg", "webp", "avif", "tiff"]},
     )
 
     example = Example(
@@ -118,12 +150,13 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """For each variant its scale, and tiles as a CPU cuts them: clients do not know the device."""
         files = {variant: file for (name, variant), file in manifest().items() if name == cls.name}
         return Sizes(
+            asked=True,
             param="variant",
             by_value={
                 variant: SizeRule(
                     scale=file.scale,
                     tiles=TileSides(
-                        longest=NETWORKS[variant].longest_px.get("cpu", CPU_TILE_PX), overlap_px=file.overlap_px
+                        longest=NETWORKS[variant].longest_cpu_px or CPU_TILE_PX, overlap_px=file.overlap_px
                     ),
                     effort=NETWORKS[variant].effort,
                 )
@@ -138,10 +171,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         self._files = files
         self._sessions = {v: open_session(file, device) for v, file in files.items() if NETWORKS[v].at_start}
         self._opening = Lock()
-        self._tilings = {
-            variant: tiling_on(device, file.overlap_px, longest=NETWORKS[variant].longest_px.get(device.kind))
-            for variant, file in files.items()
-        }
+        self._tilings = {v: NETWORKS[v].tiling_on(device, file.overlap_px) for v, file in files.items()}
 
     def warmup(self) -> Iterator[Work]:
         """Yield every shape of those variants for a GPU, and none for a CPU: a new shape costs it nothing, and the
@@ -153,19 +183,26 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files, and of what a CPU
-        computes with where that is much."""
+        computes with where that is much. Raises ImageTooLarge for a result that is larger than the operator allows."""
         header = probe(source, ImageBounds.of(self.limits))
-        scale = self._files[params.variant].scale
-        pixels = int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
-        return pixels + self._working_bytes(header, params.variant)
+        layout = self._layout(header.width, header.height, params)
+        canvas = header.width * header.height * self._files[params.variant].scale ** 2
+        needed = header.decoding_bytes + self._working_bytes(header, params)
+        if layout is None:
+            return needed + canvas * WRITTEN_BYTES
+        return needed + canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES
 
-    def _working_bytes(self, header: ImageHeader, variant: Variant) -> int:
-        each = NETWORKS[variant].working_bytes
+    def _working_bytes(self, header: ImageHeader, params: SuperresParams) -> int:
+        each = NETWORKS[params.variant].working_bytes
         if self._device.kind == "cuda" or not each:
             return 0
-        plan = self._tilings[variant].plan(header.height, header.width)
+        plan = self._tiling(params).plan(header.height, header.width)
         at_a_time = min(self._device.streams, len(plan.rows) * len(plan.columns))
         return at_a_time * plan.height * plan.width * each
+
+    def _tiling(self, params: SuperresParams) -> Tiling:
+        tiling = self._tilings[params.variant]
+        return tiling if params.tile is None else tiling.up_to(params.tile)
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode the image and lay out its tiles. The network is loaded where it is not. Raises ModelUnavailable."""
@@ -173,15 +210,17 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             self._open(params.variant)
         picture = self.image(source)
         file = self._files[params.variant]
-        sides = _Sides(picture.alpha, picture.grey)
         height, width = picture.rgb.shape[:2]
+        layout = self._layout(width, height, params)
+        is_smaller = layout is not None and prod(layout.image) < width * height
         work = TiledImage(
             filled(picture.rgb, picture.alpha),
-            self._tilings[params.variant],
+            self._tiling(params),
             scale=file.scale,
             lane=params.variant,
-            context=sides,
+            context=_Sides(picture.alpha, picture.grey, layout, is_smaller),
             device_size=self.device_size(width, height, params),
+            result_size=layout and layout.canvas,
         )
         if params.denoise < 1:
             work.finish = partial(with_grain, share=1 - params.denoise)
@@ -196,6 +235,15 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             except (ConfigurationError, DeviceBroken) as error:
                 raise ModelUnavailable(f"the variant {variant} cannot be loaded: {error}") from error
 
+    def _layout(self, width: int, height: int, params: SuperresParams) -> Layout | None:
+        """The layout of a result that is resampled; None of one that has the size that the network makes."""
+        target = self.sizes().rule_of(asdict(params)).target
+        if target is None:
+            return None
+        layout = target.layout(width, height)
+        check_result_size(self.limits, *layout.canvas, param=target.param)
+        return layout
+
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels."""
         upscaled, totals = self._sessions[work.lane].run(tiles, owner=work)
@@ -204,9 +252,9 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        width, height = work.canvas.size
+        width, height = work.size
         return Product(
-            file=work.canvas.encode(output, alpha=work.context.alpha, grey=work.context.grey),
+            file=_encoded(work.canvas, work.context, output),
             content_type=CONTENT_TYPES[output.format],
             extension=output.format,
             width=width,
@@ -216,3 +264,10 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
         self._sessions[work.lane].interrupt(work)
+
+
+def _encoded(canvas: Canvas, sides: _Sides, output: OutputOptions) -> bytes:
+    if sides.layout is None:
+        return canvas.encode(output, alpha=sides.alpha, grey=sides.grey)
+    rgb = fitted(canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
+    return encode(Picture(rgb, fitted_alpha(sides.alpha, sides.layout), sides.grey), output)

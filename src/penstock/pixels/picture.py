@@ -8,6 +8,7 @@ from msgspec import Struct
 from PIL import Image
 
 from penstock.lazy_import import lazy_import
+from penstock.pixels.notes import Note
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +22,13 @@ Pixels: TypeAlias = "NDArray[np.uint8]"
 class Picture(Struct, frozen=True, eq=False):
     """Decoded pixels, upright, in sRGB with 8 bits: `rgb` is (height, width, 3), `alpha` (height, width) or None.
 
-    `grey` says that the source had one channel; `rgb` then holds it three times.
+    `grey` says that the source had one channel; `rgb` then holds it three times. `notes` tell what was done to it.
     """
 
     rgb: Pixels
     alpha: Pixels | None = None
     grey: bool = False
+    notes: tuple[Note, ...] = ()
 
     def pillow(self) -> Image.Image:
         """The same pixels as an image of Pillow, in mode L or RGB, with an A where there is alpha."""

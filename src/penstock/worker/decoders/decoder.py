@@ -18,7 +18,7 @@ from penstock.errors import ImageDecodeFailed, Internal
 from penstock.pixels.headers import ImageHeader
 from penstock.pixels.picture import Picture
 from penstock.telemetry import metrics
-from penstock.worker.decoders.exchange import KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome
+from penstock.worker.decoders.exchange import FAULTS, KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome
 from penstock.worker.decoders.shared_file import SharedFile, pixel_bytes
 
 START_S = 60.0
@@ -44,11 +44,6 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(128 * 1024**2),
 }
 """All that a child has, beside its path: nothing of the worker's environment, where its secrets are."""
-
-FAULTS: dict[int, str] = {
-    DecodeOutcome.DAMAGED: "the image is damaged or truncated",
-    DecodeOutcome.OUT_OF_MEMORY: "decoding the image takes more memory than an image of this size may",
-}
 
 
 class Decoder:
@@ -78,6 +73,11 @@ class Decoder:
         finally:
             if file is not self._file:
                 file.close()
+
+    @property
+    def process_id(self) -> int:
+        """The number of its process."""
+        return self._process.pid
 
     @property
     def cpu_s(self) -> float:
