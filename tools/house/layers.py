@@ -29,9 +29,17 @@ LAYERS: list[set[str]] = [
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.notes"},
-        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture", "pixels.formats", "pixels.quality"},
+        {
+            "pixels.headers",
+            "pixels.pillow",
+            "pixels.linear",
+            "pixels.picture",
+            "pixels.formats",
+            "pixels.quality",
+            "pixels.turning",
+        },
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
-        {"pixels.gifs", "pixels.jpegs", "pixels.pngs"},
+        {"pixels.jpegs", "pixels.pngs"},
         {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],

@@ -86,9 +86,14 @@ class Pipeline:
         return self._device.broken
 
     def took_ms(self, lease: Lease) -> float:
-        """Milliseconds of the device that an attempt took; 0 before it has left the device, and when it was
-        forgotten."""
-        return milliseconds(self._device_s.get(lease.key, 0.0))
+        """Milliseconds of the device that an attempt took; 0 when it has not come to the device, or was forgotten."""
+        return self.took_so_far_ms(lease) or 0.0
+
+    def took_so_far_ms(self, lease: Lease) -> float | None:
+        """Milliseconds of the device that an attempt has taken by its last tile that is done; None before the device
+        has begun with it, and when it was forgotten."""
+        device_s = self._device_s.get(lease.key)
+        return None if device_s is None else milliseconds(device_s)
 
     def said(self, lease: Lease) -> bytes:
         """What the code of the model has said during an attempt; empty for most, and when it was forgotten."""
@@ -183,7 +188,7 @@ class Pipeline:
                 priority=lease.priority,
                 on_progress=stage.tiles,
                 on_begin=partial(stage.tiles, 0, work.count),
-                on_leave=partial(self._device_s.__setitem__, lease.key),
+                on_time=partial(self._device_s.__setitem__, lease.key),
                 on_single_output=early if runner.card.produces == "data" else None,
                 clock=clock,
                 log=log,
