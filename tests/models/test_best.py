@@ -112,6 +112,14 @@ def test_a_task_says_the_memory_that_a_cpu_computes_with(runner: SuperResolution
     assert more == 2 * plan.height * plan.width * 16384  # two threads compute a tile each
 
 
+def test_so_does_one_whose_file_is_written_while_its_tiles_come(runner: SuperResolution) -> None:
+    source, output = photo(4000, 3000), OutputOptions(format="png")
+    needed = {params.variant: runner.memory_for(source, params, output) for params in (BEST, GENERAL)}
+
+    assert needed["general"] < runner.memory_needed(source, GENERAL)
+    assert 2 * 150 * 150 * 16384 < needed["best"] - needed["general"] <= 2 * 192 * 192 * 16384
+
+
 def test_its_tiles_are_small_on_every_device() -> None:
     overlap = manifest()["superres-x4", "best"].overlap_px
 

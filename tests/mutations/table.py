@@ -185,7 +185,7 @@ MUTATIONS = (
     Mutation(
         "a canceled attempt takes back what it has stored",
         "src/penstock/worker/spool.py",
-        "            await self._storage.delete(*files.keys)\n",
+        "            await self.storage.delete(*files.keys)\n",
         "            pass\n",
         "tests/worker/test_spool.py",
     ),
@@ -1071,9 +1071,30 @@ MUTATIONS = (
     Mutation(
         "all files of a put that is canceled are taken back",
         "src/penstock/worker/spool.py",
-        "await self._storage.delete(*files.keys)",
-        "await self._storage.delete(files.keys[0])",
+        "await self.storage.delete(*files.keys)",
+        "await self.storage.delete(files.keys[0])",
         "tests/worker/test_spool.py::test_none_of_several_files_stays_when_their_put_is_canceled",
+    ),
+    Mutation(
+        "a canceled result that is sent while it is made is taken back",
+        "src/penstock/worker/streaming.py",
+        "            self._upload.discard()\n",
+        "            pass\n",
+        "tests/worker/test_streaming.py::test_of_a_canceled_attempt_nothing_stays_in_the_storage",
+    ),
+    Mutation(
+        "the limit of a result that is sent while it is made",
+        "src/penstock/worker/streaming.py",
+        "        self._check_bytes(self._upload.size)\n",
+        "",
+        "tests/worker/test_streaming.py::test_a_file_with_more_bytes_than_a_result_may_have_ends_its_tiles",
+    ),
+    Mutation(
+        "tiles wait until rows above them are written",
+        "src/penstock/worker/batcher/device_work.py",
+        "return bool(self.waiting) and self.waiting[-1] < self.work.open",
+        "return bool(self.waiting)",
+        "tests/worker/test_streaming.py::test_the_device_waits_where_nobody_takes_the_rows",
     ),
     Mutation(
         "files of earlier attempts go with the end of a later one",

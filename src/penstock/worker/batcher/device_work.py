@@ -79,6 +79,17 @@ class DeviceWork:
         self.waiting = list(reversed(range(work.count)))  # the next tile is popped from the end
         self.accepted = 0
 
+    @property
+    def has_open_tile(self) -> bool:
+        """Whether its next tile may run now."""
+        return bool(self.waiting) and self.waiting[-1] < self.work.open
+
+    @property
+    def open_tiles(self) -> int:
+        """How many of its tiles may run now."""
+        first = self.work.open
+        return len(self.waiting) if first >= self.work.count else sum(tile < first for tile in self.waiting)
+
     def begin_batch(self) -> None:
         """Count the time of a batch that holds some of its tiles, until the last such batch ends."""
         self.batches_under_way += 1

@@ -182,6 +182,10 @@ class DeviceScheduler:
                 on_time(task.device_s)
         return DeviceRun(task.work, task.device_s, (task.reached_device or task.arrived) - task.arrived)
 
+    def wake(self) -> None:
+        """Look for tiles that may run now: the work of a task has given outputs away."""
+        self._ready.set()
+
     async def _leave(self, task: DeviceWork) -> None:
         """Wait until no batch on the device holds this task any more; stop those that hold no other that is wanted."""
         now, stuck_at = asyncio.get_running_loop().time, math.inf
