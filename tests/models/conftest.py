@@ -39,7 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def case(entry: dict[str, Any], fixture: str) -> Any:
     """A file as a case of a test; where it is run and is large, as one of many."""
     is_long = fixture != "entry" and "beside" in entry
-    return pytest.param(entry, marks=[pytest.mark.at_length] if is_long else [])
+    return pytest.param(entry, marks=[pytest.mark.at_length, pytest.mark.timeout(900)] if is_long else [])
 
 
 @pytest.fixture(scope="session")
