@@ -26,6 +26,7 @@ from penstock.worker.devices import cpu
 from tools.convert.golden import answers_of, in_lines
 
 GENERAL, CLEAN = manifest()["superres-x4", "general"], manifest()["superres-x4", "clean"]
+BEST = manifest()["superres-x4", "best"]
 NIMA = manifest()["image-scoring-v1", "nima"]
 PLAIN = replace(cpu(2), streams=1)
 LIKE_A_GPU = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,))
@@ -89,7 +90,10 @@ FAULTS: dict[str, Callable[[Outputs], Outputs]] = {
 
 @pytest.mark.parametrize(
     "file",
-    [GENERAL, CLEAN, NIMA, manifest("cuda")["superres-x4", "general"], half(GENERAL)],
+    [
+        *(GENERAL, CLEAN, NIMA, manifest("cuda")["superres-x4", "general"], half(GENERAL)),
+        *(pytest.param(file, marks=pytest.mark.at_length) for file in (BEST, half(BEST))),
+    ],
     ids=lambda file: file.file,
 )
 def test_every_file_computes_the_answers(file: ModelFile) -> None:
