@@ -330,7 +330,7 @@ NAMED = {
     "a member": (
         body(output={"size": 2}),
         "output.size",
-        "format, quality, lossless, max_bytes, chroma, background, dpi",
+        "max_bytes, chroma, background, dpi, metadata, keep_location",
     ),
     "an event": (body(webhook={"url": "https://a.example", "events": ["x"]}), "webhook.events[0]", "canceled, expired"),
     "a model": (body(model="esrgan"), "model", "the models are image-scoring-v1, superres-x4"),
