@@ -185,7 +185,7 @@ MUTATIONS = (
     Mutation(
         "a canceled attempt takes back what it has stored",
         "src/penstock/worker/spool.py",
-        "            await self._storage.delete(*files.keys)\n",
+        "            await self.storage.delete(*files.keys)\n",
         "            pass\n",
         "tests/worker/test_spool.py",
     ),
@@ -444,6 +444,13 @@ MUTATIONS = (
         QUOTAS + "a_task_is_not_run_again_beyond_a_quota",
     ),
     Mutation(
+        "a tenant with more bytes than it may have runs no task again",
+        f"{LUA}/resubmit.lua",
+        "beyond_redis(limits, tenant, 0) or beyond_storage(limits, tenant, 0)\n  or ",
+        "",
+        QUOTAS + "a_tenant_that_holds_more_than_it_may_runs_no_task_again",
+    ),
+    Mutation(
         "a line that a quota keeps out does not fail",
         "src/penstock/intake/batch_enqueue.py",
         "QueueFull | QuotaExceeded | StoreUnavailable",
@@ -516,9 +523,23 @@ MUTATIONS = (
     Mutation(
         "an attempt on the device costs what it did",
         f"{LUA}/parts/pace.lua",
-        "charged * math.min(1, (task.done + 1) / total)",
+        "charged * tiles / total",
         "charged",
         SHARES + "what_was_on_the_device_and_failed_is_charged_as_far_as_it_came",
+    ),
+    Mutation(
+        "an attempt that waits for the device costs nothing",
+        f"{LUA}/parts/pace.lua",
+        "took and charged or 0",
+        "charged",
+        ACCOUNTS + "an_attempt_that_is_ended_without_its_worker_is_billed_what_its_tiles_had_taken",
+    ),
+    Mutation(
+        "a canceled attempt costs what its tiles had taken",
+        f"{LUA}/parts/pace.lua",
+        "took and done > 0 and took * tiles / done or ",
+        "",
+        ACCOUNTS + "an_attempt_that_is_ended_without_its_worker_is_billed_what_its_tiles_had_taken",
     ),
     Mutation(
         "a failed attempt says what it took",
@@ -1050,9 +1071,30 @@ MUTATIONS = (
     Mutation(
         "all files of a put that is canceled are taken back",
         "src/penstock/worker/spool.py",
-        "await self._storage.delete(*files.keys)",
-        "await self._storage.delete(files.keys[0])",
+        "await self.storage.delete(*files.keys)",
+        "await self.storage.delete(files.keys[0])",
         "tests/worker/test_spool.py::test_none_of_several_files_stays_when_their_put_is_canceled",
+    ),
+    Mutation(
+        "a canceled result that is sent while it is made is taken back",
+        "src/penstock/worker/streaming.py",
+        "            self._upload.discard()\n",
+        "            pass\n",
+        "tests/worker/test_streaming.py::test_of_a_canceled_attempt_nothing_stays_in_the_storage",
+    ),
+    Mutation(
+        "the limit of a result that is sent while it is made",
+        "src/penstock/worker/streaming.py",
+        "        self._check_bytes(self._upload.size)\n",
+        "",
+        "tests/worker/test_streaming.py::test_a_file_with_more_bytes_than_a_result_may_have_ends_its_tiles",
+    ),
+    Mutation(
+        "tiles wait until rows above them are written",
+        "src/penstock/worker/batcher/device_work.py",
+        "return bool(self.waiting) and self.waiting[-1] < self.work.open",
+        "return bool(self.waiting)",
+        "tests/worker/test_streaming.py::test_the_device_waits_where_nobody_takes_the_rows",
     ),
     Mutation(
         "files of earlier attempts go with the end of a later one",

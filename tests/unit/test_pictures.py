@@ -329,6 +329,9 @@ def test_a_canvas_in_kept_memory_takes_no_new_pages_and_has_no_old_pixels(kept_b
 
 def test_kept_memory_is_bounded(kept_blocks: int) -> None:
     canvases = [Canvas(4000, 4000) for _ in range(3)]  # 4 blocks each
+    for canvas in canvases:
+        canvas.put(0, 0, np.zeros((1, 1, 3), np.uint8))
+    del canvas
     canvases.clear()
 
     assert Image.core.get_stats()["blocks_cached"] == kept_blocks

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
@@ -16,11 +16,20 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.core.target import Fit, Layout
 from penstock.lazy_import import lazy_import
-from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
+from penstock.models.base import (
+    BaseModelRunner,
+    Card,
+    Outputs,
+    Params,
+    Product,
+    ResultStream,
+    Work,
+    model_runner,
+)
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import TiledImage, tiling_on
+from penstock.models.tiling import TiledImage, tiling_on, waiting_bytes
 from penstock.pixels.canvas import Canvas
 from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
@@ -28,6 +37,7 @@ from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import CONTENT_TYPES, check_result_size
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.pixels.picture import Picture
+from penstock.pixels.row_writer import RowWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +52,9 @@ image that is transparent or grey as well take 1 or 2 more for a moment."""
 CANVAS_BYTES, FITTED_BYTES = 7, 9
 """Where the result is resampled: for each pixel of the network's result, 4 in Pillow and 3 in an array; for each of
 the result, 3 in an array beside what is written."""
+
+SENT_BYTES = 128 * 2**20
+"""What a file that is sent while it is written takes: what one call of the encoder makes of noise, and its parts."""
 
 Variant = Literal["general", "clean"]
 
@@ -145,6 +158,17 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             return header.decoding_bytes + canvas * WRITTEN_BYTES
         return header.decoding_bytes + canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES
 
+    def memory_for(self, source: bytes, params: SuperresParams, output: OutputOptions) -> int:
+        """Less where rows of the result, and parts of its file, are given back before others come."""
+        whole = self.memory_needed(source, params)
+        header = probe(source, ImageBounds.of(self.limits))
+        if not _is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
+            return whole
+        tile = params.tile or self._device.any_side_to or max(height for height, _ in self._device.shapes)
+        scale = self._files[params.variant].scale
+        waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
+        return min(whole, header.decoding_bytes + waiting + SENT_BYTES)
+
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode the image and lay out its tiles."""
         picture = self.image(source)
@@ -176,17 +200,19 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         upscaled, totals = self._sessions[work.lane].run(tiles, owner=work)
         return list(zip(upscaled, totals, strict=True))
 
+    def stream(self, work: Work, params: SuperresParams, output: OutputOptions) -> ResultStream | None:
+        """A large PNG is written while its tiles come, unless it is resampled."""
+        assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
+        sides = work.context
+        rows = work.by_rows() if _is_by_rows(output) and sides.layout is None else None
+        if rows is None:
+            return None
+        return ResultStream(_product(work, output), RowWriter(rows, output, alpha=sides.alpha, grey=sides.grey))
+
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        width, height = work.size
-        return Product(
-            file=_encoded(work.canvas, work.context, output),
-            content_type=CONTENT_TYPES[output.format],
-            extension=output.format,
-            width=width,
-            height=height,
-        )
+        return replace(_product(work, output), file=_encoded(work.canvas, work.context, output))
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
@@ -198,3 +224,14 @@ def _encoded(canvas: Canvas, sides: _Sides, output: OutputOptions) -> bytes:
         return canvas.encode(output, alpha=sides.alpha, grey=sides.grey)
     rgb = fitted(canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
     return encode(Picture(rgb, fitted_alpha(sides.alpha, sides.layout), sides.grey), output)
+
+
+def _is_by_rows(output: OutputOptions) -> bool:
+    # Whatever else is asked for may need the whole image.
+    return output == OutputOptions(format="png", quality=output.quality, lossless=output.lossless, dpi=output.dpi)
+
+
+def _product(work: TiledImage, output: OutputOptions) -> Product:
+    width, height = work.size
+    content_type = CONTENT_TYPES[output.format]
+    return Product(content_type=content_type, extension=output.format, width=width, height=height)

@@ -23,12 +23,20 @@ from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.pixels.canvas import Canvas
 from penstock.pixels.picture import Pixels
+from penstock.pixels.row_canvas import RowCanvas
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
     np = lazy_import("numpy")
+
+
+LEAST_BY_ROWS_BYTES = 8 * 2**20
+"""Bytes of pixels below which a result is encoded as a whole: it takes no time, and a thread less."""
+
+AHEAD_BYTES = 64 * 2**20
+"""Bytes of pixels, or two rows of tiles where these have more, that may wait to be taken."""
 
 
 class Span(NamedTuple):
@@ -122,10 +130,13 @@ def tiling_on(device: Device, overlap: int) -> Tiling:
 
 
 class TiledImage(Work):
-    """Work on an RGB image that grows by `scale`; the results are joined in `canvas`.
+    """Work on an RGB image that grows by `scale`; the results are joined in `canvas`, or in `rows` where somebody takes
+    them from there before all are done.
 
     A tile is cut when it is asked for, so that only the tiles of a batch exist twice.
     """
+
+    rows: RowCanvas | None = None
 
     def __init__(
         self,
@@ -151,9 +162,30 @@ class TiledImage(Work):
         self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
 
     def split_smaller(self, below: int) -> TiledImage | None:
-        """Lay the image out in smaller tiles; `canvas` stays the same."""
+        """Lay the image out in smaller tiles; `canvas` and `rows` stay the same."""
         tiling = self._tiling.below(below // 3)
-        return None if tiling is None else self._in(tiling)
+        if tiling is None:
+            return None
+        smaller = self._in(tiling)
+        smaller.rows = self.rows
+        return smaller
+
+    def by_rows(self) -> RowCanvas | None:
+        """From now on join in a canvas whose rows can be taken while others are missing; returns it. None where that is
+        not worth it: the image is small, or has one row of tiles."""
+        width, height = self.canvas.size
+        if len(self._layout.rows) > 1 and 3 * width * height >= LEAST_BY_ROWS_BYTES:
+            self.rows = RowCanvas(width, height)
+        return self.rows
+
+    @property
+    def open(self) -> int:
+        """Tiles from this number on wait until rows above them were taken: those that nobody has taken are bounded."""
+        if self.rows is None:
+            return self.count
+        ahead = _rows_ahead(self.rows.size[0], self._layout.height * self._scale)
+        reached = sum(row.low * self._scale < self.rows.taken + ahead for row in self._layout.rows)
+        return reached * len(self._layout.columns)
 
     def _in(self, tiling: Tiling) -> TiledImage:
         return TiledImage(
@@ -226,7 +258,16 @@ class TiledImage(Work):
             (row.low - row.start) * s : (row.high - row.start) * s,
             (column.low - column.start) * s : (column.high - column.start) * s,
         ]
-        self.canvas.put(column.low * s, row.low * s, kept)
+        (self.canvas if self.rows is None else self.rows).put(column.low * s, row.low * s, kept)
+
+
+def waiting_bytes(width: int, tile_height: int) -> int:
+    """The most bytes of a result that is taken by rows, while tiles of this height come; both in its pixels."""
+    return 3 * width * (_rows_ahead(width, tile_height) + tile_height)
+
+
+def _rows_ahead(width: int, tile_height: int) -> int:
+    return max(AHEAD_BYTES // (3 * width), 2 * tile_height)
 
 
 def _mirror_around(lines: NDArray[np.uint8], first: int, behind: int) -> None:

@@ -24,7 +24,7 @@ from penstock.pixels.headers import ImageBounds, ImageHeader, probe
 from penstock.pixels.headers.avif import avif_code_points
 from penstock.pixels.headers.header import broken, truncated
 from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
-from penstock.pixels.notes import Note, bits_of, in_order, notes_in
+from penstock.pixels.notes import Note, bits_of, in_order, note, notes_in
 from penstock.pixels.picture import Picture, Pixels
 from penstock.pixels.pillow import write_image
 from penstock.pixels.pngs import open_png
@@ -68,7 +68,9 @@ def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
     header = probe(data, bounds)
     decoder = DECODER.get()
     picture = decode_here(data, header.format) if decoder is None else decoder(data, header)
-    return replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
+    picture = replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
+    note(*picture.notes)
+    return picture
 
 
 def decode_here(data: bytes, form: str) -> Picture:
