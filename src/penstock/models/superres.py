@@ -29,7 +29,7 @@ from penstock.models.base import (
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import TiledImage, tiling_on, waiting_bytes
+from penstock.models.tiling import TiledImage, is_by_rows, row_writer, tiling_on, waiting_bytes
 from penstock.pixels.canvas import Canvas
 from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
@@ -37,7 +37,6 @@ from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import CONTENT_TYPES, check_result_size
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.pixels.picture import Picture
-from penstock.pixels.row_writer import RowWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,7 +161,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """Less where rows of the result, and parts of its file, are given back before others come."""
         whole = self.memory_needed(source, params)
         header = probe(source, ImageBounds.of(self.limits))
-        if not _is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
+        if not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
             return whole
         tile = params.tile or self._device.any_side_to or max(height for height, _ in self._device.shapes)
         scale = self._files[params.variant].scale
@@ -204,10 +203,10 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """A large PNG is written while its tiles come, unless it is resampled."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
         sides = work.context
-        rows = work.by_rows() if _is_by_rows(output) and sides.layout is None else None
-        if rows is None:
+        if sides.layout is not None:
             return None
-        return ResultStream(_product(work, output), RowWriter(rows, output, alpha=sides.alpha, grey=sides.grey))
+        writer = row_writer(work, output, alpha=sides.alpha, grey=sides.grey)
+        return None if writer is None else ResultStream(_product(work, output), writer)
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
@@ -224,11 +223,6 @@ def _encoded(canvas: Canvas, sides: _Sides, output: OutputOptions) -> bytes:
         return canvas.encode(output, alpha=sides.alpha, grey=sides.grey)
     rgb = fitted(canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
     return encode(Picture(rgb, fitted_alpha(sides.alpha, sides.layout), sides.grey), output)
-
-
-def _is_by_rows(output: OutputOptions) -> bool:
-    # Whatever else is asked for may need the whole image.
-    return output == OutputOptions(format="png", quality=output.quality, lossless=output.lossless, dpi=output.dpi)
 
 
 def _product(work: TiledImage, output: OutputOptions) -> Product:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from msgspec.structs import replace
 
 from penstock.core.device import Device
+from penstock.core.output import OutputOptions
 from penstock.core.sizes import TileSides, tiles_along
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
@@ -24,6 +25,7 @@ from penstock.models.base import Work
 from penstock.pixels.canvas import Canvas
 from penstock.pixels.picture import Pixels
 from penstock.pixels.row_canvas import RowCanvas
+from penstock.pixels.row_writer import RowWriter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -282,3 +284,16 @@ def _mirror_on(lines: NDArray[np.uint8], filled: int) -> None:
         more = min(filled, len(lines) - filled)
         lines[filled : filled + more] = lines[filled - more : filled][::-1]
         filled += more
+
+
+def is_by_rows(output: OutputOptions) -> bool:
+    """Whether a file of this form needs no more than the rows that are there: whatever else is asked for may need the
+    whole image."""
+    return output == OutputOptions(format="png", quality=output.quality, lossless=output.lossless, dpi=output.dpi)
+
+
+def row_writer(work: TiledImage, output: OutputOptions, *, alpha: Pixels | None, grey: bool) -> RowWriter | None:
+    """What writes the result of this work, joined by rows from now on. None where it has to be, or may as well be,
+    encoded as a whole."""
+    rows = work.by_rows() if is_by_rows(output) else None
+    return None if rows is None else RowWriter(rows, output, alpha=alpha, grey=grey)

@@ -54,7 +54,8 @@ class Draft:
 
     def _write(self, data: bytes) -> None:
         with disk_errors():
-            _write_at(self._file.fileno(), data, self.size)  # so that it can be repeated when the disk was full
+            os.utime(self._file.fileno())  # while the disk is full it is tried, and must not look as if it was left
+            _write_at(self._file.fileno(), data, self.size)  # at its place, so that another try writes it once
         self._digest.update(data)
         self.size += len(data)
 

@@ -140,6 +140,7 @@ class Pipeline:
         if lease.epoch > 1 and outcome.result and outcome.result.artifacts:
             own, files = {file.s3_key for file in outcome.result.artifacts}, self._storage.list(results_of(lease))
             await self._storage.delete(*[file.key async for file in files if file.key not in own])
+            await self._storage.give_up(*[file async for file in self._storage.list_unfinished(results_of(lease))])
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
         stage = Stages(lease, watch)
@@ -246,16 +247,19 @@ class Pipeline:
     def _streamed(self, lease: Lease, runner: Runner, prepared: Prepared, log: TaskLog) -> StreamedResult | None:
         if prepared.stream is None:
             return None
-        artifact = announced(prepared.stream.product, results_of(lease) + lease.token, produces=runner.card.produces)
+        key = results_of(lease) + lease.token
+        produces = runner.card.produces
+        notes = told(prepared.work.notes, produces=produces)
+        result = announced(prepared.stream.product, key, produces=produces, limits=self._limits, notes=notes)
+        (artifact,) = result.artifacts
         return StreamedResult(
-            artifact,
+            result,
             prepared.stream.writer,
             StreamedUpload(self._spool, artifact.s3_key, artifact.content_type),
             log,
             on_cpu=partial(self._codecs.run, lease.priority),
             check_bytes=partial(check_bytes, limits=self._limits),
             on_written=self._device.wake,
-            notes=tuple(told(prepared.work.notes, produces=runner.card.produces)),
         )
 
     def _pack(

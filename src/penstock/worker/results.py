@@ -63,18 +63,22 @@ def _noted(notes: Any) -> Sequence[Note]:
     return notes
 
 
-def announced(product: Any, key: str, *, produces: Produces) -> Artifact:
-    """Returns what is known of the one file of a product before it is written: all but its size and digest.
+def announced(
+    product: Any, key: str, *, produces: Produces, limits: LimitSettings, notes: Iterable[Note] = ()
+) -> Result:
+    """Returns a result before its one file is written: all but the size and the digest of that.
 
     Raises ModelResultInvalid as `published` does.
     """
     if not isinstance(product, Product):
         raise ModelResultInvalid(f"the model streams {kind_of(product)} where a Product is expected")
     (file, *others) = files_of(replace(product, file=b""))
+    if others:
+        raise ModelResultInvalid("the product of a stream has other files than the one that is written")
     _check_promise([file], product, produces)
-    if others or product.data is not None:
-        raise ModelResultInvalid("the product of a stream has other files than the one that is written, or data")
-    return _artifact(Item(_key(file, key), b"", file.content_type), file)
+    data = None if product.data is None else plain(product.data, max_bytes=limits.max_result_data_bytes)
+    artifact = _artifact(Item(_key(file, key), b"", file.content_type), file)
+    return Result(artifacts=(artifact,), data=data, notes=in_order((*notes, *_noted(product.notes))))
 
 
 def check_bytes(size: int, limits: LimitSettings) -> None:

@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from penstock.core.task import Artifact, Result
+from penstock.core.task import Result
 from penstock.models.products import FileWriter
-from penstock.pixels.notes import Note
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.model_code import model_code
 from penstock.worker.streamed_upload import StreamedUpload
@@ -19,7 +18,7 @@ T = TypeVar("T")
 
 
 class StreamedResult:
-    """Writes the file of one result, and sends it to the storage meanwhile.
+    """Writes the one file of a `result`, and sends it to the storage meanwhile.
 
     `on_cpu` runs a call on a codec thread, by the clock that it is given. `check_bytes` raises when the file has more
     bytes than it may. `on_written` is called when rows were written: the device may go on where it waits for that.
@@ -27,7 +26,7 @@ class StreamedResult:
 
     def __init__(
         self,
-        artifact: Artifact,
+        result: Result,
         writer: FileWriter,
         upload: StreamedUpload,
         log: TaskLog,
@@ -35,16 +34,14 @@ class StreamedResult:
         on_cpu: Callable[..., Awaitable[None]],
         check_bytes: Callable[[int], None],
         on_written: Callable[[], None],
-        notes: tuple[Note, ...] = (),
     ) -> None:
-        self._artifact = artifact
+        self._result = result
         self._writer = writer
         self._upload = upload
         self._log = log
         self._on_cpu = on_cpu
         self._check_bytes = check_bytes
         self._on_written = on_written
-        self._notes = notes
         self._news = asyncio.Event()
         self._device_is_done = False
 
@@ -77,8 +74,9 @@ class StreamedResult:
             while self._writer.is_ready:
                 await self._write(clock, self._writer.write)
             await self._write(clock, self._writer.finish)
-        file = replace(self._artifact, size=self._upload.size, sha256=self._upload.sha256)
-        return Result(artifacts=(file,), notes=self._notes), self._upload
+        (file,) = self._result.artifacts
+        known = replace(file, size=self._upload.size, sha256=self._upload.sha256)
+        return replace(self._result, artifacts=(known,)), self._upload
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
