@@ -87,6 +87,16 @@ def test_an_upright_image_is_made_of_a_turned_one() -> None:
     assert picture.rgb.shape == (64, 32, 3)
 
 
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0" + bytes(30), b"Exif\0\0II*\0\xff\xff\0\0", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"]
+)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_exif_that_cannot_be_read_does_not_decide(format: str, exif: bytes) -> None:
+    data = saved(Image.fromarray(COLOURS), format, exif=exif)
+
+    assert decoded(data).rgb.shape == COLOURS.shape
+
+
 def test_cmyk_becomes_rgb() -> None:
     picture = decoded(saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"))
 

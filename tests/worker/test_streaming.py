@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import io
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from tests.support.memory_storage import MemoryStorage, MemoryWriter
 from tests.support.repeat_model import MODEL, SCALE, Watched
 from tests.support.workers import pipeline, until
 
-WIDTH, HEIGHT = 330, 700
+WIDTH, HEIGHT, TILES = 330, 700, 6 * 13
 """Of an input with 6 tiles in a row, and 13 rows: its result has more bytes than LEAST_BY_ROWS_BYTES."""
 
 
@@ -75,6 +76,13 @@ def attempt(running: Pipeline, picture: Picture, **params: object) -> asyncio.Ta
     return asyncio.create_task(running.run(lease, lambda stage, progress: None))
 
 
+def held(tiles: int, is_so: Callable[[], bool]) -> None:
+    """Hold the device up shortly before half of the tiles are done, until the condition holds, for 30 s at most."""
+    until_s = time.monotonic() + 30
+    while tiles >= TILES // 2 - 4 and not is_so() and time.monotonic() < until_s:
+        time.sleep(0.01)
+
+
 def file_of(outcome: Outcome) -> Artifact:
     assert outcome.result is not None
     (file,) = outcome.result.artifacts
@@ -115,6 +123,7 @@ async def test_transparency_is_that_of_a_result_in_one_piece(
 async def test_a_file_is_begun_before_half_of_its_tiles_are_done(running: Pipeline, watched: Watched) -> None:
     done_at: list[int] = []
     watched.before_write = lambda: done_at.append(watched.tiles)
+    watched.before_infer = lambda tiles: held(tiles, lambda: bool(done_at))
     await attempt(running, Picture(photo()))
 
     assert done_at[0] < watched.tiles / 2
@@ -237,7 +246,13 @@ async def test_the_first_bytes_are_stored_before_half_of_the_tiles_are_done(
     running: Pipeline, storage: MemoryStorage, watched: Watched
 ) -> None:
     stored_at: list[int] = []
-    watched.before_infer = lambda tiles: storage.writers and stored_at.append(tiles)
+
+    def look(tiles: int) -> None:
+        held(tiles, lambda: bool(storage.writers))
+        if storage.writers:
+            stored_at.append(tiles)
+
+    watched.before_infer = look
     outcome = await attempt(running, Picture(photo()))
 
     assert stored_at[0] < watched.tiles / 2

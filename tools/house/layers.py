@@ -29,10 +29,17 @@ LAYERS: list[set[str]] = [
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.notes"},
-        {"pixels.headers", "pixels.linear", "pixels.picture", "pixels.formats", "pixels.quality"},
+        {
+            "pixels.headers",
+            "pixels.linear",
+            "pixels.picture",
+            "pixels.formats",
+            "pixels.quality",
+            "pixels.turning",
+        },
         {"pixels.pillow", "pixels.png"},
         {"pixels.resampling", "pixels.colours", "pixels.filling"},
-        {"pixels.gifs", "pixels.jpegs", "pixels.pngs"},
+        {"pixels.jpegs", "pixels.pngs"},
         {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas", "pixels.row_canvas"},
         {"pixels.row_writer"},

@@ -34,6 +34,7 @@ from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
 from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds
+from penstock.pixels.notes import Note
 from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 
@@ -99,6 +100,9 @@ class Work:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         _take_former_names(cls)
+
+    notes: tuple[Note, ...] = ()
+    """What was done to the images of the input; set when `prepare` has returned."""
 
     @property
     def size(self) -> tuple[int, int] | None:

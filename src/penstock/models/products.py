@@ -27,6 +27,7 @@ from penstock.errors import ModelResultInvalid, PenstockError
 from penstock.lazy_import import lazy_import
 from penstock.pixels.encoding import CONTENT_TYPES, encoded, image_of
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.notes import Note
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     """What `postprocess` returns: files to store, data for the JSON of the answer, or both.
 
     `file` is the one that stands for the result where only one can, and is named `result.<extension>`; without it the
-    first of `files` does.
+    first of `files` does. `notes` tell what the model did to an image, beside what decoding it has noted.
     """
 
     file: bytes | None = None
@@ -59,6 +60,7 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     height: int | None = None
     data: dict[str, Any] | None = None
     files: Sequence[ProductFile] = ()
+    notes: Sequence[Note] = ()
 
 
 class FileWriter(Protocol):

@@ -15,27 +15,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import parts_of, profile_note
-from penstock.pixels.gifs import open_gif
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.headers.avif import avif_code_points
 from penstock.pixels.headers.header import broken, truncated
 from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
-from penstock.pixels.notes import Note, bits_of, in_order, notes_in
+from penstock.pixels.notes import Note, bits_of, in_order, note, notes_in
 from penstock.pixels.picture import Picture, Pixels
 from penstock.pixels.pillow import write_image
 from penstock.pixels.pngs import open_png
+from penstock.pixels.turning import UPRIGHT, orientation_of, upright
 
 if TYPE_CHECKING:
     import numpy as np
 else:
     np = lazy_import("numpy")
-
-TURNS = range(2, 9)
-"""Values of the orientation in Exif that are not upright."""
 
 UNBOUNDED = ImageBounds()
 """For images of our own: any size, but not any number of scans and chunks."""
@@ -45,11 +43,18 @@ def _by_pillow(form: str, data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=(form,))
 
 
+def _open_avif(data: bytes) -> Image.Image:
+    image, code_points = _by_pillow("avif", data), avif_code_points(data, UNBOUNDED)
+    if code_points and "icc_profile" not in image.info:
+        image.info["cicp"] = code_points
+    return image
+
+
 OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "png": open_png,
     "jpeg": open_jpeg,
-    "gif": open_gif,
-    **{form: partial(_by_pillow, form) for form in ("webp", "tiff", "bmp", "avif")},
+    "avif": _open_avif,
+    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "tiff", "bmp")},
 }
 
 DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)
@@ -63,7 +68,9 @@ def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
     header = probe(data, bounds)
     decoder = DECODER.get()
     picture = decode_here(data, header.format) if decoder is None else decoder(data, header)
-    return replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
+    picture = replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
+    note(*picture.notes)
+    return picture
 
 
 def decode_here(data: bytes, form: str) -> Picture:
@@ -118,7 +125,7 @@ def _notes_of(image: Image.Image) -> tuple[Note, ...]:
     """What is done to an image that is not loaded."""
     profile = profile_note(image)
     done: dict[Note, bool] = {
-        "turned": image.getexif().get(ExifTags.Base.Orientation, 1) in TURNS,
+        "turned": orientation_of(image) != UPRIGHT,
         "first_frame": image.format == "MPO",
     }
     return (*(note for note, is_done in done.items() if is_done), *([profile] if profile else []))
@@ -142,8 +149,7 @@ def _parts_of(
         if is_plain(image):
             return jpeg_pixels(data, image.mode, into), None, False
         image = loaded(image, data)
-    ImageOps.exif_transpose(image, in_place=True)
-    return parts_of(image)
+    return parts_of(upright(image))
 
 
 def _bytes_of(pixels: Pixels) -> memoryview:

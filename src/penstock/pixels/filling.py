@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from penstock.lazy_import import lazy_import
+from penstock.pixels.notes import note
 from penstock.pixels.picture import Pixels
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ else:
 
 def filled(rgb: Pixels, alpha: Pixels | None) -> Pixels:
     """The colours (height, width, 3) with those under an alpha of 0 replaced. What is visible at all stays as it is;
-    `rgb` itself where nothing is hidden, or everything."""
+    `rgb` itself where nothing is hidden, or everything. It is noted as `alpha_filled`."""
     if alpha is None or alpha.all() or not alpha.any():
         return rgb
+    note("alpha_filled")
     halved = Image.fromarray(np.dstack([rgb, alpha])).convert("RGBa").reduce(2)
     colours, weights = np.split(np.asarray(halved, np.float32), [3], axis=2)
     spread = _spread(colours * 255 / np.maximum(weights, 1), weights[..., 0])

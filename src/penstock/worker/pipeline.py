@@ -1,5 +1,6 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from penstock.models.base import DeviceBroken, Params, ResultStream, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
 from penstock.pixels.formats import check_holds, check_result_size
+from penstock.pixels.notes import Note, in_order, noting
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
@@ -23,7 +25,7 @@ from penstock.worker.codecs import CodecThreads
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
-from penstock.worker.output_options import options_for
+from penstock.worker.output_options import options_for, told
 from penstock.worker.residency.resident import Use
 from penstock.worker.residency.residents import Residents
 from penstock.worker.results import announced, check_bytes, published
@@ -95,9 +97,14 @@ class Pipeline:
         return self._device.broken
 
     def took_ms(self, lease: Lease) -> float:
-        """Milliseconds of the device that an attempt took; 0 before it has left the device, and when it was
-        forgotten."""
-        return milliseconds(self._device_s.get(lease.key, 0.0))
+        """Milliseconds of the device that an attempt took; 0 when it has not come to the device, or was forgotten."""
+        return self.took_so_far_ms(lease) or 0.0
+
+    def took_so_far_ms(self, lease: Lease) -> float | None:
+        """Milliseconds of the device that an attempt has taken by its last tile that is done; None before the device
+        has begun with it, and when it was forgotten."""
+        device_s = self._device_s.get(lease.key)
+        return None if device_s is None else milliseconds(device_s)
 
     def said(self, lease: Lease) -> bytes:
         """What the code of the model has said during an attempt; empty for most, and when it was forgotten."""
@@ -188,7 +195,7 @@ class Pipeline:
         if work.size is not None:
             check_holds(output, *work.size)
             check_result_size(self._limits, *work.size)
-        pack = partial(self._pack, lease, runner, params, output, log)
+        pack = partial(self._pack, lease, runner, params, output, work.notes, log)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:
             on_device = self._device.run(
@@ -197,7 +204,7 @@ class Pipeline:
                 priority=lease.priority,
                 on_progress=stage.tiles if streamed is None else partial(_told, stage, streamed),
                 on_begin=partial(stage.tiles, 0, work.count),
-                on_leave=partial(self._device_s.__setitem__, lease.key),
+                on_time=partial(self._device_s.__setitem__, lease.key),
                 on_single_output=early if runner.card.produces == "data" else None,
                 clock=clock,
                 log=log,
@@ -241,7 +248,9 @@ class Pipeline:
         if prepared.stream is None:
             return None
         key = results_of(lease) + lease.token
-        result = announced(prepared.stream.product, key, produces=runner.card.produces, limits=self._limits)
+        produces = runner.card.produces
+        notes = told(prepared.work.notes, produces=produces)
+        result = announced(prepared.stream.product, key, produces=produces, limits=self._limits, notes=notes)
         (artifact,) = result.artifacts
         return StreamedResult(
             result,
@@ -254,17 +263,25 @@ class Pipeline:
         )
 
     def _pack(
-        self, lease: Lease, runner: Runner, params: Params, output: OutputOptions, log: TaskLog, work: Work
+        self,
+        lease: Lease,
+        runner: Runner,
+        params: Params,
+        output: OutputOptions,
+        notes: Iterable[Note],
+        log: TaskLog,
+        work: Work,
     ) -> tuple[Result, StoredFiles | None]:
         """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
         # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
-        with model_code("postprocess", log):
+        with model_code("postprocess", log), noting() as noted:
             product = product_of(runner.postprocess(work, params, output), output)
         return published(
             product,
             results_of(lease) + lease.token,
             produces=runner.card.produces,
             limits=self._limits,
+            notes=told((*notes, *noted), produces=runner.card.produces),
         )
 
 
@@ -276,12 +293,13 @@ def _told(stage: Stages, streamed: StreamedResult, done: int, total: int) -> Non
 def _prepare(
     runner: Runner, source: bytes | InputMembers, params: Params, output: OutputOptions, log: TaskLog
 ) -> Prepared:
-    with model_code("prepare", log):
+    with model_code("prepare", log), noting() as noted:
         work = runner.prepare(source, params)
     if not isinstance(work, Work):
         raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
     if not work.count:
         raise ModelResultInvalid("the model's prepare returned a Work without tiles")
+    work.notes = in_order(noted)
     with model_code("stream", log):
         return Prepared(work, runner.stream(work, params, output))
 

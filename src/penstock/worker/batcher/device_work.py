@@ -69,6 +69,7 @@ class DeviceWork:
         self.arrived = time.monotonic()
         self.reached_device: float | None = None
         self.on_begin: Callable[[], None] | None = None
+        self.on_time: Callable[[float], None] = lambda _: None
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.start_with(work)
 
@@ -106,6 +107,7 @@ class DeviceWork:
     def begin(self) -> None:
         """Call `on_begin` when the first batch with some of its tiles goes to the device."""
         if self.on_begin is not None:
+            self.on_time(self.device_s)
             self.on_begin()
             self.on_begin = None
 
@@ -119,6 +121,7 @@ class DeviceWork:
     def count_tile(self) -> None:
         """One more tile is done; the work is finished with the last."""
         self.accepted += 1
+        self.on_time(self.device_s)
         self.on_progress(self.accepted, self.work.count)
         if self.accepted == self.work.count and not self.finished.done():
             self.finished.set_result(None)
