@@ -11,6 +11,7 @@ kept never saw a tile border.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -192,7 +193,7 @@ class TiledImage(Work):
         if self.rows is None:
             return self.count
         ahead = _rows_ahead(self.rows.size[0], self._layout.height * self._scale)
-        reached = sum(row.low * self._scale < self.rows.taken + ahead for row in self._layout.rows)
+        reached = bisect_left(self._layout.rows, self.rows.taken + ahead, key=lambda row: row.low * self._scale)
         return reached * len(self._layout.columns)
 
     def _in(self, tiling: Tiling) -> TiledImage:
