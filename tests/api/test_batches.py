@@ -203,6 +203,8 @@ async def test_every_wrong_line_is_named_and_nothing_is_queued(
         (line(7, client_request_id="mine"), "client_request_id", "invalid_request"),
         (line(8, timeout_s=0), "timeout_s", "invalid_request"),
         (line(9, webhook={"url": "https://example.com/"}), "webhook", "webhooks_disabled"),
+        (line(10, output={"format": "webp", "dpi": 300}), "output.dpi", "invalid_request"),
+        (line(11, output={"format": "source", "keep_location": True}), "output.keep_location", "invalid_request"),
         (b'{"custom_id": "' + b"x" * (1024 * 1024) + b'"}', "", "invalid_request"),
     ]
     texts = [text if isinstance(text, bytes) else jsonl(text) for text, _, _ in wrong]
