@@ -14,6 +14,7 @@ import io
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Event, Thread
@@ -41,7 +42,7 @@ PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 def main() -> None:
     """Runs the task, or both, and prints the peak beside the prediction."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megapixels", type=int, default=100)
+    parser.add_argument("--megapixels", type=float, default=100)
     parser.add_argument("--format", choices=FORMATS, default="png")
     parser.add_argument("--plot", type=Path, help="draw the memory over the time to this file")
     options = parser.parse_args()
@@ -53,7 +54,7 @@ def main() -> None:
     plot(lines, options.plot)
 
 
-def sampled(megapixels: int, form: Format) -> Line:
+def sampled(megapixels: float, form: Format) -> Line:
     """Runs the task, and returns seconds and gigabytes, above those of before, all the while."""
     line: Line = []
     started, before, is_over = time.perf_counter(), resident(), Event()
@@ -84,10 +85,10 @@ def plot(lines: dict[Format, Line], file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
-def run(megapixels: int, form: Format) -> None:
+def run(megapixels: float, form: Format) -> None:
     """Runs the task and prints what it took."""
     source = photo(round((megapixels * 1e6) ** 0.5))
-    runner: Any = registry()["superres-x4"](LimitSettings(max_image_megapixels=megapixels + 1))
+    runner: Any = registry()["superres-x4"](LimitSettings(max_image_megapixels=ceil(megapixels) + 1))
     runner.load_model(cpu(1))
     params, output = SuperresParams(), OutputOptions(format=form, quality=90)
     predicted = runner.memory_for(source, params, output)
@@ -101,7 +102,7 @@ def run(megapixels: int, form: Format) -> None:
     else:
         size = timed("written", lambda: written(work, stream.writer))
     width, height = work.size
-    print(f"{megapixels} MP ({len(source) / 1e6:.0f} MB) to {width} x {height} px, {size / 1e9:.2f} GB")
+    print(f"{megapixels:g} MP ({len(source) / 1e6:.0f} MB) to {width} x {height} px, {size / 1e9:.2f} GB")
     print(f"  predicted  {predicted / 1e9:.2f} GB")
     print(f"  peak       {(peak() - before) / 1e9:.2f} GB = {(peak() - before) / (width * height):.2f} bytes a pixel")
 

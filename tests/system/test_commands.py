@@ -246,7 +246,7 @@ def test_models_and_workers(system: System) -> None:
     (worker,) = lines_of(penstock(system, "workers", "--json"))
 
     assert names == ["image-scoring-v1", slow_model.MODEL, "superres-x4"]
-    assert re.search(r"^param variant +(general\|clean|clean\|general) *$", shown, re.MULTILINE)
+    assert re.search(r"^param variant +(general\|clean\|best|best\|clean\|general) *$", shown, re.MULTILINE)
     assert worker["id"] in penstock(system, "workers")
     assert (worker["device"], worker["slots"]) == ("cpu", 2)
 

@@ -32,6 +32,10 @@ OPTIONS = {
     "dpi": click.option(
         "--dpi", type=click.IntRange(1, 65_535), help="Pixels per inch that PNG, JPEG and TIFF results name."
     ),
+    "metadata": click.option(
+        "--metadata", type=click.Choice(["strip", "keep"]), help="EXIF of the input; keep drops its places [strip]."
+    ),
+    "keep_location": click.option("--keep-location", is_flag=True, default=None, help="Keep the places in it, too."),
 }
 """Member of `output` -> its option."""
 

@@ -59,12 +59,14 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
     computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
+    `effort` says how many times as long it takes for a pixel as with the other rules of the model.
     With a `target` the result is resampled to that size after the network.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     kilopixels: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     tiles: TileSides | None = None
+    effort: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
     target: Target | None = None
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
@@ -78,7 +80,7 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.kilopixels is not None:
             return self.kilopixels
         pixels = self.tiles.computed(width) * self.tiles.computed(height) if self.tiles else width * height
-        return max(1, pixels // 1000)
+        return max(1, int(pixels * self.effort) // 1000)
 
 
 class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):

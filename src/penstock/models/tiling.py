@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -124,6 +125,8 @@ class Ladder(NamedTuple):
 
 Tiling: TypeAlias = Ladder | AnyShape
 
+Finish: TypeAlias = Callable[[Pixels, Pixels], Pixels]
+
 
 def tiling_on(device: Device, overlap: int) -> Tiling:
     """How images are cut for a device: in any shape where that costs it nothing, else in those that are warmed up."""
@@ -136,7 +139,8 @@ class TiledImage(Work):
     """Work on an RGB image that grows by `scale`; the results are joined in `canvas`, or in `rows` where somebody takes
     them from there before all are done.
 
-    A tile is cut when it is asked for, so that only the tiles of a batch exist twice.
+    A tile is cut when it is asked for, so that only the tiles of a batch exist twice. `finish`, where it is set, turns
+    each tile and what the network has made of it into what is kept.
     """
 
     rows: RowCanvas | None = None
@@ -163,6 +167,7 @@ class TiledImage(Work):
         self._scale = scale
         self._result_size = result_size
         self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
+        self.finish: Finish | None = None
 
     def split_smaller(self, below: int) -> TiledImage | None:
         """Lay the image out in smaller tiles; `canvas` and `rows` stay the same."""
@@ -170,6 +175,7 @@ class TiledImage(Work):
         if tiling is None:
             return None
         smaller = self._in(tiling)
+        smaller.finish = self.finish
         smaller.rows = self.rows
         return smaller
 
@@ -257,6 +263,8 @@ class TiledImage(Work):
             raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
         if not math.isfinite(total):
             raise InvalidOutput("the model gave values that are not numbers")
+        if self.finish is not None:
+            pixels = self.finish(self.tile(index), pixels)
         kept = pixels[
             (row.low - row.start) * s : (row.high - row.start) * s,
             (column.low - column.start) * s : (column.high - column.start) * s,
