@@ -219,7 +219,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def memory_for(self, source: bytes, params: SuperresParams, output: OutputOptions) -> int:
         """Less where rows of the result, and parts of its file, are given back before others come."""
-        whole = self.memory_needed(source, params)
+        whole = super().memory_for(source, params, output)
         header = probe(source, ImageBounds.of(self.limits))
         if not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
             return whole
