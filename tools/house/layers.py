@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
-        {"pixels.resampling", "pixels.colours", "pixels.filling"},
+        {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency"},
         {"pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],

@@ -1,8 +1,10 @@
 """How large a result is, how much a device computes for it, and how many tiles an image is cut into. Pure."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 """Pixels."""
@@ -48,30 +50,40 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
     computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
+    With `alpha_too` it computes as much again for the transparency of an image that has any.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     kilopixels: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     tiles: TileSides | None = None
+    alpha_too: bool = False
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where no image comes, or nobody knows."""
         return None if self.scale is None else (round(width * self.scale), round(height * self.scale))
 
-    def kilopixels_of(self, width: int, height: int) -> int:
+    def kilopixels_of(self, width: int, height: int, *, has_alpha: bool = False) -> int:
         """How much the device computes for an image of this size, at least 1."""
         if self.kilopixels is not None:
             return self.kilopixels
         pixels = self.tiles.computed(width) * self.tiles.computed(height) if self.tiles else width * height
-        return max(1, pixels // 1000)
+        return max(1, (2 if has_alpha and self.alpha_too else 1) * pixels // 1000)
 
 
 class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules."""
+    """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules. Where
+    the parameter `alpha_param` is `network`, the transparency of an image goes through the network too."""
 
     rule: SizeRule = SizeRule()
     param: str = ""
     by_value: dict[str, SizeRule] = {}
+    alpha_param: str = ""
+
+    def rule_of(self, params: Mapping[str, object]) -> SizeRule:
+        """The rule for a task with these parameters."""
+        rule = self.rule_for(params.get(self.param)) if self.param else self.rule
+        is_alpha_too = bool(self.alpha_param) and params.get(self.alpha_param) == "network"
+        return replace(rule, alpha_too=True) if is_alpha_too else rule
 
     def rule_for(self, value: object) -> SizeRule:
         """The rule for a task whose parameter `param` has this value."""

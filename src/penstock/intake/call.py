@@ -104,14 +104,13 @@ def checked_call(
     params = complete_params(task.params, model)
     if task.output.lossless and task.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
-    sizes = model.sizes
     return SubmitCall(
         caller=caller,
         task=task,
         model=model,
         params=params,
         given=given,
-        sizes=sizes.rule_for(params.get(sizes.param)) if sizes.param else sizes.rule,
+        sizes=model.sizes.rule_of(params),
         base_url=base_url,
         traceparent=traceparent,
         dialect=dialect,

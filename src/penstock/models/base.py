@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
 
 from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from penstock.core.device import Device
 from penstock.core.model import Example, Produces
@@ -284,7 +285,7 @@ _take_former_names(BaseModelRunner)
 
 
 def _rule(sizes: Sizes, params: Params) -> SizeRule:
-    return sizes.rule_for(getattr(params, sizes.param, "")) if sizes.param else sizes.rule
+    return sizes.rule_of(asdict(params))
 
 
 def as_tile(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
@@ -21,6 +22,7 @@ from penstock.models.tiling import TiledImage, tiling_on
 from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.filling import filled
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.transparency import is_uniform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,22 +30,35 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
+ALPHA_READ_BYTES, ALPHA_WRITTEN_BYTES = 8, 2
+"""As many more where transparency goes through the network: 4 of the array of both, 3 of the filled colours and 1 for
+what is even; and the alpha of the result twice while it joins the colours."""
+
 READ_BYTES, WRITTEN_BYTES = 8, 6
 """Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
 the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
 or grey as well take 1 or 2 more for a moment."""
 
 Variant = Literal["general", "clean"]
+Alpha = Literal["network", "bicubic"]
+
+ALPHA_VARIANT = "clean"
+"""The network for transparency, whatever that of the colours is: `general` takes a soft shadow for a blurred edge, and
+makes a hard one of it."""
+
+ALPHA_LANE = "+alpha"
+"""What the lane of a variant ends with where tiles have an alpha."""
 
 
 class SuperresParams(Params, frozen=True):
     """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original."""
 
     variant: Variant = "general"
+    alpha: Annotated[Alpha, Meta(description="How transparency is enlarged.")] = "network"
 
 
 class _Sides(Struct, frozen=True, eq=False):
-    """What bypasses the network: transparency, and whether the source was grey."""
+    """What bypasses the network: transparency that it is not given, and whether the source was grey."""
 
     alpha: NDArray[np.uint8] | None
     grey: bool
@@ -53,7 +68,7 @@ class _Sides(Struct, frozen=True, eq=False):
 class SuperResolution(BaseModelRunner[SuperresParams]):
     """Real-ESRGAN general x4 v3, or SPAN x4: both fully convolutional, run in tiles.
 
-    Transparency is resampled bicubically and put back; a grey image stays grey.
+    Transparency goes through the second of them, or is resampled bicubically; a grey image stays grey.
     """
 
     params = SuperresParams
@@ -84,6 +99,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         files = {variant: file for (name, variant), file in manifest().items() if name == cls.name}
         return Sizes(
             param="variant",
+            alpha_param="alpha",
             by_value={
                 variant: SizeRule(scale=file.scale, tiles=TileSides(longest=CPU_TILE_PX, overlap_px=file.overlap_px))
                 for variant, file in files.items()
@@ -109,35 +125,44 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def memory_needed(self, source: bytes, params: SuperresParams) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
         header = probe(source, ImageBounds.of(self.limits))
-        scale = self._files[params.variant].scale
-        return int(header.megapixels * 1e6) * (READ_BYTES + scale**2 * WRITTEN_BYTES)
+        pixels, enlarged = int(header.megapixels * 1e6), self._files[params.variant].scale ** 2
+        with_alpha = header.has_alpha and params.alpha == "network"
+        alpha = ALPHA_READ_BYTES + enlarged * ALPHA_WRITTEN_BYTES if with_alpha else 0
+        return pixels * (READ_BYTES + enlarged * WRITTEN_BYTES + alpha)
 
     def prepare(self, source: bytes, params: SuperresParams) -> Work:
         """Decode the image and lay out its tiles."""
         picture = self.image(source)
-        file = self._files[params.variant]
-        sides = _Sides(picture.alpha, picture.grey)
-        height, width = picture.rgb.shape[:2]
+        pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
+        if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
+            pixels, alpha = np.dstack([pixels, alpha]), None
+        height, width = pixels.shape[:2]
         return TiledImage(
-            filled(picture.rgb, picture.alpha),
+            pixels,
             self._tilings[params.variant],
-            scale=file.scale,
-            lane=params.variant,
-            context=sides,
-            device_size=self.device_size(width, height, params),
+            scale=self._files[params.variant].scale,
+            lane=params.variant + (ALPHA_LANE if with_network else ""),
+            context=_Sides(alpha, picture.grey),
+            device_size=self._rule(params).kilopixels_of(width, height, has_alpha=with_network),
         )
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels."""
-        upscaled, totals = self._sessions[work.lane].run(tiles, owner=work)
-        return list(zip(upscaled, totals, strict=True))
+        """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels. Of an alpha
+        behind the colours it returns one too, (4h, 4w), and adds its sum."""
+        variant = work.lane.removesuffix(ALPHA_LANE)
+        upscaled, totals = self._sessions[variant].run(tiles[..., :3], owner=work)
+        if variant == work.lane:
+            return list(zip(upscaled, totals, strict=True))
+        greys, sums = self._sessions[ALPHA_VARIANT].run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
+        return list(zip(upscaled, totals + sums, greys[..., 1], strict=True))
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
         width, height = work.canvas.size
+        alpha = work.context.alpha if work.alpha is None else work.alpha.pixels
         return Product(
-            file=work.canvas.encode(output, alpha=work.context.alpha, grey=work.context.grey),
+            file=work.canvas.encode(output, alpha=alpha, grey=work.context.grey),
             content_type=CONTENT_TYPES[output.format],
             extension=output.format,
             width=width,
@@ -146,4 +171,8 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
-        self._sessions[work.lane].interrupt(work)
+        for session in self._sessions.values():
+            session.interrupt(work)
+
+    def _rule(self, params: SuperresParams) -> SizeRule:
+        return self.sizes().rule_of(asdict(params))

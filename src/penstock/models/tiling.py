@@ -23,6 +23,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.pixels.canvas import Canvas
 from penstock.pixels.picture import Pixels
+from penstock.pixels.transparency import AlphaCanvas
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,9 +114,12 @@ def tiling_on(device: Device, overlap: int) -> Tiling:
 
 
 class TiledImage(Work):
-    """Work on an RGB image that grows by `scale`; the results are joined in `canvas`.
+    """Work on an image that grows by `scale`; the results are joined in `canvas`, and those of its transparency in
+    `alpha`.
 
-    A tile is cut when it is asked for, so that only the tiles of a batch exist twice.
+    Its pixels are (height, width, 3), or (height, width, 4) where transparency goes through the network too: then each
+    output has a third part, the alpha. A tile is cut when it is asked for, so that only the tiles of a batch exist
+    twice.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class TiledImage(Work):
         lane: str,
         context: Any,
         canvas: Canvas | None = None,
+        alpha: AlphaCanvas | None = None,
         device_size: int | None = None,
     ) -> None:
         layout = tiling.plan(*rgb.shape[:2])
@@ -138,10 +143,11 @@ class TiledImage(Work):
         self._layout = layout
         self._scale = scale
         self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
+        self.alpha = alpha or (AlphaCanvas(rgb[..., 3], scale) if rgb.shape[2] == 4 else None)
 
     def split_smaller(self, below: int) -> TiledImage | None:
         """Lay the image out in smaller tiles; `canvas` stays the same."""
-        tiling = self._tiling.below(below // 3)
+        tiling = self._tiling.below(below // self._rgb.shape[2])
         return None if tiling is None else self._in(tiling)
 
     def _in(self, tiling: Tiling) -> TiledImage:
@@ -152,6 +158,7 @@ class TiledImage(Work):
             lane=self.lane,
             context=self.context,
             canvas=self.canvas,
+            alpha=self.alpha,
             device_size=self.device_size,
         )
 
@@ -162,8 +169,8 @@ class TiledImage(Work):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of every tile, (height, width, 3)."""
-        return (self._layout.height, self._layout.width, 3)
+        """The shape of every tile, (height, width, 3 or 4)."""
+        return (self._layout.height, self._layout.width, self._rgb.shape[2])
 
     @property
     def dtype(self) -> np.dtype[np.uint8]:
@@ -203,18 +210,20 @@ class TiledImage(Work):
 
         Raises InvalidOutput for the wrong shape or type, or values that are no numbers, as the sum then is not.
         """
-        pixels, total = output
+        pixels, total, *alpha = output
         row, column = self._spots[index]
         s = self._scale
         if pixels.shape != (self._layout.height * s, self._layout.width * s, 3) or pixels.dtype != np.uint8:
             raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
         if not math.isfinite(total):
             raise InvalidOutput("the model gave values that are not numbers")
-        kept = pixels[
-            (row.low - row.start) * s : (row.high - row.start) * s,
-            (column.low - column.start) * s : (column.high - column.start) * s,
-        ]
-        self.canvas.put(column.low * s, row.low * s, kept)
+        kept = (
+            slice((row.low - row.start) * s, (row.high - row.start) * s),
+            slice((column.low - column.start) * s, (column.high - column.start) * s),
+        )
+        self.canvas.put(column.low * s, row.low * s, pixels[kept])
+        if self.alpha is not None:
+            self.alpha.put(column.low * s, row.low * s, alpha[0][kept])
 
 
 def _mirror_around(lines: NDArray[np.uint8], first: int, behind: int) -> None:

@@ -27,7 +27,9 @@ FILTERS: dict[str, Image.Resampling] = {
 
 
 def resize(channel: Pixels, width: int, height: int) -> Pixels:
-    """Resample one channel bicubically."""
+    """Resample one channel bicubically; the same array where it has that size."""
+    if channel.shape == (height, width):
+        return channel
     return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
 
 

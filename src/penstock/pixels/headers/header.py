@@ -65,6 +65,7 @@ class ImageHeader(Struct, frozen=True):
     end: int | None = None
     has_icc: bool = False
     has_exif: bool = False
+    has_alpha: bool = False
     only_scan_at: int = 0
 
     @property

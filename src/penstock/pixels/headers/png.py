@@ -14,21 +14,32 @@ FIRST_CHUNK, SECOND_CHUNK = 8, 33
 head_of = struct.Struct(">I4s").unpack_from
 """The length of a chunk's data, and its type."""
 
-_IHDR = struct.Struct(">I4sIIB").unpack_from
-_NOTED = frozenset({b"IEND", b"acTL", b"fcTL", b"iCCP", b"eXIf"})
+_IHDR = struct.Struct(">I4sIIBB").unpack_from
+_NOTED = frozenset({b"IEND", b"acTL", b"fcTL", b"iCCP", b"eXIf", b"tRNS"})
+
+WITH_ALPHA = (4, 6)
+"""Colour types: greys and colours with an alpha each."""
 
 
 def read_png(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     """The header of a PNG; None when the bytes end before its size. Raises ImageTooLarge, ImageDecodeFailed."""
     if len(data) < SECOND_CHUNK:
         return None
-    length, kind, width, height, bits = _IHDR(data, FIRST_CHUNK)
+    length, kind, width, height, bits, colour_type = _IHDR(data, FIRST_CHUNK)
     if length != 13 or kind != b"IHDR":
         raise damaged()
     bounds.check_size(width, height)
     chunks, end, seen = _walk(data, bounds)
     return ImageHeader(
-        "png", width, height, bits, chunks=chunks, end=end, has_icc=b"iCCP" in seen, has_exif=b"eXIf" in seen
+        "png",
+        width,
+        height,
+        bits,
+        chunks=chunks,
+        end=end,
+        has_icc=b"iCCP" in seen,
+        has_exif=b"eXIf" in seen,
+        has_alpha=colour_type in WITH_ALPHA or b"tRNS" in seen,
     )
 
 
