@@ -29,6 +29,7 @@ from penstock.core.batch import BatchPlan, FeedLease, new_batch_id, task_id_of
 from penstock.core.events import Delivery, EventType, Webhook
 from penstock.core.lease import Lease
 from penstock.core.model import Model
+from penstock.core.quotas import QUOTAS
 from penstock.core.request import Line, OutputOptions, Request, Source
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
@@ -36,6 +37,8 @@ from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Redis, Store, WorkerInfo, connect
 from penstock.store.access_keys import MAX_KEYS
+from penstock.store.accounts import EPOCH
+from penstock.store.caps import EVERYBODY
 from penstock.store.keys import Keys
 from penstock.store.outbox import Quota
 from penstock.store.submits import MAX_FOLLOWERS
@@ -89,7 +92,7 @@ class Place:
         """Opens a batch and leases it to a feeder of this process."""
         batch_id = new_batch_id()
         await self.batches.open(batch_id, TENANT, CALLER, rate_limit=0, most=10**6, client_request_id=batch_id)
-        await self.batches.grow(batch_id, 20)
+        await self.batches.grow(batch_id, 20, 20_000)
         hook = Webhook(url="https://hooks.example.com/", events=("completed", "canceled"), base_url="")
         plan = BatchPlan(
             defaults={}, starts=(0,), base_url="", traceparent="", webhook=hook, client_request_id=batch_id
@@ -150,6 +153,10 @@ class Place:
         """Registers this many worker pools, each with the model and another one."""
         for n in range(count):
             await self.store.leases.renew(replace(INFO, id=f"{WORKER}-{n}", models=(MODEL, f"model-{n}")), [])
+
+    async def pool_names(self) -> list[str]:
+        """Returns the names of all pools."""
+        return [name.decode() for name in await cast("Awaitable[list[bytes]]", self.client.hkeys(self.keys.pools))]
 
     async def claim(self) -> Lease:
         """Claims the next task."""
@@ -232,7 +239,7 @@ async def batch_delete(p: Place) -> Call:
 
 async def batch_grow(p: Place) -> Call:
     feeding = await p.batch()
-    return lambda: p.batches.grow(feeding.id, 2)
+    return lambda: p.batches.grow(feeding.id, 21, 21_000)
 
 
 async def batch_keep(p: Place) -> Call:
@@ -297,6 +304,27 @@ async def claim(p: Place) -> Call:
     await p.groups(late=True)
     await asyncio.sleep(0.01)
     return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL, "another", "third"])
+
+
+async def caps(p: Place) -> Call:
+    """Many tenants have caps, and all of them change."""
+    await p.store.caps.set({f"tenant-{n}": 1 for n in range(5000)})
+    return lambda: p.store.caps.set({f"tenant-{n}": 2 for n in range(5000)})
+
+
+async def claim_at_caps(p: Place) -> Call:
+    """In every class, more tenants are at their caps than one claim looks at."""
+    await p.store.caps.set({EVERYBODY: 1})
+    await p.store.leases.renew(INFO, [])
+    for priority in PRIORITIES:
+        await p.of_callers(1, priority)
+    pool = (await p.pool_names())[0]
+    for n in range(200):
+        await p.client.zadd(p.keys.state(f"tenant-{n}", State.RUNNING), {"t": 1.0})
+        for priority in PRIORITIES:
+            await p.client.zadd(f"{p.keys.root}flows:{pool}:{priority}", {f"tenant-{n}": -1.0})
+            await p.client.zadd(f"{p.keys.root}flows:{pool}:{priority}:tenant-{n}", {CALLER: 1.0})
+    return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL])
 
 
 async def claim_of_nobodys(p: Place) -> Call:
@@ -503,6 +531,17 @@ async def key_put(p: Place) -> Call:
     return lambda: p.store.access_keys.rotate(old.id, new, by=CALLER, at=1, overlap_ms=1)
 
 
+async def quotas_put(p: Place) -> Call:
+    return lambda: p.store.quotas.put(TENANT, dict.fromkeys(QUOTAS, 1))
+
+
+async def request(p: Place) -> Call:
+    """None of the requests of a full minute counts any longer."""
+    quota = 10_000
+    await p.client.zadd(p.keys.of_root(f"requests:{TENANT}"), {f"{n:08}": n for n in range(quota)})
+    return lambda: p.store.quotas.count_request(TENANT, quota=quota)
+
+
 async def write(p: Place) -> Call:
     """Every managed key was used since the last look."""
     times = {f"{number:012}": number for number in range(MAX_KEYS)}
@@ -523,6 +562,16 @@ async def settle(p: Place) -> Call:
     lease = await p.claim()
     await _with_progress(p, lease)
     return lambda: p.store.leases.complete(lease, Outcome(execution={"device_ms": 1.0}))
+
+
+async def settle_at_cap(p: Place) -> Call:
+    """A full group needs another leader, and its tenant waits at its cap wherever it can."""
+    await p.store.caps.set({TENANT: 1})
+    await p.groups(1)
+    lease = await p.claim()
+    await _with_progress(p, lease)
+    await _park(p, TENANT)
+    return lambda: p.store.leases.fail(lease, Outcome(error=PROBLEM))
 
 
 async def settle_with_log(p: Place) -> Call:
@@ -561,13 +610,21 @@ async def tidy(p: Place) -> Call:
     ago."""
     await p.client.zadd(p.keys.drained, {f"gone-{n}": 1.0 for n in range(1000)})
     await p.pools(100)
-    pools = [name.decode() for name in await cast("Awaitable[list[bytes]]", p.client.hkeys(p.keys.pools))]
+    pools = await p.pool_names()
     await p.client.zadd(f"{p.keys.root}pools:seen", dict.fromkeys(pools[::2], 1.0))
     callers = [part for n in range(200) for part in (f"f:caller-{n}", 0)]
     for pool in pools:
         for priority in PRIORITIES:
             await p.write(f"clock:{pool}:{priority}", "v", 10**9, *callers)
     return p.store.overdue.prune
+
+
+async def unpark(p: Place) -> Call:
+    """Many tenants wait at caps that are no more, wherever they can."""
+    await p.pools(100)
+    for n in range(20):
+        await _park(p, f"tenant-{n}")
+    return p.store.caps.review
 
 
 async def upload_arrive(p: Place) -> Call:
@@ -603,6 +660,29 @@ async def upload_retire(p: Place) -> Call:
     return lambda: p.uploads.retire(upload_id, tenant=TENANT, caller=CALLER)
 
 
+async def account_read(p: Place) -> Call:
+    await _used_long_ago(p, 300)
+    return lambda: p.store.accounts.held([f"t{number}" for number in range(300)])
+
+
+async def usage_prune(p: Place) -> Call:
+    """Many tenants have used something long ago, and nothing since."""
+    await _used_long_ago(p, 300)
+    return p.store.accounts.prune
+
+
+async def usage_read(p: Place) -> Call:
+    await _used_long_ago(p, 300)
+    return lambda: p.store.accounts.usage_of_all(EPOCH, EPOCH, most=1000)
+
+
+async def _used_long_ago(p: Place, tenants: int) -> None:
+    for number in range(tenants):
+        account = p.client.hset(p.keys.account(f"t{number}"), mapping={"day": 0, "submitted": 1})
+        await cast(Awaitable[int], account)
+        await p.client.zadd(p.keys.usage, {f"0 t{number}": 0})
+
+
 async def _settled_groups(p: Place) -> None:
     """Makes groups whose leaders have results, and in which as many tasks as possible still wait for theirs."""
     await p.groups()
@@ -613,6 +693,15 @@ async def _settled_groups(p: Place) -> None:
 async def _with_progress(p: Place, lease: Lease) -> None:
     """Adds a stream of events that follows the task."""
     await p.store.leases.progress(lease, "infer", Progress(done=1, total=2))
+
+
+async def _park(p: Place, tenant: str) -> None:
+    """Makes as many pools as there may be, in each class of which this tenant waits at its cap."""
+    await p.pools(100)
+    for pool in await p.pool_names():
+        for priority in PRIORITIES:
+            await p.client.zadd(f"{p.keys.root}flows:{pool}:{priority}", {tenant: float("inf")})
+            await p.client.zadd(f"{p.keys.root}parked", {f"{tenant} {pool}:{priority}": 0.0})
 
 
 async def _owe(p: Place, endpoints: int) -> None:
@@ -641,6 +730,7 @@ async def _ended_batch(p: Place) -> FeedLease:
 
 
 CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
+    "account_read": [account_read],
     "ahead": [ahead],
     "answer": [answer],
     "await": [await_],
@@ -657,7 +747,8 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "batch_start": [batch_start],
     "buried": [buried],
     "cancel": [cancel],
-    "claim": [claim, claim_of_nobodys],
+    "caps": [caps],
+    "claim": [claim, claim_at_caps, claim_of_nobodys],
     "claim_late": [claim],
     "condemned": [condemned],
     "delete": [delete],
@@ -683,19 +774,24 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "redeliver": [redeliver],
     "regroup": [regroup],
     "renew": [renew],
+    "quotas_put": [quotas_put],
+    "request": [request],
     "result_lost": [result_lost],
     "resubmit": [resubmit],
     "retract": [retract],
     "set_aside": [set_aside],
-    "settle": [settle, settle_with_log, settle_without_result],
+    "settle": [settle, settle_at_cap, settle_with_log, settle_without_result],
     "submit": [submit],
     "tenants_tidy": [tenants_tidy],
     "tidy": [tidy],
+    "unpark": [unpark],
     "upload_arrive": [upload_arrive],
     "upload_due": [upload_due],
     "upload_forget": [upload_forget],
     "upload_hold": [upload_hold],
     "upload_open": [upload_open],
+    "usage_prune": [usage_prune],
+    "usage_read": [usage_read],
     "upload_retire": [upload_retire],
     "write": [write],
 }

@@ -327,7 +327,7 @@ async def test_a_key_has_so_many_unfinished_batches(client: httpx.AsyncClient, s
     await finish_next(store)
     accepted = await send(client, jsonl(line(1)))
 
-    assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_batches")
     assert (repeated.status_code, accepted.status_code) == (200, 202)
 
 

@@ -18,8 +18,9 @@ from tests.support.api_server import ServerProcess
 from tests.support.drive import body
 
 NAMESPACE = "test-connections"
-MOST, MOST_OF_ONE = 24, 12
+MOST, MOST_OF_ONE, MOST_OF_TENANT = 24, 12, 14
 ATTACKER, OTHER, HEALTHY = "127.0.0.66", "127.0.0.67", "127.0.0.1"
+OTHER_KEY = "0123456789abcdef-of-another-tenant"
 GET = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -28,8 +29,9 @@ def settings(redis_url: str, api_key: str, tmp_path_factory: pytest.TempPathFact
     """For the server of the module: impatient, with few connections."""
     yield Settings(
         api=ApiSettings(
-            keys=(f"tester:{api_key}",), linger_s=0, keep_alive_s=1, receive_s=1, receive_bytes_per_s=20_000,
-            wrong_keys_per_minute=6, max_connections=MOST,
+            keys=(f"tester:{api_key}", f"other:{OTHER_KEY}"),
+            linger_s=0, keep_alive_s=1, receive_s=1, receive_bytes_per_s=20_000,
+            wrong_keys_per_minute=6, max_connections=MOST, max_requests_per_tenant=MOST_OF_TENANT,
             max_connections_per_address=MOST_OF_ONE, trusted_proxies=("127.0.0.99",),
         ),
         limits=LimitSettings(max_bodies_bytes=2_000_000),
@@ -300,13 +302,46 @@ def test_rl1_addresses_that_a_client_makes_up_give_it_no_further_connections(
         assert status_of(to_its_end(one_more)) == 503
 
 
+def test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served(
+    server: ServerProcess, api_key: str
+) -> None:
+    """The event streams of one key come from two addresses, none of which is full. The bytes of an upload come without
+    the key, and count for its tenant all the same."""
+    asked = {"size": 1, "content_type": "image/png"}
+    upload = httpx.post(f"{server.url}/v1/uploads", json=asked, headers={"X-API-Key": api_key}).json()
+    with ExitStack() as stack:
+        stack.enter_context(busy(server, api_key, MOST_OF_TENANT - 4, ATTACKER))
+        stack.enter_context(busy(server, api_key, 4, OTHER))
+        refused = asked_with(server, api_key, HEALTHY)
+        unsent = httpx.put(upload["url"], content=b"x", headers=upload["headers"])
+        without_scope = asked_with(server, api_key, HEALTHY, path="/v1/keys")
+        others = [asked_with(server, OTHER_KEY, source) for source in (ATTACKER, HEALTHY)]
+    again = asked_until_let_in(server, api_key)
+    sent = httpx.put(upload["url"], content=b"x", headers=upload["headers"])
+
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert "this tenant" in refused.json()["detail"]
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert (unsent.status_code, sent.status_code, without_scope.status_code) == (429, 200, 429)
+    assert [answer.status_code for answer in others] == [200, 200]
+    assert again.status_code == 200
+
+
+def asked_until_let_in(server: ServerProcess, key: str) -> httpx.Response:
+    """The server hears a little later that a client has hung up."""
+    give_up = time.monotonic() + 60
+    while (answer := asked_with(server, key, HEALTHY)).status_code == 429 and time.monotonic() < give_up:
+        time.sleep(0.02)
+    return answer
+
+
 # --- wrong keys -----------------------------------------------------------------------------------------------
 
 
-def asked_with(server: ServerProcess, key: str, source: str, **headers: str) -> httpx.Response:
+def asked_with(server: ServerProcess, key: str, source: str, path: str = "/v1/tasks", **headers: str) -> httpx.Response:
     transport = httpx.HTTPTransport(local_address=source)
     with httpx.Client(base_url=server.url, headers={"X-API-Key": key} | headers, transport=transport) as client:
-        return client.get("/v1/tasks")
+        return client.get(path)
 
 
 def test_rl2_wrong_keys_are_slowed_by_address_whatever_the_client_says_of_its_own(

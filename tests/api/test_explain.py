@@ -112,7 +112,7 @@ async def test_the_pace_follows_the_last_tasks(client: httpx.AsyncClient, store:
 
     pace = (await store.queues.paces())["superres-x4"]
 
-    assert (pace.device_s, pace.cost) == (pytest.approx(0.11), 20), "the tiles of a photo"
+    assert (pace.device_s, pace.cost) == (pytest.approx(0.11), 19), "the pixels of a photo"
 
 
 async def test_a_running_task_has_what_is_left_of_it(client: httpx.AsyncClient, store: Store) -> None:
@@ -167,7 +167,7 @@ async def test_a_task_that_follows_an_equal_one_takes_as_long_as_that(client: ht
     await finish(store)
     await store.leases.renew(WORKER, [])
     await submitted(client, reuse=False)
-    same = {"image_url": data_uri(image(150, 120))}
+    same = {"image_url": data_uri(image(160, 120))}
     leader = await submitted(client, **same)
     follower = await submitted(client, **same)
 
@@ -236,7 +236,7 @@ async def test_a_quote_counts_what_is_ahead_and_queues_nothing(
     client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     for priority in (Priority.HIGH, Priority.NORMAL, Priority.LOW):
-        await store.tasks.submit(submission(cost=14, priority=priority), rate_limit=0)
+        await store.tasks.submit(submission(cost=10, priority=priority), rate_limit=0)
     await store.leases.complete(
         await claim(store), Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": MS})
     )
@@ -278,4 +278,4 @@ async def test_a_quote_is_refused_as_the_submit_would_be(settings: Settings, sto
             full = await quoted(client)
 
     assert (invalid.status_code, invalid.json()["param"]) == (415, "input.image_url")
-    assert (full.status_code, full.json()["code"], full.headers["Retry-After"]) == (429, "queue_full", "5")
+    assert (full.status_code, full.json()["code"], full.headers["Retry-After"]) == (503, "queue_full", "5")

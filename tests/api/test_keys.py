@@ -357,6 +357,8 @@ async def test_the_audit_is_paged(client: httpx.AsyncClient) -> None:
 
 async def test_the_python_client_makes_and_ends_keys(server: str, api_key: str) -> None:
     async with AsyncClient(server, api_key, patience_s=5) as admin:
+        with pytest.raises(ValueError, match="None"):
+            await admin.create_key("acme", expires_in_s=0)
         made = await admin.create_key("acme", scopes=("read",), name="ci", expires_in_s=None)
         assert (made.record.expires_at, made.record.scopes) == (None, ("read",))
         rotated = await admin.rotate_key(made.record.id, overlap_s=60)

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.shared_server
 
 SCORING = "image-scoring-v1"
 HURT = ErrorRecord(code="storage_unavailable", message="away", retryable=True)
+PHOTO_KILOPIXELS = 160 * 120 // 1000
+
 EQUAL = {"image_url": data_uri(photo()), "reuse": True}
 
 
@@ -34,7 +36,7 @@ async def submitted(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]
 async def measured(store: Store) -> None:
     """A task of the size of a photo has taken half a second, and a worker is there: times can be estimated. The API is
     not asked, since for some seconds it would still know of neither."""
-    await submit(store, cost=20)
+    await submit(store, cost=PHOTO_KILOPIXELS)
     outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": 500.0})
     assert await store.leases.complete(await claim(store), outcome)
     await store.leases.renew(WORKER, [])

@@ -211,6 +211,29 @@ async def test_a_prediction_has_a_list_of_its_files_each_with_a_url_that_needs_n
     assert (other.status_code, other.json()["code"]) == (404, "task_not_found")
 
 
+async def test_the_url_of_an_output_opens_no_other_task_and_no_form_but_its_own(
+    client: httpx.AsyncClient, stranger: httpx.AsyncClient, store: Store, storage: Storage
+) -> None:
+    ids, urls = [], []
+    for _ in range(2):
+        ids.append((await submitted(client, reuse=False)).rpartition("/")[2])
+        await complete_with(store, storage, {"result.png": b"p" * 600_000, "mask.png": b"m" * 600_000})
+        urls.append((await client.get(f"/replicate/v1/predictions/{ids[-1]}")).json()["output"][0])
+    mine, others = urls
+    place, _, token = mine.partition("?token=")
+    signature, _, tenant = token.partition(".")
+    changed = ("A" if signature[0] != "A" else "B") + signature[1:]
+    wrong = ["", changed, f"{changed}.{tenant}", f"{signature}.other", signature, f"{token}.", f"{token}%00"]
+
+    answers = [await stranger.get(f"{place}?token={one}") for one in wrong]
+    answers += [await stranger.get(place), await stranger.get(f"{others.partition('?')[0]}?token={token}")]
+    elsewhere = await stranger.get(f"/v1/tasks/{ids[0]}?token={token}")
+
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(404, "task_not_found")}
+    assert elsewhere.status_code == 401
+    assert (await stranger.get(mine)).content == b"p" * 600_000
+
+
 async def test_small_files_are_in_the_prediction_itself(
     client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:

@@ -102,7 +102,7 @@ class Slow(LocalStorage):
 
     meanwhile: Callable[[], Awaitable[object]]
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         await super().put(key, data, content_type)
         if key.startswith("inputs/"):
             await self.meanwhile()

@@ -65,7 +65,6 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
             "cancel": f"{path}/cancel",
             "events": f"{path}/events",
             "result": f"{path}/result",
-            "token": None,
         },
     }
     assert [name for name, value in times.items() if value] == ["created_at", "start_by"]

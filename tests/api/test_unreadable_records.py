@@ -2,18 +2,20 @@
 real Redis, under a real server and a real worker."""
 
 import asyncio
+import itertools
 import json
 import random
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import redis.asyncio
+from _pytest.mark import ParameterSet
 
 from penstock.core.task import ErrorRecord, Outcome, State
 from penstock.errors import RecordUnreadable
@@ -68,7 +70,7 @@ def _part(part: str, value: Any) -> Damage:
 DAMAGES: dict[str, Damage] = {
     **{f"{name} is garbage": _field(name, GARBAGE) for name in HASH_FIELDS},
     **{f"{name} is missing": _field(name, None) for name in HASH_FIELDS},
-    **{f"{name} is {value.decode()}": _field(name, value) for name in SUMMED for value in BEYOND},
+    **{f"{name} is {value.decode()}": _field(name, value) for name, value in itertools.product(SUMMED, BEYOND)},
     "the record is a string": _part("task", b"text"),
     "the record is a list": _part("task", [b"text"]),
     "the record is missing": _part("task", None),
@@ -80,6 +82,15 @@ DAMAGES: dict[str, Damage] = {
     "an attempt lacks members": _part("attempts", [b'{"n": 1}']),
     "the attempts are a string": _part("attempts", b"text"),
 }
+USUAL_PAIRS = {f"{name} is {value.decode()}" for name, value in zip(SUMMED, BEYOND, strict=True)}
+"""Each of these fields and each of these values once; the other pairs at length."""
+
+
+def cases(damages: Iterable[str]) -> list[ParameterSet]:
+    rare = {f"{name} is {value.decode()}" for name, value in itertools.product(SUMMED, BEYOND)} - USUAL_PAIRS
+    return [pytest.param(one, marks=pytest.mark.at_length if one in rare else ()) for one in damages]
+
+
 OF_ENDED: dict[str, Damage] = {
     "the outcome is no JSON": _part("outcome", b"{"),
     "the outcome has another shape": _part("outcome", b'{"result": 7}'),
@@ -149,7 +160,7 @@ async def failed_as_unreadable(client: httpx.AsyncClient, task_id: str) -> None:
     assert [task["status"] for task in listed if task["task_id"] == task_id] == ["FAILED"]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", cases(DAMAGES))
 async def test_a_damaged_task_that_waits_fails_and_all_others_go_on(
     client: httpx.AsyncClient, store: Store, client_of_redis: Client, keys: Keys, damage: str
 ) -> None:
@@ -167,7 +178,7 @@ async def test_a_damaged_task_that_waits_fails_and_all_others_go_on(
     assert (await client.get(f"/v1/tasks/{task_id}")).status_code == 410
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", cases(DAMAGES))
 async def test_a_worker_that_comes_upon_a_damaged_task_takes_the_next(
     store: Store, client_of_redis: Client, keys: Keys, damage: str
 ) -> None:
@@ -196,7 +207,7 @@ async def _claimed(store: Store) -> dict[str, Any]:
     return taken
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", cases(DAMAGES))
 async def test_a_damaged_task_that_runs_fails_and_the_sweeps_go_on(
     client: httpx.AsyncClient,
     store: Store,
@@ -229,7 +240,7 @@ async def test_a_damaged_task_that_runs_fails_and_the_sweeps_go_on(
     assert (await client.delete(f"/v1/tasks/{task_id}")).status_code == 204
 
 
-@pytest.mark.parametrize("damage", DAMAGES | OF_ENDED)
+@pytest.mark.parametrize("damage", cases(DAMAGES | OF_ENDED))
 async def test_a_damaged_task_that_has_ended_reads_as_failed_and_is_pruned(
     client: httpx.AsyncClient,
     store: Store,
@@ -256,7 +267,7 @@ async def test_a_damaged_task_that_has_ended_reads_as_failed_and_is_pruned(
     assert (await client.get(f"/v1/tasks/{other}")).status_code == 410
 
 
-@pytest.mark.parametrize("damage", DAMAGES | OF_ENDED)
+@pytest.mark.parametrize("damage", cases(DAMAGES | OF_ENDED))
 async def test_what_is_due_to_go_goes_though_a_damaged_record_is_before_it(
     store: Store, client_of_redis: Client, keys: Keys, damage: str
 ) -> None:

@@ -122,6 +122,25 @@ async def test_other_bytes_than_announced_are_refused_and_leave_nothing(
     assert stored(settings, where) is None
 
 
+async def test_st2_a_link_sends_its_own_upload_and_does_nothing_else(
+    client: httpx.AsyncClient, stranger: httpx.AsyncClient, settings: Settings
+) -> None:
+    where, other = [await opened(client, data) for data in (PHOTO, PHOTO[::-1])]
+    url, foreign = where["url"], other["url"].replace(other["upload_id"], where["upload_id"])
+    last = "A" if url[-1] != "A" else "B"
+
+    puts = [
+        await send(stranger, where | {"url": one}, PHOTO) for one in (foreign, url.partition("?")[0], url[:-1] + last)
+    ]
+    others = [await stranger.request(method, url) for method in ("GET", "DELETE")]
+
+    assert foreign != url
+    assert {answer.status_code for answer in (*puts, *others)} <= {401, 403, 404}
+    assert (stored(settings, where), stored(settings, other)) == (None, None)
+    assert (await send(stranger, where, PHOTO)).status_code == 200
+    assert stored(settings, where) == PHOTO
+
+
 async def test_a_link_ends_and_its_upload_stays_unsent(
     client: httpx.AsyncClient, stranger: httpx.AsyncClient, settings: Settings
 ) -> None:

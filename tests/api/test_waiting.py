@@ -144,7 +144,7 @@ async def test_a_task_that_does_not_end_in_time_is_answered_as_usual(client: htt
         "status": "RUNNING",
         "queue_position": None,
         "eta_s": None,
-        "links": {part: f"/v1/tasks/{lease.id}{end}" for part, end in LINKS.items()} | {"token": None},
+        "links": {part: f"/v1/tasks/{lease.id}{end}" for part, end in LINKS.items()},
     }
     assert (answer.headers["Preference-Applied"], answer.headers["Retry-After"]) == ("wait=1", "1")
 

@@ -281,7 +281,6 @@ async def test_a_task_that_says_too_much_is_told_in_short(
             "cancel": f"/v1/tasks/{big}/cancel",
             "events": f"/v1/tasks/{big}/events",
             "result": f"/v1/tasks/{big}/result",
-            "token": None,
         },
         "sequence": 1,
     }

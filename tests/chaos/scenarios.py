@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tests.chaos import api_faults as api
+from tests.chaos import overload
 from tests.chaos import redis_faults as redis
 from tests.chaos import storage_faults as storage
 from tests.chaos import webhook_faults as webhook
@@ -39,6 +40,9 @@ ALL_DONE = (*SOUND, Bar("done", "==", "tasks"))
 
 NO_TAKEOVER = (Bar("attempts_lost", "==", 0), Bar("workers_died", "==", 0))
 """Every worker survived, and none was taken for dead."""
+
+REFUSED_RIGHT = (Bar("other_answers", "==", 0), Bar("lost", "==", 0))
+"""Every submit was accepted, and its task succeeded, or it was told to come again later, in the right words."""
 
 TOLD = (*ALL_DONE, Bar("unverified", "==", 0))
 """Every task succeeded, and receivers could verify every message."""
@@ -214,6 +218,50 @@ SCENARIOS: dict[str, Scenario] = {
             run=api.rolling_api,
             bars=(*ALL_DONE, Bar("failed_requests", "==", 0), Bar("exits_bad", "==", 0), Bar("exit_max_s", "<=", 30.0)),
             setup=Setup(apis=2),
+        ),
+        Scenario(
+            id="A3",
+            title="five times as many submits as the workers can do (tasks: seconds)",
+            run=overload.overload,
+            bars=(
+                *REFUSED_RIGHT,
+                Bar("refused", ">=", "accepted"),
+                Bar("goodput", ">=", 0.9),
+                Bar("refusal_p99_s", "<=", 0.05),
+                Bar("grown_mib", "<=", 50),
+                Bar("back_s", "<=", 5.0),
+            ),
+            tasks=60,
+            short_tasks=8,
+            setup=Setup(workers=2, env=overload.KEYS | {"QUEUE_MAX_DEPTH": str(overload.DEPTH)}),
+        ),
+        Scenario(
+            id="A4",
+            title="more submits at once than may wait, through four servers, while nobody works",
+            run=overload.full_queue,
+            bars=(
+                *REFUSED_RIGHT,
+                Bar("waiting", "==", "depth"),
+                Bar("queue_full", ">=", "accepted"),
+                Bar("accepted_after", "==", 1),
+            ),
+            tasks=2000,
+            short_tasks=400,
+            setup=Setup(apis=4, workers=1, env=overload.KEYS | {"QUEUE_MAX_DEPTH": str(overload.DEPTH)}),
+        ),
+        Scenario(
+            id="A5",
+            title="one tenant sends ten times its quota through four servers, another works (tasks: seconds)",
+            run=overload.greedy_tenant,
+            bars=(
+                *REFUSED_RIGHT,
+                Bar("limit_error", "<=", 0.01),
+                Bar("others_refused", "==", 0),
+                Bar("others_ratio", "<=", 1.2),
+            ),
+            tasks=60,
+            short_tasks=8,
+            setup=Setup(apis=4, workers=2, env=overload.KEYS | {"QUOTAS_SUBMITS_PER_MINUTE": str(overload.PER_MINUTE)}),
         ),
         Scenario(
             id="A8",
@@ -451,5 +499,5 @@ SCENARIOS: dict[str, Scenario] = {
     )
 }
 
-SHORT = ("W1", "W3", "R1", "R3", "A1", "W7", "W16")
+SHORT = ("W1", "W3", "R1", "R3", "A1", "A4", "W7", "W16")
 """Scenarios that every change must pass: under four minutes."""

@@ -373,6 +373,21 @@ async def _b_follows_a_that_runs(world: World) -> None:
     await _claimed(world, "a")
 
 
+async def _b_waits_at_the_cap(world: World) -> None:
+    """`a` runs, and a claim has found that its tenant may run no other."""
+    await world.store.caps.set({TENANT: 1})
+    await submit(world, "a", equal=False)
+    await submit(world, "b", equal=False)
+    await _claimed(world, "a")
+    assert await claim(world, "w") is None
+
+
+async def raise_cap(world: World, _: int) -> None:
+    """Sets a higher cap of running tasks, and runs upkeep."""
+    await world.store.caps.set({TENANT: 2})
+    await world.store.caps.review()
+
+
 async def _claimed(world: World, name: str) -> None:
     lease = await claim(world, "w")
     assert lease is not None
@@ -405,7 +420,7 @@ async def _an_upload_is_used(world: World) -> None:
 def _batch_of(images: Sequence[bytes], ttl_s: int = LONG_S) -> Callable[[World], Awaitable[None]]:
     async def prepare(world: World) -> None:
         await world.batches.open(batch("b"), TENANT, ALICE.id, rate_limit=0, most=9, client_request_id=None)
-        await world.batches.grow(batch("b"), 1)
+        await world.batches.grow(batch("b"), 1, len(lines_of(images)))
         await world.storage.put(part_key(TENANT, batch("b"), 0), lines_of(images), "application/jsonl")
         plan = BatchPlan(defaults={"model": MODEL, "result_ttl_s": ttl_s}, starts=(0,), base_url="", traceparent="")
         await world.batches.start(batch("b"), TENANT, ALICE.id, plan, total=len(images), ttl_s=SHORT_S, fingerprint="f")
@@ -588,6 +603,19 @@ SITUATIONS: dict[str, Situation] = {
             "retry-line": of_line("resubmit"),
             "delete-line": of_line("delete"),
             "purge": purge,
+        },
+    ),
+    "b-waits-at-the-cap": Situation(
+        _b_waits_at_the_cap,
+        {
+            "finish": finish("a"),
+            "complete": work("complete"),
+            "release": work("release"),
+            "cancel": cancel("a"),
+            "cancel-waiting": cancel("b"),
+            "submit": other("c"),
+            "reclaim": reclaim,
+            "raise-cap": raise_cap,
         },
     ),
     "a-batch-has-failed": Situation(

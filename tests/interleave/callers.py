@@ -158,7 +158,7 @@ class ByTurns(ByStillClock):
 class StorageByTurns(MemoryStorage):
     """A storage in which every read, write or delete of an object is a call of the scheduler."""
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         async with call(f"put {key}", written(key)):
             await super().put(key, data, content_type)
 

@@ -14,11 +14,12 @@ from penstock.core.request import Request
 from penstock.core.task import Artifact, Outcome, State
 from penstock.core.upload import upload_key
 from penstock.store import place_of
+from tests.support.accounts import HELD
 from tests.support.queue_snapshot import Snapshot, check_places
 
 KEPT = re.compile(
-    r"gone:.*|round:.*|(pools|flows|clock|passed|unseen|rate|uploadrate)(:.*)?|pace|prompt|reaper|grace|workers|workers:seen"
-    r"|drained|paused|tenants"
+    r"gone:.*|round:.*|(pools|flows|clock|passed|unseen|rate|uploadrate)(:.*)?|caps|capped|parked|pace|prompt|reaper|grace|workers|workers:seen"
+    r"|drained|paused|tenants|account:.*|usage(:.*)?"
 )
 """The keys that may be there when all tasks, batches and uploads are deleted."""
 
@@ -34,7 +35,13 @@ def broken(snapshot: Snapshot, objects: Objects) -> list[str]:
 def left_behind(snapshot: Snapshot, objects: Objects) -> list[str]:
     """Returns what is left after everything was deleted."""
     keys = [f"key left behind: {key}" for key in sorted(snapshot.keys) if not KEPT.fullmatch(key)]
-    return [*keys, *(f"object left behind: {key}" for key in sorted(objects))]
+    held = [
+        f"still counted for {tenant}: {name} {account[name]}"
+        for tenant, account in snapshot.under("account:").items()
+        for name in HELD
+        if float(account.get(name, 0))
+    ]
+    return [*keys, *held, *(f"object left behind: {key}" for key in sorted(objects))]
 
 
 def _places(snapshot: Snapshot, _: Objects) -> Iterator[str]:
@@ -81,7 +88,21 @@ def _owners(snapshot: Snapshot, objects: Objects) -> Iterator[str]:
             yield f"object without owner: {key}"
 
 
-RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (_places, _results, _inputs, _lines, _owners)
+def _caps(snapshot: Snapshot, _: Objects) -> Iterator[str]:
+    """No tenant runs more tasks than its cap, and one that waits at its cap will be put back."""
+    for tenant, cap in snapshot.keys.get("caps", {}).items():
+        if len(snapshot.keys.get(f"state:{tenant}:{State.RUNNING}", ())) > int(cap):
+            yield f"{tenant} runs more than {cap}"
+    for place in snapshot.keys.get("parked", ()):
+        tenant = place.partition(" ")[0]
+        running = [f for f in snapshot.records.values() if f["tenant"] == tenant and f["state"] == State.RUNNING]
+        if not any("capped" in f for f in running):
+            yield f"nobody puts {tenant} back"
+
+
+RULES: tuple[Callable[[Snapshot, Objects], Iterator[str]], ...] = (
+    _places, _results, _inputs, _lines, _owners, _caps,
+)  # fmt: skip
 
 
 def _owned(snapshot: Snapshot) -> tuple[set[str], set[str]]:

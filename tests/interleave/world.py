@@ -24,6 +24,7 @@ from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
+from penstock.intake.quotas import QuotaTable
 from penstock.models import noop
 from penstock.models.base import registry
 from penstock.models.description import describe
@@ -93,6 +94,7 @@ class World:
             waiting=Waiting(self.store),
             watching=Watching(self.store),
             estimates=Estimates(plain),  # it refreshes by the real clock, so the scheduler leaves it out
+            quotas=QuotaTable(settings.quotas),
             checking=asyncio.Lock(),
         )
         self.feeder = Feeder(self.services)

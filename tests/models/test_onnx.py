@@ -29,6 +29,7 @@ from penstock.worker.devices import cpu
 
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 SIDES = (*range(96, CPU_TILE_PX + 1, 32), 544)
+STRIP = 32
 LONG_SIDES = sorted({side for shape in GPU_SHAPES for side in shape}.difference(SIDES))
 GENERAL = manifest()["superres-x4", "general"]
 
@@ -180,11 +181,11 @@ def test_tiles_join_without_a_seam(runner: SuperResolution, variant: str, shape:
 )
 def test_no_side_of_any_ladder_shows_a_seam(runner: SuperResolution, variant: str, side: int) -> None:
     """A strip of a photo in tiles of this width, then of this height, against the same strip in one."""
-    photo = Image.open(PHOTO).convert("RGB").resize((side + 96, 64), Image.Resampling.LANCZOS)
+    photo = Image.open(PHOTO).convert("RGB").resize((side + 96, STRIP), Image.Resampling.LANCZOS)
     overlap = manifest()["superres-x4", variant].overlap_px
     for rgb in (np.asarray(photo), np.ascontiguousarray(np.asarray(photo).transpose(1, 0, 2))):
         height, width = rgb.shape[:2]
-        shape = (64, side) if height == 64 else (side, 64)
+        shape = (STRIP, side) if height == STRIP else (side, STRIP)
         whole = TiledImage(rgb, Ladder(((height, width),), overlap), scale=4, lane=variant, context=None)
         tiled = TiledImage(rgb, Ladder((shape,), overlap), scale=4, lane=variant, context=None)
 

@@ -5,13 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ncnn
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.color import rgb2ycbcr
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 Array = NDArray[np.float32]
 Run = Callable[[Array], list[Array]]
@@ -105,6 +102,8 @@ def test_clean_is_nearer_to_real_photos_than_bicubic_by_more_than_a_decibel(
 
 def run_ncnn(files: dict[str, bytes], image: Array, folder: Path) -> Array:
     """The original weights in the original runtime, in plain fp32."""
+    import ncnn  # takes half a second with skimage, in each process that collects the tests
+
     paths = {name: folder / f"net.{name}" for name in files}
     for name, path in paths.items():
         path.write_bytes(files[name])
@@ -167,6 +166,9 @@ def gain(measure: Callable[[Image.Image, Array], float], run: Run, pairs: Pairs)
 
 def similarity(large: Image.Image, upscaled: Array) -> float:
     """SSIM of the brightness."""
+    from skimage.color import rgb2ycbcr  # see `run_ncnn`
+    from skimage.metrics import structural_similarity
+
     wanted, got = (rgb2ycbcr(image)[..., 0] for image in (pixels(batch(large)), pixels(upscaled)))
     return float(
         structural_similarity(
@@ -176,4 +178,6 @@ def similarity(large: Image.Image, upscaled: Array) -> float:
 
 
 def decibels(large: Image.Image, upscaled: Array) -> float:
+    from skimage.metrics import peak_signal_noise_ratio  # see `run_ncnn`
+
     return float(peak_signal_noise_ratio(pixels(batch(large)), pixels(upscaled)))

@@ -34,7 +34,11 @@ PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
+QUOTAS = "tests/store/test_quotas.py::test_"
+CAPS = "tests/store/test_running_caps.py::test_"
+QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
+ACCOUNTS = "tests/store/test_accounts.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -348,6 +352,104 @@ MUTATIONS = (
         SHARE_TIME + "nobody_who_waits_gets_less_than_another_by_more_than_one_task",
     ),
     Mutation(
+        "no tenant runs more tasks than its cap",
+        f"{LUA}/parts/caps.lua",
+        "':' .. RUNNING) >= cap",
+        "':' .. RUNNING) > cap",
+        CAPS + "i8_workers_that_claim_at_once_never_run_more_than_the_cap",
+    ),
+    Mutation(
+        "the end of an attempt lets its tenant have the next task",
+        f"{LUA}/parts/lease.lua",
+        "  if task.capped then unpark(task.tenant) end\n",
+        "",
+        CAPS + "each_way_out_of_running_lets_the_next_task_run",
+    ),
+    Mutation(
+        "a tenant that waited at its cap has no claim on that time",
+        f"{LUA}/parts/caps.lua",
+        "math.max(tonumber(t[1] or 0), tonumber(t[2] or 0))",
+        "tonumber(t[2] or 0)",
+        CAPS + "a_tenant_that_waited_at_its_cap_is_owed_no_device_time",
+    ),
+    Mutation(
+        "the workers of other models hear that a tenant may go on",
+        f"{LUA}/parts/caps.lua",
+        "if models then redis.call('PUBLISH'",
+        "if false then redis.call('PUBLISH'",
+        CAPS + "each_way_out_of_running_lets_the_next_task_run",
+    ),
+    Mutation(
+        "a tenant is put back when its cap is raised",
+        "src/penstock/upkeep/sweep.py",
+        "    await store.caps.review()\n",
+        "",
+        "tests/store/test_maintenance.py::test_a_sweep_lets_a_tenant_go_on_whose_cap_was_raised",
+    ),
+    Mutation(
+        "what would go beyond a quota is refused",
+        f"{LUA}/parts/quotas.lua",
+        "return limit and amount > limit and",
+        "return limit and amount > limit + 1 and",
+        QUOTAS + "i8_processes_that_submit_at_once_never_take_a_tenant_beyond_a_quota",
+    ),
+    Mutation(
+        "what a tenant holds in the storage counts",
+        f"{LUA}/submit.lua",
+        "beyond_storage(limits, tenant, input_bytes) or ",
+        "",
+        QUOTAS + "i8_inputs_stored_by_several_processes_never_exceed_the_quota_of_storage",
+    ),
+    Mutation(
+        "an upload is refused beyond the quota of storage",
+        f"{LUA}/upload_open.lua",
+        " or beyond_storage(limits, tenant, tonumber(size))",
+        "",
+        QUOTAS + "i8_uploads_opened_by_several_processes_never_exceed_the_quota_of_storage",
+    ),
+    Mutation(
+        "the device time that tasks should take counts until they end",
+        f"{LUA}/parts/quotas.lua",
+        "(used_ms + (account.reserved_ms or 0)) / 1000",
+        "used_ms / 1000",
+        QUOTAS + "rl3_many_large_tasks_take_no_more_of_a_device_than_the_quota",
+    ),
+    Mutation(
+        "a task whose time nobody knows counts with a guess",
+        f"{LUA}/submit.lua",
+        "or limits.device_seconds_per_day and expected_ms(model, tonumber(cost)) or 0",
+        "or 0",
+        QUOTAS + "a_task_whose_time_nobody_knows_counts_with_a_guess",
+    ),
+    Mutation(
+        "a batch has no more lines than the quota",
+        f"{LUA}/batch_start.lua",
+        " or beyond_lines(limits, f[1], tonumber(lines))",
+        "",
+        QUOTAS + "i8_batches_started_by_several_processes_never_have_more_lines_than_the_quota",
+    ),
+    Mutation(
+        "parts of a batch count before they are stored",
+        f"{LUA}/batch_grow.lua",
+        "if is_beyond then return is_beyond end\n",
+        "",
+        QUOTAS + "a_batch_counts_as_one_submit_and_its_parts_as_bytes",
+    ),
+    Mutation(
+        "a task is not run again beyond a quota",
+        f"{LUA}/resubmit.lua",
+        "if is_beyond then return is_beyond end\n",
+        "",
+        QUOTAS + "a_task_is_not_run_again_beyond_a_quota",
+    ),
+    Mutation(
+        "a line that a quota keeps out does not fail",
+        "src/penstock/intake/batch_enqueue.py",
+        "QueueFull | QuotaExceeded | StoreUnavailable",
+        "QueueFull | StoreUnavailable",
+        "tests/api/test_quotas.py::test_lines_of_a_batch_wait_for_the_quota_and_none_of_them_fails",
+    ),
+    Mutation(
         "what was charged is set right",
         f"{LUA}/parts/flows.lua",
         "  if more == 0 then return end\n",
@@ -564,6 +666,34 @@ MUTATIONS = (
         "self._of_address[address] < self.most_of_one",
         "True",
         f"{SERVING}test_an_address_makes_room_for_itself_only",
+    ),
+    Mutation(
+        "the requests in progress of one tenant",
+        "src/penstock/api/http/tenant_limits.py",
+        "if in_progress >= self._most_at_once:",
+        "if False:",
+        "tests/api/test_connections.py::test_rl1_a_tenant_with_too_many_requests_in_progress_hears_so_and_others_are_served",
+    ),
+    Mutation(
+        "the requests of a tenant in a minute",
+        f"{LUA}/request.lua",
+        "if left <= 0 then return {0, 0, reset} end\n",
+        "",
+        f"{QUOTED}no_minute_has_more_requests_than_the_quota_and_none_is_refused_in_a_minute_with_fewer",
+    ),
+    Mutation(
+        "every process is told of new quotas",
+        f"{LUA}/quotas_put.lua",
+        "redis.call('SET', ROOT .. 'keys:version', version)\n",
+        "",
+        "tests/api/test_tenant_quotas.py::test_what_is_set_for_a_tenant_stands_over_the_settings_until_it_is_taken_back",
+    ),
+    Mutation(
+        "a tenant that is refused waits for its time",
+        "src/penstock/api/http/tenant_limits.py",
+        "if full == quota and wait_s > 0:",
+        "if False:",
+        "tests/api/test_request_quotas.py::test_redis_is_not_asked_for_a_tenant_without_a_quota_nor_for_one_that_has_to_wait",
     ),
     Mutation(
         "the connections in all",
@@ -931,6 +1061,69 @@ MUTATIONS = (
         "tests/worker/test_attempt.py::test_the_files_that_a_dead_worker_left_behind_go_with_the_next_end",
     ),
     Mutation(
+        "result files count until the last task that shows them",
+        f"{LUA}/parts/held.lua",
+        "(is_last and held.result or 0)",
+        "held.result",
+        ACCOUNTS + "the_files_of_a_result_are_held_once_until_the_last_task_that_shows_them_is_deleted",
+    ),
+    Mutation(
+        "a task that has ended reserves no device time",
+        f"{LUA}/parts/held.lua",
+        "  note(task, 'reserved_ms', -held.reserved)\n",
+        "",
+        ACCOUNTS + "a_task_that_has_ended_holds_its_result_and_no_time",
+    ),
+    Mutation(
+        "an outcome that is deleted is taken off",
+        f"{LUA}/resubmit.lua",
+        "grow(task, -outcome_bytes)\n",
+        "",
+        ACCOUNTS + "a_task_that_was_tried_again_and_run_again_is_counted_right",
+    ),
+    Mutation(
+        "a part of a batch is counted once",
+        f"{LUA}/batch_grow.lua",
+        "stored_bytes - (f[2] or 0)",
+        "tonumber(stored_bytes)",
+        ACCOUNTS + "the_lines_of_a_batch_are_counted_as_tasks_beside_the_batch",
+    ),
+    Mutation(
+        "a damaged account stops no task",
+        f"{LUA}/parts/account.lua",
+        "redis.pcall('HGETALL', key)",
+        "redis.call('HGETALL', key)",
+        ACCOUNTS + "a_damaged_account_stops_no_task",
+    ),
+    Mutation(
+        "device time stays reserved while a task has not ended",
+        f"{LUA}/tenants_tidy.lua",
+        "if redis.call('EXISTS', lists_of(tenant, live)) == 0 then",
+        "if true then",
+        ACCOUNTS + "device_time_stays_reserved_while_a_task_has_not_ended",
+    ),
+    Mutation(
+        "what is counted for a damaged record is found again",
+        f"{LUA}/set_aside.lua",
+        "task.held = task.held or counted\n",
+        "",
+        ACCOUNTS + "what_is_counted_for_a_record_that_does_not_say_it_is_found_again",
+    ),
+    Mutation(
+        "usage is kept for its time when the clock jumps",
+        f"{LUA}/usage_prune.lua",
+        "if has_grace() then return {0, 0} end\n",
+        "",
+        ACCOUNTS + "what_was_used_is_kept_by_day_and_forgotten_after_its_time",
+    ),
+    Mutation(
+        "only a route that says so takes all tenants",
+        "src/penstock/api/http/scopes.py",
+        "(name == ALL_TENANTS and takes_all_tenants(opt))",
+        "name == ALL_TENANTS",
+        "tests/api/test_usage.py::test_an_operator_reads_the_usage_of_another_tenant_and_of_all",
+    ),
+    Mutation(
         "the bound of the log of a task",
         f"{LUA}/parts/log.lua",
         "#whole > LOG_BYTES and shortened(whole) or whole",
@@ -1073,7 +1266,7 @@ MUTATIONS = (
     Mutation(
         "a tenant with tasks or batches is not forgotten",
         f"{LUA}/tenants_tidy.lua",
-        "if redis.call('EXISTS', unpack(lists)) == 0 then",
+        "if redis.call('EXISTS', ROOT .. 'batches:' .. tenant, lists_of(tenant, states)) == 0 then",
         "if true then",
         IN_STORE + "a_tenant_is_known_as_long_as_it_has_a_task_or_a_batch",
     ),
@@ -1155,6 +1348,13 @@ MUTATIONS = (
         DECODERS + "a_scan_bomb_is_ended_at_its_timeout_while_another_image_is_decoded",
     ),
     Mutation(
+        "low priority of a decoder that takes long",
+        "src/penstock/worker/decoders/decoder.py",
+        "        self._give_way()\n",
+        "",
+        DECODERS + "a_child_that_takes_longer_than_usual_gives_way_to_one_that_is_ready",
+    ),
+    Mutation(
         "filter of what a decoder may ask of the kernel",
         "src/penstock/worker/decoders/confinement.py",
         "ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000",
@@ -1167,5 +1367,43 @@ MUTATIONS = (
         "F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)",
         "F_SEAL_SEAL)",
         DECODERS + "nobody_can_cut_a_file_that_the_worker_reads",
+    ),
+    Mutation(
+        "a bucket replaces no result by other bytes",
+        "src/penstock/storage/s3.py",
+        'condition = {} if self._puts_over else {"IfNoneMatch": "*"}',
+        "condition: dict[str, str] = {}",
+        "tests/storage/test_stored_once.py::test_st3_a_result_is_never_replaced_by_other_bytes",
+    ),
+    Mutation(
+        "the bytes under a taken key are compared",
+        "src/penstock/storage/s3.py",
+        "await self._check_same(name, data)",
+        "pass",
+        "tests/storage/test_stored_once.py::test_st3_a_result_is_never_replaced_by_other_bytes",
+    ),
+    Mutation(
+        "an upload link is good for one size and one type",
+        "src/penstock/storage/s3.py",
+        """            "ContentLength": size,
+            "ContentType": content_type,
+        }
+""",
+        "        }\n",
+        "tests/storage/test_signed_links.py::test_st2_a_link_to_send_is_good_for_one_object_its_size_and_its_type",
+    ),
+    Mutation(
+        "an upload link to this server has the token of its upload",
+        "src/penstock/api/routes/uploads.py",
+        "upload.token is not None and hmac.compare_digest(upload.token, _digest(token))",
+        "upload.token is not None",
+        "tests/api/test_uploads.py::test_st2_a_link_sends_its_own_upload_and_does_nothing_else",
+    ),
+    Mutation(
+        "the URL of an output is signed",
+        "src/penstock/api/replicate/predictions.py",
+        "return tenant if hmac.compare_digest(self._token(task_id, tenant).encode(), token.encode()) else None",
+        "return tenant",
+        "tests/api/test_result_files.py::test_the_url_of_an_output_opens_no_other_task_and_no_form_but_its_own",
     ),
 )

@@ -22,6 +22,7 @@ from penstock.intake.enqueue import submit
 from penstock.intake.estimates import Estimates
 from penstock.intake.examine import examine
 from penstock.intake.parse import decode
+from penstock.intake.quotas import QuotaTable
 from penstock.intake.quote import quote
 from penstock.intake.requests import TaskRequest
 from penstock.net.guard import Policy
@@ -52,6 +53,7 @@ async def deps(settings: Settings, store: Store, storage: Storage) -> Deps:
         store=store,
         storage=storage,
         estimates=Estimates(store),
+        quotas=QuotaTable(settings.quotas),
         checking=asyncio.Lock(),
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.core.access import TENANT
 from penstock.core.model import Residence
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.submission import Submission
@@ -178,6 +179,20 @@ async def test_workers_with_different_files_of_one_model_are_counted(store: Stor
     assert found == {"old": ("w1",), "new": ("w2", "w3")}
 
 
+async def test_a_sweep_lets_a_tenant_go_on_whose_cap_was_raised(store: Store) -> None:
+    await store.caps.set({TENANT: 1})
+    for _ in range(2):
+        await submit(store)
+    await claim(store)
+    with pytest.raises(AssertionError):
+        await claim(store)
+    await store.caps.set({TENANT: 2})
+
+    await sweep(store)
+
+    await claim(store)
+
+
 async def test_maintenance_goes_on_after_redis_was_away(
     own_redis: RedisProcess, settings: Settings, storage: LocalStorage
 ) -> None:
@@ -185,7 +200,9 @@ async def test_maintenance_goes_on_after_redis_was_away(
         store = Store(Engine(client, "test", settings.queue))
         task_id = await submit(store, start_within_s=0.1)
         own_redis.kill()
-        work = run_maintenance(store, storage, lambda: [MODEL], installation=store.installation, delete_orphans=False)
+        work = run_maintenance(
+            store, storage, lambda: [MODEL], dict, installation=store.installation, delete_orphans=False
+        )
         loops = asyncio.create_task(work)
         await asyncio.sleep(0.5)
 

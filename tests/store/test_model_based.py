@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 from penstock.core.access import TENANT
 from penstock.core.batch import BatchPlan, FeedLease, Started, task_id_of
 from penstock.core.lease import Lease
-from penstock.core.submission import EnqueuePermit, Submission
+from penstock.core.submission import EnqueuePermit, Forecast, Submission
 from penstock.core.task import (
     PRIORITIES,
     Artifact,
@@ -165,6 +165,7 @@ SUBMITS = st.fixed_dictionaries(
         "priority": st.sampled_from(PRIORITIES),
         "model": st.sampled_from(MODELS),
         "cost": st.integers(1, 5000),
+        "own_ms": st.sampled_from((None, 0.5, 700.0)),
         "client_request_id": st.sampled_from((None, "one", "two")),
         "start_within_s": st.sampled_from(LIMITS_S),
         "finish_within_s": st.sampled_from(LIMITS_S),
@@ -564,7 +565,19 @@ class QueueMachine(RuleBasedStateMachine):
 
         assert self.do(self.store.workers.drain(worker) if is_on else self.store.workers.resume(worker)) is expected
 
+    @rule(cap=st.sampled_from((0, 1, 2)))
+    def cap(self, cap: int) -> None:
+        expected = self.model.set_cap(cap)
+
+        assert self.do(self.store.caps.set({TENANT: cap})) == expected
+
     # Maintenance
+
+    @rule()
+    def review_caps(self) -> None:
+        expected = self.model.review_caps(TENANT)
+
+        assert self.do(self.store.caps.review()) == expected
 
     @precondition(lambda self: self.any_is("running"))
     @rule(dead_worker=st.sampled_from(("", *WORKERS)))
@@ -634,8 +647,10 @@ def as_submission(options: dict[str, Any]) -> Submission:
         fingerprint=f"{model}-{options['priority']}-{image}",
         reuse_digest=image and f"{caller}-{model}-{image}",
         uploads=[word for word in options["input"].split() if word in UPLOADS],
-        **{name: option for name, option in options.items() if name not in ("image", "input")},
+        **{name: option for name, option in options.items() if name not in ("image", "input", "own_ms")},
     )
+    if options["own_ms"]:
+        made = msgspec.structs.replace(made, forecast=Forecast(ahead_ms=100.0, own_ms=options["own_ms"]))
     own = options["input"].split().count("own")
     return own_input(made, members=own) if own else made
 

@@ -361,12 +361,12 @@ class Crash(Exception):
 
 
 class BeforeThePut(LocalStorage):
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         raise Crash
 
 
 class AfterThePut(LocalStorage):
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         await super().put(key, data, content_type)
         raise Crash
 

@@ -188,8 +188,9 @@ class Batcher(Actor):
         batch_id, caller = new_batch_id(), self.chance.choice(CALLERS)
         total = self.chance.randrange(1, 25)
         await self.world.batches.open(batch_id, TENANT, caller.id, rate_limit=0, most=50, client_request_id=None)
-        await self.world.batches.grow(batch_id, 1)
-        await self.world.storage.put(part_key(TENANT, batch_id, 0), self._lines(total), "application/jsonl")
+        lines = self._lines(total)
+        await self.world.batches.grow(batch_id, 1, len(lines))
+        await self.world.storage.put(part_key(TENANT, batch_id, 0), lines, "application/jsonl")
         if self.chance.random() < 0.1:
             await self._delete(batch_id)
             return

@@ -73,7 +73,7 @@ class Unreliable(ByMovedClock):
 class UnreliableStorage(MemoryStorage):
     """A storage whose calls fail with the luck of its caller."""
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         await _before()
         await super().put(key, data, content_type)
         _after()

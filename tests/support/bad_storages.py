@@ -15,7 +15,7 @@ class Held(LocalStorage):
         super().__init__(directory)
         self.begun, self.may_end = asyncio.Event(), asyncio.Event()
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         self.begun.set()
         await self.may_end.wait()
         await super().put(key, data, content_type)
@@ -44,7 +44,7 @@ class Away(LocalStorage):
 
     is_back = False
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         if not self.is_back:
             raise StorageUnavailable("it is away")
         await super().put(key, data, content_type)

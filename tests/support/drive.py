@@ -5,6 +5,7 @@ import base64
 import hashlib
 import io
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,15 @@ def photo(format: str = "PNG") -> bytes:
     Image.effect_noise((160, 120), 100).save(out, format)
     assert len(out.getvalue()) > KEPT_IN_RECORD_BYTES
     return out.getvalue()
+
+
+@cache
+def scan_bomb(scans: int, side: int = 64) -> bytes:
+    """Returns a progressive JPEG whose last scan is repeated: with 20,000 of 3000 pixels it has half a megabyte, and
+    takes minutes to decode."""
+    data = image(side, side, "JPEG", progressive=True, quality=50)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + scan * scans + data[-2:]
 
 
 def data_uri(data: bytes, media_type: str = "image/png") -> str:

@@ -11,11 +11,12 @@ PIECE = 64 * 1024
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """What the proxy does wrong; by default nothing. It affects requests with one of the `methods` (empty: all) and
-    with `match` in their path."""
+    """What the proxy does wrong; by default nothing. It affects requests with one of the `methods` (empty: all), with
+    `match` in their path and with `header`, in lower case, unless that is empty."""
 
     methods: tuple[str, ...] = ()
     match: str = ""
+    header: str = ""
     silent: bool = False
     """Read the head of the request and never answer."""
     stall_after: int = 0
@@ -69,7 +70,8 @@ class Peer:
         method, path, _ = line.split(" ", 2)
         self.seen.append(f"{method} {path}")
         fault = self.fault
-        if (fault.methods and method not in fault.methods) or fault.match not in path:
+        is_meant = fault.match in path and (not fault.header or fault.header in headers)
+        if not is_meant or (fault.methods and method not in fault.methods):
             fault = Fault()
         if fault.silent:
             await asyncio.sleep(3600)

@@ -23,7 +23,7 @@ class MemoryStorage:
         """See Storage. There is only this namespace."""
         return checked_key(key)
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         """See Storage."""
         self.objects[checked_key(key)] = data
         self._modified[key] = time.time_ns() // 1_000_000
@@ -72,6 +72,10 @@ class MemoryStorage:
     async def check(self) -> None:
         """See Storage."""
         await self.probe()
+
+    async def stores_once(self) -> bool:
+        """Always False."""
+        return False
 
     async def keeps_versions(self) -> bool:
         """Always False."""

@@ -56,6 +56,7 @@ class Expected:
     cut_off: int | None = None
     pool: tuple[str, ...] = ()
     charged: float = 0.0
+    is_capped: bool = False
     attempts: list[tuple[int, str, str]] = field(default_factory=list)
     told: list[State] = field(default_factory=list)
 
@@ -113,7 +114,8 @@ class QueueModel:
         self.condemned: dict[str, int] = {}
         self._reaped: int | None = None
         self._grace_until = 0
-        self.shares = Shares(guard, self._queue)
+        self.cap = 0
+        self.shares = Shares(guard, self._queue, self._is_at_cap)
         self._orders = count()
         self._accepted: defaultdict[str, list[int]] = defaultdict(list)
 
@@ -169,6 +171,7 @@ class QueueModel:
                 self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
                 continue
             task.pool, task.charged = pool, self.shares.give(pool, turn, passed_over)
+            task.is_capped = task.is_capped or self.cap > 0
             self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
             task.epoch, task.worker, task.progress = task.epoch + 1, worker, None
             return task.submission.id, task.epoch
@@ -360,6 +363,18 @@ class QueueModel:
             return WorkerNotFound
         (self.drained.add if is_on else self.drained.discard)(worker)
         return None
+
+    def set_cap(self, cap: int) -> bool:
+        """Sets how many tasks of the tenant may run; 0 is no limit. Whether that is new."""
+        changed, self.cap = cap != self.cap, cap
+        return changed
+
+    def review_caps(self, tenant: str) -> int:
+        """Returns in how many places the tenant was parked, and is no longer."""
+        return 0 if self._is_at_cap(tenant) else self.shares.unpark(tenant)
+
+    def _is_at_cap(self, _tenant: str) -> bool:
+        return bool(self.cap) and len(self._at("running")) >= self.cap
 
     def position(self, task_id: str) -> int | None:
         """Returns how many tasks are served before this one."""
@@ -584,6 +599,8 @@ class QueueModel:
     def _end_attempt(self, task: Expected, outcome: str, device_ms: float | None = None) -> None:
         took = device_ms if device_ms is not None else _taken_ms(task)
         self.shares.recharge(task.pool, task.submission, took - task.charged)
+        if task.is_capped:
+            self.shares.unpark(task.submission.tenant)
         task.attempts.append((task.epoch, str(task.worker), outcome))
 
 

@@ -28,6 +28,8 @@ ACCESS_KEY, SECRET_KEY = "penstock-tests", "a-secret-only-for-tests"
 NARROW_KEY, NARROW_SECRET = "penstock-narrow", "another-secret-for-tests"
 """Keys of a user who may use the bucket of Penstock and no other."""
 BUCKET = "penstock"
+PUBLIC_BUCKET = "public"
+"""Everybody may read and list it, without keys. It does not exist before somebody creates it."""
 READY_WITHIN_S = 60.0
 """About 3 s on a quiet machine."""
 
@@ -62,6 +64,7 @@ def _command(directory: Path, sockets: Path, ports: list[int]) -> list[str]:
                 "identities": [
                     _identity("tests", ACCESS_KEY, SECRET_KEY, "Admin"),
                     _identity("narrow", NARROW_KEY, NARROW_SECRET, f"Read:{BUCKET}"),
+                    {"name": "anonymous", "actions": [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]},
                 ]
             }
         )

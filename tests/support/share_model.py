@@ -10,6 +10,7 @@ from penstock.core.submission import Submission
 from penstock.core.task import PRIORITIES, Priority
 
 UNMEASURED_MS, SHORTEST_MS = 1000.0, 0.1
+PARKED = math.inf
 FEW = 3
 
 
@@ -61,18 +62,40 @@ class Clock:
         """Charges the difference when an attempt took longer."""
         flow = f"{tenant}/{caller}"
         for active, name, left in ((self.tenants, tenant, tenant), (self.callers[tenant], caller, flow)):
-            if name in active:
+            if name in active and active[name] != PARKED:
                 active[name] += more
             elif left in self.left:
                 self.left[left] += more
+
+    def park(self, tenant: str) -> None:
+        """Lets no claim come upon a tenant until it is put back."""
+        self.left[tenant], self.tenants[tenant] = self.tenants[tenant], PARKED
+
+    def unpark(self, tenant: str) -> bool:
+        """Puts a tenant back where it stood, but not before what is served now. Returns whether it was parked."""
+        is_parked = self.tenants.get(tenant) == PARKED
+        if is_parked:
+            self.tenants[tenant] = max(self.v, self.left.get(tenant, 0.0))
+        return is_parked
+
+    @property
+    def has_turns(self) -> bool:
+        """Whether somebody may be served."""
+        return bool(self.unseen) or any(start != PARKED for start in self.tenants.values())
 
 
 class Shares:
     """The clocks of all pools, and the paces of all models."""
 
-    def __init__(self, guard: int, waiting: Callable[[str, Priority], Iterable[Waiting]]) -> None:
-        """`waiting` returns the tasks in the queue of a model and class."""
-        self._guard, self._waiting = guard, waiting
+    def __init__(
+        self,
+        guard: int,
+        waiting: Callable[[str, Priority], Iterable[Waiting]],
+        is_at_cap: Callable[[str], bool],
+    ) -> None:
+        """`waiting` returns the tasks in the queue of a model and class, `is_at_cap` whether no further task of a
+        tenant may run."""
+        self._guard, self._waiting, self._is_at_cap = guard, waiting, is_at_cap
         self.pools: dict[tuple[str, ...], dict[Priority, Clock]] = {}
         self.ms: dict[str, float] = {}
         self.size: dict[str, float] = {}
@@ -96,6 +119,10 @@ class Shares:
             for priority in priorities:
                 self.pools[pool][priority].unseen.add(model)
 
+    def unpark(self, tenant: str) -> int:
+        """Puts a tenant back in all clocks. Returns in how many it was parked."""
+        return sum(clock.unpark(tenant) for clocks in self.pools.values() for clock in clocks.values())
+
     def choose(
         self, pool: tuple[str, ...], classes: Sequence[Priority], paused: set[tuple[str, Priority]]
     ) -> tuple[Turn | None, set[Priority]]:
@@ -103,7 +130,7 @@ class Shares:
         chosen, due, longest, passed = None, None, self._guard - 1, set()
         for priority in PRIORITIES:
             clock = self.pools[pool][priority]
-            if chosen and (clock.tenants or clock.unseen):
+            if chosen and clock.has_turns:
                 passed.add(priority)
                 if self._guard and clock.passed > longest:
                     head = self._head(pool, priority, paused)
@@ -185,8 +212,13 @@ class Shares:
         tasks = [task for model in models for task in self._waiting(model, priority)]
         while clock.tenants:
             tenant = _first(clock.tenants)
+            if clock.tenants[tenant] == PARKED:
+                return None
             if not clock.callers[tenant]:
                 clock.left[tenant] = clock.tenants.pop(tenant)
+                continue
+            if self._is_at_cap(tenant):
+                clock.park(tenant)
                 continue
             caller = _first(clock.callers[tenant])
             own = [t for t in tasks if (t.submission.tenant, t.submission.caller) == (tenant, caller)]

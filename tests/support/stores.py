@@ -105,11 +105,12 @@ def submission(
 
 
 def own_input(made: Submission, *, members: int = 1) -> Submission:
-    """Returns a submission with so many members that came with it and are stored under its id, beside its uploads."""
+    """Returns a submission with so many members of 100 bytes that came with it and are stored under its id, beside its
+    uploads."""
     names = [f"own-{n}" for n in range(members)]
     own = {name: Source(key=key) for name, key in input_keys(made.tenant, made.id, names).items()}
     used = {name: source for name, source in made.request.inputs.items() if source.upload}
-    return replace(made, request=replace(made.request, inputs=used | own))
+    return replace(made, request=replace(made.request, inputs=used | own), input_bytes=100 * members)
 
 
 def hook(*events: EventType, url: str = HOOK) -> Webhook:

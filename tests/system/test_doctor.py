@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import msgspec
 import pytest
 import redis
 
+from penstock.cli.doctor.examine import examine
+from penstock.cli.doctor.findings import CheckResult
+from penstock.cli.doctor.redis import check_redis
 from penstock.settings import load
 from penstock.store import connect, look_at
 from penstock.worker.devices import cpu
@@ -16,6 +20,13 @@ from tests.support.nvidia_smi import NvidiaSmi
 from tests.support.processes import examined, penstock, up
 from tests.support.redis_server import RedisProcess
 from tests.support.tiny_models import add_model
+
+
+async def examined_here(here: Path, **environ: str) -> dict[str, CheckResult]:
+    """What doctor finds, in this process."""
+    directories = {"PENSTOCK_STORAGE_DIRECTORY": str(here / "objects"), "PENSTOCK_UP_DATA_DIR": str(here / "data")}
+    settings_of = partial(load, None, {"GPU_IDS": "cpu"} | directories | environ)
+    return {finding.check: finding async for finding in examine(settings_of)}
 
 
 def test_all_is_well_with_a_redis_that_keeps_what_it_is_given(tmp_path: Path, own_redis: RedisProcess) -> None:
@@ -55,15 +66,16 @@ def test_the_redis_of_a_running_up_is_found(tmp_path_factory: pytest.TempPathFac
     assert (found["redis"]["state"], found["clock"]["state"]) == ("ok", "ok")
 
 
-def test_a_redis_that_would_lose_tasks_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> None:
+async def test_a_redis_that_would_lose_tasks_is_told_of(own_redis: RedisProcess) -> None:
+    settings = load(None, {"REDIS_URL": own_redis.url})
     with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("appendonly", "no")
-        forgetful = examined(tmp_path, 0, REDIS_URL=own_redis.url)
+        forgetful, _ = [finding async for finding in check_redis(settings)]
         client.config_set("maxmemory-policy", "allkeys-lru")
-        evicting = examined(tmp_path, 1, REDIS_URL=own_redis.url)
+        evicting, _ = [finding async for finding in check_redis(settings)]
 
-    assert (forgetful["redis"]["state"], "appendonly yes" in forgetful["redis"]["advice"]) == ("warn", True)
-    assert (evicting["redis"]["state"], "noeviction" in evicting["redis"]["advice"]) == ("fail", True)
+    assert (forgetful.state, "appendonly yes" in forgetful.advice) == ("warn", True)
+    assert (evicting.state, "noeviction" in evicting.advice) == ("fail", True)
 
 
 def test_everything_that_is_wrong_is_told_of_at_once(tmp_path: Path) -> None:
@@ -81,11 +93,11 @@ def test_everything_that_is_wrong_is_told_of_at_once(tmp_path: Path) -> None:
     assert "canary" not in str(found)
 
 
-def test_a_wrong_setting_is_a_finding_and_no_end(tmp_path: Path) -> None:
-    found = examined(tmp_path, 1, PENSTOCK_API_PORT="many")
+async def test_a_wrong_setting_is_a_finding_and_no_end(tmp_path: Path) -> None:
+    found = await examined_here(tmp_path, PENSTOCK_API_PORT="many")
 
     assert list(found) == ["python", "settings"]
-    assert "api.port" in found["settings"]["found"]
+    assert "api.port" in found["settings"].found
 
 
 def test_a_damaged_model_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> None:
@@ -158,12 +170,13 @@ def test_a_new_key_can_be_put_where_it_says(tmp_path: Path) -> None:
     assert penstock(tmp_path, "keys", "new", "--name", "a:b").returncode == 2
 
 
-def test_a_version_of_a_model_that_cannot_be_served_is_a_warning_with_its_reason(tmp_path: Path) -> None:
+async def test_a_version_of_a_model_that_cannot_be_served_is_a_warning_with_its_reason(tmp_path: Path) -> None:
     add_model(tmp_path / "models", "good@1", 1.0)
     (add_model(tmp_path / "models", "bad@1", 2.0) / "model.toml").write_text("schema = 2")
 
-    found = examined(tmp_path, 1, PENSTOCK_MODELS_DIRECTORY=str(tmp_path / "models"), REDIS_URL="redis://127.0.0.1:1/0")
+    environ = {"PENSTOCK_MODELS_DIRECTORY": str(tmp_path / "models"), "REDIS_URL": "redis://127.0.0.1:1/0"}
+    found = (await examined_here(tmp_path, **environ))["models"]
 
-    assert found["models"]["state"] == "warn"
-    assert found["models"]["found"].startswith("bad@1: ")
-    assert "schema" in found["models"]["found"]
+    assert found.state == "warn"
+    assert found.found.startswith("bad@1: ")
+    assert "schema" in found.found

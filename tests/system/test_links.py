@@ -100,6 +100,7 @@ async def test_a_public_endpoint_that_leads_to_another_server_is_named(s3_server
         elsewhere.fault = Fault(answer=http("200 OK", "<html>Welcome</html>", "text/html", 'etag: "x"'))
         report = await checked(replace(s3_server, s3_public_endpoint=elsewhere.url))
 
+    assert report.is_public == "", "that is the page of somebody else"
     assert [trouble.problem.partition(": ")[2] for trouble in report.troubles] == [
         "other bytes than were stored",
         "accepted, but not stored",
@@ -138,6 +139,7 @@ async def test_a_server_says_once_after_its_start_what_is_wrong_with_its_links(
         log = server.log()
 
     assert log.count("set storage.s3_region to eu-west-1") == 2
+    assert "stores_once" in log
 
 
 async def test_the_doctor_tries_the_links_and_looks_for_versions(
@@ -153,6 +155,8 @@ async def test_the_doctor_tries_the_links_and_looks_for_versions(
     found = await asyncio.to_thread(examined, tmp_path, 0, **environ | {"GPU_IDS": "cpu"})
 
     assert found["links"]["state"] == "ok"
+    assert found["results"]["found"] == "bucket versioned-too refuses to replace a result by another one"
+    assert "private" not in found, "nobody may use it without a key"
     assert found["versions"]["state"] == "warn"
     assert "docs/how-to/buckets.md" in found["versions"]["advice"]
     assert "digests" not in found, "this one compares them"

@@ -13,9 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from penstock.settings import clean_environment
-from tests.support import pages
+from tests.support import graphs, pages
 from tests.support.processes import System, up
 
 ROOT = Path(__file__).parents[2]
@@ -45,13 +46,26 @@ def test_a_block_that_is_not_run_says_why() -> None:
                 assert len(block.rest.split()) >= 4, f"{page.name}: {block.rest!r}"
 
 
+def _lay_out(package: Path) -> None:
+    """Makes the folder that pages take their files from. Their photo costs a tenth to enlarge, and the second of the
+    networks that they add is a small one: the first shows what a large one takes."""
+    weights, models = package / "weights", package / "models"
+    weights.mkdir(parents=True)
+    models.mkdir()
+    for file in ("image-scoring-v1.nima.onnx", "superres-x4.clean.onnx"):
+        (weights / file).symlink_to(ROOT / "src" / "penstock" / "weights" / file)
+    graphs.upscaler(weights).rename(weights / "superres-x4.general.onnx")
+    with Image.open(ROOT / "src" / "penstock" / "models" / "photo.jpg") as photo:
+        photo.resize((72, 48)).save(models / "photo.jpg")
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_of_the_page_works_from_top_to_bottom(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     text = page.read_text()
-    (tmp_path / "src").symlink_to(ROOT / "src")
+    _lay_out(tmp_path / "src" / "penstock")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     with ExitStack() as stack:
         ports = {8000: 0, 6379: 0, 9000: 0}

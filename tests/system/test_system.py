@@ -56,15 +56,20 @@ def submit_slow(client: httpx.Client, tiles: int = 1, tile_s: float = 0.05, **bo
     return submit(client, slow_model.MODEL, params=params, **body)
 
 
-def upload(url: str, api_key: str) -> Upload:
+def upload(url: str, api_key: str, image: bytes = PHOTO) -> Upload:
     with Client(url, api_key) as client:
-        return client.upload(PHOTO)
+        return client.upload(image)
 
 
 def png(pixels: np.ndarray) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+def small_photo() -> bytes:
+    """A part of a photo, which is enlarged in a tenth of a second."""
+    return png(np.asarray(Image.open(io.BytesIO(PHOTO)))[:40, :60])
 
 
 def large_photo() -> bytes:
@@ -141,9 +146,8 @@ def test_a_photo_comes_back_four_times_as_large(system: System) -> None:
 @pytest.mark.parametrize("variant", ["general", "clean"])
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 def test_every_variant_and_format_is_served(system: System, variant: str, format: str) -> None:
-    tiny = png(np.asarray(Image.open(io.BytesIO(PHOTO)))[:40, :60])
     with system.client() as client:
-        task_id = submit(client, image=tiny, params={"variant": variant}, output={"format": format})
+        task_id = submit(client, image=small_photo(), params={"variant": variant}, output={"format": format})
         task = wait_for(client, task_id)
         answer = client.get(task["links"]["result"])
 
@@ -357,7 +361,7 @@ def test_a_killed_worker_process_is_replaced_and_its_task_finishes_once(system: 
 def test_the_metrics_of_all_processes_are_on_one_port(system: System) -> None:
     with system.client() as client:
         for model in ("superres-x4", "image-scoring-v1"):
-            wait_for(client, submit(client, model))
+            wait_for(client, submit(client, model, small_photo()))
     samples = system.metrics()
     documented = set(re.findall(r"`(penstock_\w+)`", (ROOT / "docs/reference/metrics.md").read_text()))
     exported = {re.sub(r"_(bucket|sum|count)$", "", name) for name in samples if name.startswith("penstock_")}
@@ -572,7 +576,8 @@ def test_inputs_and_results_go_through_s3_by_signed_links(
 ) -> None:
     storage, vendor = s3_server, s3_client(s3_server)
     limits = LimitSettings(s3_inputs=(f"{storage.s3_bucket}/shared",))
-    settings = replace(settings, storage=storage, limits=limits)
+    models, photo = replace(settings.models, serve=("superres-x4",)), small_photo()
+    settings = replace(settings, storage=storage, limits=limits, models=models)
     environ = environment_of(settings) | {"PENSTOCK_WORKER_GPU_IDS": "cpu", "PENSTOCK_TELEMETRY_METRICS_PORT": "0"}
     worker = Process(["worker"], environ, tmp_path / "worker.log")
     try:
@@ -581,13 +586,13 @@ def test_inputs_and_results_go_through_s3_by_signed_links(
             httpx.Client(base_url=url, headers={"x-api-key": api_key}, timeout=30, trust_env=False) as client,
         ):
             ready_workers(client, 1)
-            task = wait_for(client, submit(client))
+            task = wait_for(client, submit(client, image=photo))
             direct = httpx.get(task["result"]["url"], trust_env=False)
             redirect = client.get(task["links"]["result"])
             followed = download_as_the_readme_does(url, api_key, task["task_id"], tmp_path / "result.png")
-            uploaded = wait_for(client, submit(client, input={"upload_id": upload(url, api_key).upload_id}))
-            vendor.put_object(Bucket=storage.s3_bucket, Key="shared/photo.jpg", Body=PHOTO)
-            named = wait_for(client, submit(client, input={"image_url": f"s3://{storage.s3_bucket}/shared/photo.jpg"}))
+            uploaded = wait_for(client, submit(client, input={"upload_id": upload(url, api_key, photo).upload_id}))
+            vendor.put_object(Bucket=storage.s3_bucket, Key="shared/photo.png", Body=photo)
+            named = wait_for(client, submit(client, input={"image_url": f"s3://{storage.s3_bucket}/shared/photo.png"}))
     finally:
         worker.stop()
 
@@ -620,7 +625,12 @@ def test_the_model_in_the_readme_works_as_it_stands_there(tmp_path: Path) -> Non
     name = re.search(r'@model_runner\("([^"]+)"\)', code[1])
     assert name is not None
 
-    environ = {"PENSTOCK_MODELS_MODULES": "my_models", "PYTHONPATH": str(tmp_path), "GPU_IDS": "cpu"}
+    environ = {
+        "PENSTOCK_MODELS_MODULES": "my_models",
+        "PENSTOCK_MODELS_SERVE": name[1],
+        "PYTHONPATH": str(tmp_path),
+        "GPU_IDS": "cpu",
+    }
     with up(tmp_path / "up", **environ) as system, system.client() as client:
         catalogue = [m["name"] for m in client.get("/v1/models").json()["data"]]
         task = wait_for(client, submit(client, name[1]))
@@ -685,6 +695,7 @@ def alive(pid: int) -> bool:
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, environ: dict[str, str], says: str) -> None:
+    environ = {"PENSTOCK_TELEMETRY_METRICS_PORT": "0"} | environ
     process = Process(["up", "--data-dir", str(tmp_path / "data")], environ, tmp_path / "log")
 
     status = process.popen.wait(30)
@@ -695,15 +706,14 @@ def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path: Path, environ: 
     assert "Traceback" not in text
 
 
-def test_a_second_server_on_the_same_directory_or_port_says_so(tmp_path: Path) -> None:
-    with up(tmp_path / "data", **LIGHT) as system:
-        port = system.url.rpartition(":")[2]
-        same_directory = Process(["up", "--port", "0", "--data-dir", str(tmp_path / "data")], {}, tmp_path / "a.log")
-        same_port = Process(["up", "--port", port, "--data-dir", str(tmp_path / "other")], {}, tmp_path / "b.log")
+def test_a_second_server_on_the_same_directory_or_port_says_so(system: System, tmp_path: Path) -> None:
+    port, directory = system.url.rpartition(":")[2], system.process.log.parent
+    same_directory = Process(["up", "--port", "0", "--data-dir", str(directory)], {}, tmp_path / "a.log")
+    same_port = Process(["up", "--port", port, "--data-dir", str(tmp_path / "other")], {}, tmp_path / "b.log")
 
-        assert (same_directory.popen.wait(30), same_port.popen.wait(30)) == (78, 78)
-        assert "--data-dir" in (tmp_path / "a.log").read_text()
-        assert "--port" in (tmp_path / "b.log").read_text()
+    assert (same_directory.popen.wait(30), same_port.popen.wait(30)) == (78, 78)
+    assert "--data-dir" in (tmp_path / "a.log").read_text()
+    assert "--port" in (tmp_path / "b.log").read_text()
 
 
 def test_the_demo_writes_the_photo_and_prints_the_scores(tmp_path: Path) -> None:

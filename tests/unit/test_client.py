@@ -200,12 +200,12 @@ def an_answer(status: int, body: bytes, **headers: str) -> httpx.Response:
 
 def test_a_problem_document_keeps_all_its_members() -> None:
     body = (
-        b'{"type": "urn:x", "title": "Queue full", "status": 429, "detail": "100 wait", "code": "queue_full",'
+        b'{"type": "urn:x", "title": "Queue full", "status": 503, "detail": "100 wait", "code": "queue_full",'
         b' "param": "model", "retryable": true, "request_id": "r1", "later": 1}'
     )
-    error = refusal(an_answer(429, body, **{"Retry-After": "7"}))
+    error = refusal(an_answer(503, body, **{"Retry-After": "7"}))
 
-    assert (error.code, error.status, error.detail, error.param) == ("queue_full", 429, "100 wait", "model")
+    assert (error.code, error.status, error.detail, error.param) == ("queue_full", 503, "100 wait", "model")
     assert (error.request_id, error.retryable, error.retry_after_s) == ("r1", True, 7.0)
     assert str(error) == "queue_full: 100 wait (model)"
 
@@ -261,7 +261,7 @@ def test_the_two_clients_can_do_the_same() -> None:
 
 def with_all_its_members() -> PenstockApiError:
     return PenstockApiError(
-        "100 wait", code="queue_full", status=429, param="model", request_id="r1", retryable=True, retry_after_s=7.0
+        "100 wait", code="queue_full", status=503, param="model", request_id="r1", retryable=True, retry_after_s=7.0
     )
 
 

@@ -133,12 +133,14 @@ def test_the_time_in_which_the_server_does_not_read_is_not_the_clients() -> None
 @pytest.mark.parametrize(
     ("api", "files", "expected"),
     [
-        (ApiSettings(), 65_536, (8192, 4096)),
-        (ApiSettings(), 1024, (768, 384)),
-        (ApiSettings(max_connections=100), 1024, (100, 50)),
-        (ApiSettings(max_connections=5000, max_connections_per_address=2000), 1024, (768, 768)),
-        (ApiSettings(max_connections_per_address=10), 65_536, (8192, 10)),
+        (ApiSettings(), 65_536, (8192, 4096, 2048)),
+        (ApiSettings(), 1024, (768, 384, 192)),
+        (ApiSettings(max_connections=100), 1024, (100, 50, 25)),
+        (ApiSettings(max_connections=5000, max_connections_per_address=2000), 1024, (768, 768, 384)),
+        (ApiSettings(max_connections_per_address=10), 65_536, (8192, 10, 5)),
+        (ApiSettings(max_connections=1), 65_536, (1, 1, 1)),
+        (ApiSettings(max_requests_per_tenant=7), 65_536, (8192, 4096, 7)),
     ],
 )
-def test_there_are_no_more_connections_than_files(api: ApiSettings, files: int, expected: tuple[int, int]) -> None:
+def test_there_are_no_more_connections_than_files(api: ApiSettings, files: int, expected: tuple[int, ...]) -> None:
     assert connections_for(api, files) == expected

@@ -2,11 +2,15 @@
 
 import io
 import struct
+import sys
 import time
 import tracemalloc
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable
+from functools import cache
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from penstock.errors import ImageDecodeFailed, ImageTooLarge, PenstockError, Uns
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds, ImageHeader, content_type_of, end_of, probe, probe_beginning
+from tests.support.drive import scan_bomb
 
 BOUNDS = ImageBounds(50)
 COLOURS = np.random.default_rng(1).integers(0, 256, (24, 40, 3), dtype=np.uint8)
@@ -67,13 +72,6 @@ _FOR_8_PX = struct.pack("<IIHBHB", 10, 0x02, 7, 0, 7, 0)
 def webp(*chunks: bytes) -> bytes:
     body = b"WEBP" + b"".join(chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def scan_bomb(scans: int, side: int = 64) -> bytes:
-    """A progressive JPEG whose last scan is repeated."""
-    data = saved("jpeg, progressive", np.full((side, side), 128, np.uint8), mode="L")
-    scan = data[data.rindex(b"\xff\xda") : -2]
-    return data[:-2] + scan * scans + data[-2:]
 
 
 def segment(marker: int, body: bytes = b"") -> bytes:
@@ -132,7 +130,7 @@ def test_the_transparent_colour_of_a_png_is_noticed() -> None:
 def test_scans_are_counted_where_a_decoder_goes_through_them() -> None:
     assert probe(saved("jpeg"), BOUNDS).scans == 1
     assert probe(saved("jpeg, progressive"), BOUNDS).scans == 10
-    assert probe(scan_bomb(40), BOUNDS).scans == 46
+    assert probe(scan_bomb(40), BOUNDS).scans == 50
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -152,8 +150,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], type[PenstockError] | None]] = {
     "png of 9,000 x 9,000": (lambda: png(width=9_000, height=9_000), ImageTooLarge),
     "png of 50,000 x 1": (lambda: png(width=50_000, height=1), None),
     "png of a million chunks": (lambda: png(chunk(b"teXt") * 1_000_000), ImageTooLarge),
-    "png with a text that inflates to 100 MB": (lambda: png(chunk(b"zTXt", b"a\0\0" + BOMB)), None),
-    "png with a profile that inflates to 100 MB": (lambda: png(chunk(b"iCCP", b"a\0\0" + BOMB)), None),
+    "png with a text that inflates to 100 MB": (lambda: png(chunk(b"zTXt", b"a\0\0" + bomb())), None),
+    "png with a profile that inflates to 100 MB": (lambda: png(chunk(b"iCCP", b"a\0\0" + bomb())), None),
     "png of 10,000 frames": (lambda: png(chunk(b"acTL", struct.pack(">II", 10_000, 0))), ImageTooLarge),
     "png whose frames are not announced": (lambda: png(chunk(b"fcTL", bytes(26)) * 10_000), ImageTooLarge),
     "webp of 10,000 frames": (lambda: webp(b"VP8X" + _FOR_8_PX, *[b"ANMF" + bytes(28)] * 10_000), ImageTooLarge),
@@ -169,7 +167,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], type[PenstockError] | None]] = {
     ),
     "tiff": (lambda: b"II*\0" + bytes(1000), UnsupportedImageFormat),
 }
-BOMB = zlib.compress(bytes(100_000_000), 9)
+
+
+@cache
+def bomb() -> bytes:
+    """Bytes that inflate to 100 MB."""
+    return zlib.compress(bytes(100_000_000), 9)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -192,6 +195,46 @@ def test_up1_a_hostile_file_is_judged_by_its_header_for_100_ms_and_no_memory(nam
 
     assert took_s < 0.1
     assert peak < 2**20
+
+
+MANY_FF = [b"\xff", b"\xff\0", b"\xff\xff\0", b"\xff\0\xd0\xd7"]
+
+
+@pytest.mark.parametrize("filling", MANY_FF)
+def test_many_ff_are_passed_in_a_few_steps_and_not_one_by_one(filling: bytes) -> None:
+    data = saved("jpeg, progressive")[:-2] + filling * (2**23 // len(filling)) + b"\xff\xd9"
+    short = saved("jpeg, progressive")
+
+    plain, steps = _counted(lambda: probe(short, BOUNDS)), _counted(lambda: probe(data, BOUNDS))
+
+    assert steps["search"] <= plain["search"]  # each of which tries one FF after the other
+    assert steps.total() - plain.total() < len(data) // 2**13
+    assert probe(data, BOUNDS).end == len(data)
+
+
+def _counted(call: Callable[[], object]) -> Counter[str]:
+    """The calls of Python and of C that it makes, by their names."""
+    counts: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, what: object) -> None:
+        if event in ("call", "c_call"):
+            counts[frame.f_code.co_name if event == "call" else str(getattr(what, "__name__", ""))] += 1
+
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return counts
+
+
+@pytest.mark.parametrize("filling", [*MANY_FF, b"\x01", b"\xff" + bytes(30)])
+@pytest.mark.parametrize("size", [0, 31, 62, 190, 702, 2750, 10_942, 43_710, 109_246, 174_782])
+def test_a_marker_is_found_wherever_a_piece_ends(filling: bytes, size: int) -> None:
+    before = b"\xff\xd8" + segment(0xC2, b"\x08\0\x10\0\x10\x01\x01\x11\0")
+    for more in range(4):
+        data = before + (filling * (size // len(filling) + 1))[: size + more] + b"\xff\xd9"
+        assert probe(data, BOUNDS).end == len(data)
 
 
 def _cpu_s(call: Callable[[], object]) -> float:

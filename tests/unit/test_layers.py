@@ -2,13 +2,14 @@
 
 import ast
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tools.house.figures import MAY_REPEAT, SHORT_FILE, repeated_classes
-from tools.house.imports import Edge, between_routes, edges_of, entry_of, imports_of, layer_of, upward, within
+from tools.house.imports import Edge, Import, between_routes, edges_of, entry_of, imports_of, layer_of, upward, within
 from tools.house.layers import INSIDE, LAYERS, VENDORS
 from tools.house.source import Module, modules_of
 
@@ -20,38 +21,41 @@ ALL_MODULES = modules_of(SOURCE)
 MODULES = [module for module in ALL_MODULES if module.name]
 """All but the package's own `__init__.py`, its public face."""
 
-EDGES = edges_of(ALL_MODULES, "penstock")
+
+@cache
+def edges() -> Sequence[Edge]:
+    """Every import of ours by ours. Parsing all modules takes a second and a half: not in each process that collects
+    the tests."""
+    return edges_of(ALL_MODULES, "penstock")
+
 
 MAY_BE_SHORT = {
     "__main__.py",  # `python -m penstock`
     "runners/noop.py",  # an old name, for those who import it
 }
 
-each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.place)
-
 
 def pairs(edges: Iterable[Edge]) -> set[str]:
     return {f"{edge.importer} -> {edge.imported}" for edge in edges}
 
 
-@each_module
-def test_each_module_has_a_layer(module: Module) -> None:
-    entry = entry_of(module.name, LAYERS)
+def test_each_module_has_a_layer() -> None:
+    entries = {entry_of(module.name, LAYERS) for module in MODULES}
 
-    assert layer_of(entry, LAYERS) >= 0, f"{entry} has no layer: add it to LAYERS"
+    assert {entry for entry in entries if layer_of(entry, LAYERS) < 0} == set(), "add these to LAYERS"
 
 
 def test_imports_go_down() -> None:
-    assert pairs(upward(EDGES, LAYERS)) == set()
+    assert pairs(upward(edges(), LAYERS)) == set()
 
 
 @pytest.mark.parametrize("room", INSIDE)
 def test_imports_go_down_inside_a_room_too(room: str) -> None:
-    assert pairs(upward(within(EDGES, room), INSIDE[room])) == set()
+    assert pairs(upward(within(edges(), room), INSIDE[room])) == set()
 
 
 def test_no_route_imports_a_route() -> None:
-    assert pairs(between_routes(EDGES, MODULES)) == set()
+    assert pairs(between_routes(edges(), MODULES)) == set()
 
 
 def test_every_name_of_the_tables_exists() -> None:
@@ -62,27 +66,30 @@ def test_every_name_of_the_tables_exists() -> None:
     assert {place for place in places if not (SOURCE / place).exists()} == set()
 
 
-@each_module
-def test_vendors_stay_in_their_place(module: Module) -> None:
-    for found in imports_of(module):
-        vendor = found.name.split(".")[0]
-        if vendor in sys.stdlib_module_names or vendor in ANYWHERE:
-            continue
-        allowed = VENDORS.get(vendor, set())
-        assert any(module.place == a or module.place.startswith(f"{a}/") for a in allowed), (
-            f"{module.place}:{found.line} imports {vendor}, which belongs to "
-            f"{sorted(allowed) or 'nobody: add it to VENDORS'}"
-        )
+def test_vendors_stay_in_their_place() -> None:
+    astray = [f"{m.place}:{found.line} {found.name}" for m in MODULES for found in imports_of(m) if is_astray(m, found)]
+
+    assert astray == [], "see VENDORS"
 
 
-@each_module
-def test_only_the_settings_read_the_environment(module: Module) -> None:
-    if module.place in ("settings/sources.py", "models/onnxruntime/runtime.py"):
-        return  # the latter writes one variable before an import
+def is_astray(module: Module, found: Import) -> bool:
+    vendor = found.name.split(".")[0]
+    if vendor in sys.stdlib_module_names or vendor in ANYWHERE:
+        return False
+    return not any(module.place == a or module.place.startswith(f"{a}/") for a in VENDORS.get(vendor, set()))
 
-    for node in module.nodes:
-        if isinstance(node, ast.Attribute):
-            assert node.attr not in ("environ", "getenv"), f"{module.place}:{node.lineno} reads the environment"
+
+def test_only_the_settings_read_the_environment() -> None:
+    may_read = ("settings/sources.py", "models/onnxruntime/runtime.py")  # the latter writes a variable before an import
+    read = [
+        f"{module.place}:{node.lineno}"
+        for module in MODULES
+        if module.place not in may_read
+        for node in module.nodes
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    ]
+
+    assert read == []
 
 
 def test_nothing_unpickles_or_evaluates() -> None:

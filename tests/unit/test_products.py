@@ -41,6 +41,16 @@ def data_of(returned: Any) -> Any:
     return result.data
 
 
+def test_st3_every_file_of_a_result_is_to_be_stored_once() -> None:
+    others = [ProductFile(name, b"x", "text/plain") for name in ("a.txt", "b.txt")]
+    product = Product(file=b"first", files=others)
+
+    _, stored = published(product, "key", produces="any", limits=LimitSettings())
+
+    assert stored is not None
+    assert [item.once for item in stored.items] == [True, True, True]
+
+
 class Tensor:
     """As those of frameworks that numpy can read."""
 

@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from penstock.cli.context import as_toml
+from penstock.core import quotas
+from penstock.core.quotas import Quotas
 from penstock.errors import ConfigurationError
 from penstock.settings import (
     ALIASES,
@@ -46,7 +48,7 @@ def test_the_example_file_explains_the_settings_in_the_words_of_the_code() -> No
 
 def explanations() -> Iterator[str]:
     """The docstrings of the sections, and those below their fields."""
-    for section in ast.parse(inspect.getsource(sections)).body:
+    for section in [*ast.parse(inspect.getsource(sections)).body, *ast.parse(inspect.getsource(quotas)).body]:
         if isinstance(section, ast.ClassDef) and section.name not in ("Section", "Settings"):
             for node in section.body:
                 if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -58,6 +60,7 @@ def test_every_setting_survives_the_way_through_the_environment(tmp_path: Path) 
     file.write_text(
         '[api]\nport = 1234\nkeys = ["a:0123456789abcdef", "fedcba9876543210"]\n'
         "[limits]\nallow_http = false\nports = [80, 8080]\n[storage]\nlocal = false\n[queue]\nretry_base_s = 0.5\n"
+        "[quotas]\ntasks_waiting = 9\n[quotas.tenants.acme]\ntasks_running = 2\n"
     )
     settings = load(file, {})
 
@@ -97,6 +100,10 @@ def test_the_environment_wins_over_the_file_and_the_long_name_over_the_short(tmp
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
+        ({"PENSTOCK_QUOTAS_TASKS_WAITING": "-1"}, "quotas.tasks_waiting"),
+        ({"PENSTOCK_QUOTAS_TENANTS": "acme"}, "PENSTOCK_QUOTAS_TENANTS"),
+        ({"PENSTOCK_QUOTAS_TENANTS": '{"acme": {"tasks": 1}}'}, "quotas.tenants"),
+        ({"PENSTOCK_QUOTAS_TENANTS": '{"a b": {}}'}, "quotas.tenants"),
         ({"PENSTOCK_API_PORT": "70000"}, "api.port"),
         ({"PENSTOCK_API_PORT": "many"}, "api.port"),
         ({"PENSTOCK_API_PROT": "1"}, "PENSTOCK_API_PROT"),
@@ -150,6 +157,25 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str | None, says: str) ->
 
     with pytest.raises(ConfigurationError, match=says):
         load(file, {})
+
+
+def test_quotas_of_a_tenant_stand_over_those_of_all() -> None:
+    settings = load(
+        None,
+        {"PENSTOCK_QUOTAS_TASKS_WAITING": "9", "PENSTOCK_QUOTAS_TENANTS": '{"acme": {"tasks_running": 2}, "b.c": {}}'},
+    ).quotas
+
+    assert settings.of("acme") == Quotas(tasks_waiting=9, tasks_running=2)
+    assert settings.of("b.c") == settings.of("unheard-of") == Quotas(tasks_waiting=9)
+
+
+def test_quotas_that_are_shown_can_be_read_again(tmp_path: Path) -> None:
+    shown = tmp_path / "shown.toml"
+    settings = load(None, {"PENSTOCK_QUOTAS_TENANTS": '{"acme.eu": {"tasks_running": 2}}'})
+
+    shown.write_text(as_toml(settings))
+
+    assert load(shown, {}).quotas == settings.quotas
 
 
 def test_secrets_are_masked_when_settings_are_shown(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from penstock.core.request import OutputOptions, Source
 from penstock.core.task import Outcome, State, Task
 from penstock.models.digests import results_digest
 from penstock.models.registry import registry
-from penstock.settings import QueueSettings, Settings
-from penstock.storage import LocalStorage
+from penstock.settings import QueueSettings, Settings, StorageSettings
+from penstock.storage import LocalStorage, Storage, open_storage
 from penstock.store import Engine, LeaseStore, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.pipeline import Watcher
@@ -46,7 +46,7 @@ class Refused(LeaseStore):
 
 
 @asynccontextmanager
-async def attempts(store: Store, storage: LocalStorage, model: str = MODEL) -> AsyncIterator[Attempts]:
+async def attempts(store: Store, storage: Storage, model: str = MODEL) -> AsyncIterator[Attempts]:
     async with pipeline(storage, model) as running:
         yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1))
 
@@ -112,6 +112,28 @@ async def test_a_file_goes_when_its_settling_is_refused(
 
     assert task.state is State.RUNNING, "its lease will be reclaimed"
     assert not stored_in(tmp_path)
+
+
+async def test_st3_two_attempts_at_one_task_leave_the_files_of_the_one_that_counts(
+    store: Store, s3_server: StorageSettings
+) -> None:
+    """The first worker comes back from the dead while the second one runs; both store in one bucket."""
+    async with open_storage(s3_server, store.namespace) as storage, attempts(store, storage) as running:
+        late = await lease_in(store)
+        await store.overdue.reclaim("w1")
+        current = (await store.leases.claim(worker="w2", device="cpu", models=[MODEL])).lease
+        assert current is not None
+        await asyncio.gather(run(running, late), run(running, current))
+        await run(running, late)  # and once more, when all is over
+        task = await store.tasks.get(current.id, current.tenant)
+        stored = {one.key: await storage.get(one.key) async for one in storage.list("results/")}
+        await storage.clear("results/")
+
+    assert task.outcome.result is not None
+    (file,) = task.outcome.result.artifacts
+    assert current.token in file.s3_key
+    assert late.token not in file.s3_key
+    assert stored == {file.s3_key: result_of("n")}
 
 
 class Broken(LeaseStore):

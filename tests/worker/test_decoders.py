@@ -28,11 +28,12 @@ from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.codecs import CodecThreads
-from penstock.worker.decoders.decoder import Decoder
+from penstock.worker.decoders.decoder import GIVING_WAY, Decoder
 from penstock.worker.decoders.exchange import Decoded, DecodeOutcome
 from penstock.worker.decoders.pool import DecoderPool, StoppableCall
 from penstock.worker.decoders.shared_file import SharedFile
 from penstock.worker.devices import cpu
+from tests.support.drive import scan_bomb
 from tests.support.workers import until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no files in memory")
@@ -76,16 +77,9 @@ def saved(form: str, pixels: np.ndarray = COLOURS) -> bytes:
     return out.getvalue()
 
 
-def scan_bomb(side: int = 3000, scans: int = 20_000) -> bytes:
-    """A JPEG of two megabytes that takes minutes to decode."""
-    out = io.BytesIO()
-    Image.new("L", (side, side), 128).save(out, "JPEG", progressive=True, quality=50)
-    data = out.getvalue()
-    scan = data[data.rindex(b"\xff\xda") : -2]
-    return data[:-2] + scan * scans + data[-2:]
-
-
-BOMB = scan_bomb()
+def endless() -> bytes:
+    """An image that takes minutes to decode."""
+    return scan_bomb(20_000, side=3000)
 
 
 def decoded(decoder: Decoder, data: bytes) -> Picture:
@@ -163,7 +157,7 @@ def test_up6_mutated_files_end_in_a_child_as_they_end_here(
         return  # neither decodes it
 
     assert _outcome(lambda: decoded(decoder, data)) == _outcome(lambda: decode(data))
-    assert decoder.is_alive
+    assert decoder.is_fit
 
 
 def _outcome(decode: Callable[[], Picture]) -> bytes | str:
@@ -179,7 +173,7 @@ async def test_a_child_that_dies_fails_one_image_and_the_next_is_decoded(
 ) -> None:
     before = children()
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(decoded_in, pool, BOMB)
+        future = thread.submit(decoded_in, pool, endless())
         await until(lambda: any(_is_busy(pid) for pid in children() - before))
         (child,) = children() - before
         os.kill(child, how)
@@ -208,7 +202,7 @@ async def test_a_scan_bomb_is_ended_at_its_timeout_while_another_image_is_decode
         clock, began = AttemptClock(1.0), time.monotonic()
         with pytest.raises(TimeoutError):
             async with clock:
-                await codecs.run(Priority.NORMAL, clock, decode, BOMB, ANY_SCANS)
+                await codecs.run(Priority.NORMAL, clock, decode, endless(), ANY_SCANS)
         assert clock.has_expired
         return time.monotonic() - began
 
@@ -225,6 +219,24 @@ async def test_a_scan_bomb_is_ended_at_its_timeout_while_another_image_is_decode
     assert took_s < 2 * 3  # its timeout and a second, three times on a busy machine
     assert others > 1
     assert after.rgb.shape == (24, 40, 3)
+
+
+async def test_a_child_that_takes_longer_than_usual_gives_way_to_one_that_is_ready(pool: DecoderPool) -> None:
+    before = children()
+    decoded_in(pool, saved("png"))
+    (slow,) = children() - before
+    with ThreadPoolExecutor(1) as thread:
+        call = StoppableCall(pool)
+        future = thread.submit(call.run, decode, endless(), ANY_SCANS)
+        await until(lambda: os.getpriority(os.PRIO_PROCESS, slow) == GIVING_WAY)
+        await until(lambda: len(pool.idle) == 1)
+        (ready,) = children() - before - {slow}
+        decoded_in(pool, saved("png"))
+        call.stop()
+        with pytest.raises(ImageDecodeFailed):
+            await asyncio.wrap_future(future)
+
+    assert children() - before == {ready}
 
 
 def test_a_call_that_is_stopped_decodes_nothing_more(pool: DecoderPool) -> None:
@@ -327,7 +339,7 @@ def test_up7_a_child_is_confined_and_knows_no_secret(monkeypatch: pytest.MonkeyP
 
 WORKER = """
 import os, time
-from penstock.worker.decoders.decoder import Decoder
+from penstock.worker.decoders.decoder import GIVING_WAY, Decoder
 decoder = Decoder(2**30)
 print(decoder._process.pid, flush=True)
 os.kill(os.getpid(), 9)

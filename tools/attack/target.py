@@ -84,7 +84,9 @@ def under_attack(home: Path, *, is_short: bool) -> Iterator[Target]:
     environ = {
         "GPU_IDS": "cpu",
         "PENSTOCK_MODELS_MODULES": "penstock.models.noop",
-        "PENSTOCK_MODELS_SERVE": "noop-v1",
+        "PENSTOCK_MODELS_SERVE": "noop-v1,image-scoring-v1",
+        "PENSTOCK_LIMITS_MAX_IMAGE_SCANS": str(10**6),
+        "PENSTOCK_LIMITS_MAX_IMAGE_CHUNKS": str(10**6),
         "PENSTOCK_API_RECEIVE_S": str(receive_s),
         "PENSTOCK_API_KEEP_ALIVE_S": str(receive_s),
         "PENSTOCK_API_WRONG_KEYS_PER_MINUTE": "60",

@@ -26,6 +26,7 @@ from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
 from penstock.api.http.scopes import check_declared
+from penstock.api.http.tenant_limits import AT_ONCE, TenantLimits
 from penstock.api.http.wrong_keys import WrongKeys
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
@@ -44,13 +45,16 @@ from penstock.api.routes import (
     results,
     retries,
     tasks,
+    tenants,
     uploads,
+    usage,
 )
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
 from penstock.core.model import Model
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
+from penstock.intake.quotas import QuotaTable
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
 from penstock.upkeep.links import check_links
@@ -105,7 +109,12 @@ V1 = (
     keys.rotate_key,
     keys.revoke_key,
     keys.revoke_tokens,
+    tenants.list_tenants,
+    tenants.read_quotas,
+    tenants.set_quotas,
+    tenants.reset_quotas,
     audit.read_audit,
+    usage.read_usage,
 )
 REPLICATE = (
     *routes.ROUTES,
@@ -117,22 +126,23 @@ OPEN = (health.discover, health.livez, health.readyz, health.startupz)
 """The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
-def create_app(settings: Settings) -> Litestar:
-    """Return the API as an ASGI application; nothing is opened before its lifespan starts.
+def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar:
+    """Return the API as an ASGI application; nothing is opened before its lifespan starts. It works on so many requests
+    of one tenant at a time.
 
     Raises ConfigurationError when no API key is set.
     """
     check_declared((*V1, *REPLICATE))
-    key_table, watch = KeyTable(), StorageWatch()
-    key_ring = KeyRing(settings.api.keys, key_table)
-    addresses = ClientAddresses(settings.api.trusted_proxies)
-    has_docs, has_metrics = settings.api.docs == "on", settings.api.metrics == "on"
-    output_links = predictions.OutputLinks(key_table.secret)
+    state = _state_of(settings, most_of_tenant)
+    has_docs = settings.api.docs == "on"
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        key_ring.log()
-        async with open_services(settings) as services, _running(services, watch, output_links, key_table):
+        state.key_ring.log()
+        async with (
+            open_services(settings, state.quotas) as services,
+            _running(services, state.storage_watch, state.output_links, state.key_table),
+        ):
             app.state.services = services
             yield
 
@@ -143,25 +153,13 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         route_handlers=[
             *OPEN,
-            *([health.metrics] if has_metrics else []),
+            *([health.metrics] if settings.api.metrics == "on" else []),
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
             *([docs.router] if has_docs else []),
         ],
         lifespan=[lifespan],
-        state=State(
-            {
-                "key_ring": key_ring,
-                "key_table": key_table,
-                "addresses": addresses,
-                "cursors": Cursors(key_table.secret),
-                "output_links": output_links,
-                "storage_watch": watch,
-                "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
-                "draining": False,
-                "started": False,
-            }
-        ),
+        state=state,
         dependencies={
             "services": Provide(services_of_app, sync_to_thread=False),
             "task_filter": Provide(filter_of),
@@ -176,11 +174,32 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         debug=False,
     )
-    wrong_keys = WrongKeys(addresses, settings.api.wrong_keys_per_minute)
+    wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
     app.asgi_handler = RequestContext(
         app.asgi_handler, Origins(settings.api), wrong_keys, lambda: bool(app.state.draining)
     )
     return app
+
+
+def _state_of(settings: Settings, most_of_tenant: int) -> State:
+    """Return what all requests share, by its name in `app.state`; `services` are added when the server starts."""
+    quotas = QuotaTable(settings.quotas)
+    key_table = KeyTable(quotas=quotas)
+    return State(
+        {
+            "quotas": quotas,
+            "key_table": key_table,
+            "key_ring": KeyRing(settings.api.keys, key_table),
+            "addresses": ClientAddresses(settings.api.trusted_proxies),
+            "cursors": Cursors(key_table.secret),
+            "output_links": predictions.OutputLinks(key_table.secret),
+            "storage_watch": StorageWatch(),
+            "tenant_limits": TenantLimits(quotas, most_of_tenant),
+            "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
+            "draining": False,
+            "started": False,
+        }
+    )
 
 
 async def _name_all_methods(message: Message, scope: Scope) -> None:
@@ -209,6 +228,7 @@ async def _running(
         services.store,
         services.storage,
         services.models.ids,
+        services.running_caps,
         installation=services.patient_store.installation,
         delete_orphans=services.settings.storage.sweep,
     )
@@ -243,7 +263,12 @@ async def _try_links(storage: Storage, watch: StorageWatch) -> None:
     except StorageUnavailable as error:
         logger.bind(reason=error.detail).warning("the links to the storage could not be tried")
         return
-    for trouble in report.troubles if report else ():
+    if report is None:
+        return
+    if report.is_public:
+        logger.bind(allowed=report.is_public).error("everybody may use the bucket without a key: see penstock doctor")
+    logger.bind(stores_once=report.stores_once).info("the bucket was tried")
+    for trouble in report.troubles:
         logger.bind(problem=trouble.problem, advice=trouble.advice).warning(
             "clients may not be able to use their links"
         )

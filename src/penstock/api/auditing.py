@@ -31,6 +31,8 @@ AuditedAct = Literal[
     "key.rotate",
     "key.revoke",
     "tokens.revoke",
+    "quotas.set",
+    "quotas.reset",
 ]
 
 

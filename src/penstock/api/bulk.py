@@ -1,7 +1,6 @@
 """Acts on all matching tasks. They share how tasks are found, so that none of them hits a task that the list hides."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -16,7 +15,7 @@ from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import Filter, TaskFilter
 from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State
-from penstock.errors import InvalidRequest, ResultExpired, TaskAlreadyFinal, TaskNotFound
+from penstock.errors import InvalidRequest, QuotaExceeded, ResultExpired, TaskAlreadyFinal, TaskNotFound
 from penstock.store.answers import Matching
 
 T = TypeVar("T")
@@ -132,9 +131,16 @@ async def bulk_of(
 
 
 async def count_each(tasks: Iterable[T], act: Callable[[T], Awaitable[bool]]) -> int:
-    """Act on each task in turn and count those that were hit. A task that has moved on or is gone is skipped."""
+    """Act on each task in turn and count those that were hit. A task that has moved on or is gone is skipped; a quota
+    that allows no more ends it. Raises QuotaExceeded where it allows none."""
     count = 0
     for task in tasks:
-        with suppress(ResultExpired, TaskAlreadyFinal, TaskNotFound):
+        try:
             count += await act(task)
+        except (ResultExpired, TaskAlreadyFinal, TaskNotFound):
+            continue
+        except QuotaExceeded:
+            if not count:
+                raise
+            break
     return count

@@ -27,7 +27,7 @@ from penstock.api.services import open_services
 from penstock.api.serving.acceptor import Acceptor
 from penstock.api.serving.admission import Admission, Place
 from penstock.api.serving.connection import BoundedHttp, Limits, written
-from penstock.api.serving.files import connections_for, raise_file_limit, return_large_buffers
+from penstock.api.serving.files import Connections, connections_for, raise_file_limit, return_large_buffers
 from penstock.errors import NotReady
 from penstock.settings import ApiSettings, Settings
 
@@ -62,11 +62,12 @@ class ApiServer(uvicorn.Server):
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.app: Litestar = create_app(settings)
+        connections = connections_for(settings.api, raise_file_limit())
+        self.app: Litestar = create_app(settings, most_of_tenant=connections.most_of_tenant)
         self._linger_s = settings.api.linger_s
         self._drain_s = settings.api.drain_s
         self._lingers_until = 0.0
-        self._limits = limits_of(settings.api)
+        self._limits = limits_of(settings.api, connections)
         super().__init__(
             uvicorn.Config(
                 self.app,
@@ -151,10 +152,10 @@ class ApiServer(uvicorn.Server):
                 connection.expire(now)
 
 
-def limits_of(api: ApiSettings) -> Limits:
-    """Return what the connections of this process may have together, after its limit of files is raised."""
+def limits_of(api: ApiSettings, connections: Connections) -> Limits:
+    """Return what the connections of this process share."""
     return Limits(
-        admission=Admission(*connections_for(api, raise_file_limit())),
+        admission=Admission(connections.most, connections.most_of_one),
         addresses=ClientAddresses(api.trusted_proxies),
         receive_s=api.receive_s,
         receive_bytes_per_s=api.receive_bytes_per_s,

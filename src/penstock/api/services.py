@@ -14,6 +14,7 @@ from penstock.errors import StoreUnavailable
 from penstock.intake.deps import Deps
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
+from penstock.intake.quotas import QuotaTable
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import open_storage
@@ -39,8 +40,9 @@ ServicesDep = NamedDependency[SkipValidation[Services]]
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Connect to Redis and the storage, and read what models there are. None of them has to be there yet.
+async def open_services(settings: Settings, quotas: QuotaTable | None = None) -> AsyncIterator[Services]:
+    """Connect to Redis and the storage, and read what models there are. None of them has to be there yet. Without
+    `quotas` those of the settings are in force.
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
@@ -68,6 +70,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             waiting=Waiting(store),
             watching=Watching(store),
             estimates=Estimates(store),
+            quotas=quotas or QuotaTable(settings.quotas),
             checking=asyncio.Lock(),
         )
 

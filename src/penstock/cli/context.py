@@ -69,4 +69,6 @@ def coroutine(command: Callable[P, Any]) -> Callable[P, None]:
 def _to_toml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_to_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_to_toml(name)} = {_to_toml(item)}" for name, item in value.items()) + "}"
     return msgspec.json.encode(value).decode()

@@ -1,4 +1,4 @@
-"""Prints keys and the audit as tables on a terminal, or as JSON lines."""
+"""Prints keys, tenants and the audit as tables on a terminal, or as JSON lines."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -18,7 +18,7 @@ from penstock.cli.terminal import (
     table,
     whole,
 )
-from penstock.client import AuditEntry, Key, NewKey
+from penstock.client import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 
 
 def new_key(made: NewKey, *, as_json: bool) -> None:
@@ -62,6 +62,29 @@ def _end_of(key: Key) -> Text:
 async def each_key(act: Callable[[str], Awaitable[Key]], key_ids: Iterable[str], *, as_json: bool) -> int:
     """Calls `act` for each key, also after one has failed, and returns the exit status."""
     return await each(act, key_ids, "id", lambda key: f"{key.status}, of tenant {key.tenant}", as_json=as_json)
+
+
+def tenants(known: Iterable[Tenant], *, as_json: bool) -> None:
+    """Prints the tenants, by name, with those of their quotas that are a limit."""
+    rows = table("tenant", "keys", "waiting", "running", ids("quotas"))
+    for one in known:
+        if as_json:
+            say(one)
+        limits = " ".join(f"{name}={amount}" for name, amount in one.quotas.items() if amount)
+        rows.add_row(plain(one.tenant), str(one.keys), str(one.pending), str(one.running), plain(limits))
+    if not as_json:
+        console().print(rows)
+
+
+def quotas(found: TenantQuotas, *, as_json: bool) -> None:
+    """Prints what a tenant may use, a row for each quota."""
+    if as_json:
+        say(found)
+        return
+    rows = table("quota", "limit", "set for")
+    for name, amount in found.quotas.items():
+        rows.add_row(plain(name), str(amount or "none"), plain(found.tenant if name in found.own else ""))
+    console().print(rows)
 
 
 async def audit(entries: AsyncGenerator[AuditEntry, None], *, limit: int | None, as_json: bool) -> None:

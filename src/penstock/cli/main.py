@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.cli import admin, client, keys, matching, try_model, workers_queues
+from penstock.cli import admin, client, keys, matching, tenants, try_model, usage, workers_queues
 from penstock.cli.context import as_toml, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
 from penstock.core.access import callers_of
@@ -218,7 +218,9 @@ for command in (
     *models.COMMANDS,
     *matching.COMMANDS,
     *workers_queues.COMMANDS,
+    *usage.COMMANDS,
     *keys.COMMANDS,
+    *tenants.COMMANDS,
     *admin.COMMANDS,
 ):
     cli.add_command(command)

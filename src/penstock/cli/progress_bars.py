@@ -22,8 +22,10 @@ QUIET_S = 10.0
 """The same reason for a pause is printed at most once in this time."""
 
 PAUSES = {
+    "quota_exceeded": "a quota of this tenant is used up, continuing in {s} s",
     "rate_limited": "the server limits the rate, continuing in {s} s",
     "queue_full": "the queue of the server is full, continuing in {s} s",
+    "too_many_batches": "other batches of this key are unfinished, continuing in {s} s",
 }
 
 

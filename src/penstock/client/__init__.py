@@ -4,10 +4,11 @@ from penstock.client.asynchronous import AsyncClient
 from penstock.client.blocking import Client
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
-from penstock.client.key_views import AuditEntry, Key, NewKey
+from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 from penstock.client.model_views import Example, FaultyModel, Member, Model, ModelOnWorker, Version
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.requests import Options, Output, Shared
+from penstock.client.usage_views import TenantUsage, UsageReport
 from penstock.client.views import (
     Batch,
     Counts,
@@ -52,7 +53,11 @@ __all__ = [
     "Stats",
     "Submitted",
     "Task",
+    "Tenant",
+    "TenantQuotas",
+    "TenantUsage",
     "Upload",
+    "UsageReport",
     "Version",
     "Worker",
     "failure_of",

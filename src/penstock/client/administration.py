@@ -1,12 +1,14 @@
 """The methods of `AsyncClient` about models, workers and queues."""
 
 from collections.abc import Sequence
+from datetime import date
 
 import msgspec
 
 from penstock.client.model_views import FaultyModel, Model, ModelList
 from penstock.client.requests import segment
 from penstock.client.transport import Transport
+from penstock.client.usage_views import UsageReport
 from penstock.client.views import Purged, Queue, QueueList, Stats, Worker, WorkerList
 
 
@@ -80,6 +82,15 @@ class Administration:
             purged = await self._transport.ask("POST", path, Purged, query={"priority": priority})
             canceled, has_more = canceled + purged.canceled, purged.has_more
         return canceled
+
+    async def usage(
+        self, *, tenant: str | None = None, first: date | str | None = None, last: date | str | None = None
+    ) -> UsageReport:
+        """Returns what a tenant holds and has used from the day `first` (the 1st of this month) to the day `last`
+        (today), in UTC: the tenant of the key, or another one, or every one as `*`, for a key with the scope
+        `operate`."""
+        query = {"tenant": tenant, "from": first and str(first), "to": last and str(last)}
+        return await self._transport.ask("GET", "/v1/usage", UsageReport, query=query)
 
     async def stats(self) -> Stats:
         """Returns the number of tasks by status, the queues, and the number of workers by state."""

@@ -4,6 +4,7 @@ and notebooks."""
 import math
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from datetime import date
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
@@ -13,13 +14,14 @@ from penstock.client.bounded import as_they_end_here
 from penstock.client.files import Contents
 from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
-from penstock.client.key_views import AuditEntry, Key, NewKey
+from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 from penstock.client.keys import DAY_S, LIFE_S
 from penstock.client.model_views import FaultyModel, Model, ModelList
 from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared
 from penstock.client.transport import CLOSED
+from penstock.client.usage_views import UsageReport
 from penstock.client.views import Batch, Hit, Line, Queue, Stats, Submitted, Task, Upload, Worker
 
 T = TypeVar("T")
@@ -250,7 +252,7 @@ class Client:
         expires_in_s: int | None = LIFE_S,
     ) -> NewKey:
         """Makes a key of a tenant, which works for 90 days, or until it is revoked with `expires_in_s=None`. It is sent
-        once, whatever happens, since each call makes a key."""
+        once, whatever happens, since each call makes a key. Raises ValueError for a time that is over."""
         return self._wait_for(self._client.create_key(tenant, scopes=scopes, name=name, expires_in_s=expires_in_s))
 
     def keys(self, *, tenant: str | None = None) -> Sequence[Key]:
@@ -270,9 +272,34 @@ class Client:
         """Ends all task tokens that the tenant was given so far. It may be called again."""
         return self._wait_for(self._client.revoke_tokens(tenant))
 
+    def tenants(self) -> Sequence[Tenant]:
+        """Returns the tenants that have keys, tasks, batches, or quotas of their own, by name."""
+        return self._wait_for(self._client.tenants())
+
+    def quotas(self, tenant: str) -> TenantQuotas:
+        """Returns what a tenant may use."""
+        return self._wait_for(self._client.quotas(tenant))
+
+    def set_quotas(self, tenant: str, quotas: Mapping[str, int]) -> TenantQuotas:
+        """Lets a tenant have these quotas in place of those of the settings, and of all that were set for it before. It
+        may be called again."""
+        return self._wait_for(self._client.set_quotas(tenant, quotas))
+
+    def reset_quotas(self, tenant: str) -> TenantQuotas:
+        """Lets a tenant have the quotas of the settings. It may be called again."""
+        return self._wait_for(self._client.reset_quotas(tenant))
+
     def audit(self) -> Iterator[AuditEntry]:
         """Yields who did what to the work or the keys of others, newest first, reading page by page."""
         return self._each(self._client.audit())
+
+    def usage(
+        self, *, tenant: str | None = None, first: date | str | None = None, last: date | str | None = None
+    ) -> UsageReport:
+        """Returns what a tenant holds and has used from the day `first` (the 1st of this month) to the day `last`
+        (today), in UTC: the tenant of the key, or another one, or every one as `*`, for a key with the scope
+        `operate`."""
+        return self._wait_for(self._client.usage(tenant=tenant, first=first, last=last))
 
     def stats(self) -> Stats:
         """Returns the number of tasks by status, the queues, and the number of workers by state."""

@@ -1,4 +1,4 @@
-"""Answers of the server about keys and the audit."""
+"""Answers of the server about keys, tenants and the audit."""
 
 from typing import Any
 
@@ -43,6 +43,31 @@ class TokensRevoked(View, frozen=True):
     """The tenant whose task tokens open nothing any more."""
 
     tenant: str
+
+
+class TenantQuotas(View, frozen=True):
+    """What a tenant may use, by the names of the quotas; 0 means no limit. `own` has those of them that an
+    administrator has set for it."""
+
+    tenant: str
+    quotas: dict[str, int]
+    own: dict[str, int] = field(default_factory=dict)
+
+
+class Tenant(View, frozen=True):
+    """A tenant, the number of its keys that work, those of its tasks that wait and run, and what it may use."""
+
+    tenant: str
+    keys: int = 0
+    pending: int = 0
+    running: int = 0
+    quotas: dict[str, int] = field(default_factory=dict)
+
+
+class TenantPage(View, frozen=True):
+    """All tenants, by name."""
+
+    data: tuple[Tenant, ...]
 
 
 class AuditEntry(View, frozen=True):

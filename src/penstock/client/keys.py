@@ -1,11 +1,21 @@
-"""The methods of `AsyncClient` about keys, task tokens and the audit, for keys with the scope `admin`."""
+"""The methods of `AsyncClient` about keys, task tokens, tenants and the audit, for keys with the scope `admin`."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from penstock.client.key_views import AuditEntry, AuditPage, Key, KeyList, NewKey, TokensRevoked
+from penstock.client.key_views import (
+    AuditEntry,
+    AuditPage,
+    Key,
+    KeyList,
+    NewKey,
+    Tenant,
+    TenantPage,
+    TenantQuotas,
+    TokensRevoked,
+)
 from penstock.client.requests import segment
 from penstock.client.transport import Transport
 
@@ -15,7 +25,7 @@ PAGE = 200
 
 
 class KeyAdministration:
-    """Makes and ends keys, and reads who did what."""
+    """Makes and ends keys, sets quotas, and reads who did what."""
 
     _transport: Transport
 
@@ -28,7 +38,9 @@ class KeyAdministration:
         expires_in_s: int | None = LIFE_S,
     ) -> NewKey:
         """Makes a key of a tenant, which works for 90 days, or until it is revoked with `expires_in_s=None`. It is sent
-        once, whatever happens, since each call makes a key."""
+        once, whatever happens, since each call makes a key. Raises ValueError for a time that is over."""
+        if expires_in_s is not None and expires_in_s < 1:  # for the server, 0 stands for a key that never ends
+            raise ValueError("expires_in_s must be at least 1; with None the key works until it is revoked")
         said: dict[str, Any] = {"tenant": tenant, "scopes": scopes, "name": name, "expires_in_s": expires_in_s or 0}
         body = msgspec.json.encode(said)
         return await self._transport.ask("POST", "/v1/keys", NewKey, body=body, repeat=False)
@@ -51,6 +63,24 @@ class KeyAdministration:
         """Ends all task tokens that the tenant was given so far. It may be called again."""
         await self._transport.ask("POST", "/v1/tokens/revoke", TokensRevoked, query={"tenant": tenant})
 
+    async def tenants(self) -> Sequence[Tenant]:
+        """Returns the tenants that have keys, tasks, batches, or quotas of their own, by name."""
+        return (await self._transport.ask("GET", "/v1/tenants", TenantPage)).data
+
+    async def quotas(self, tenant: str) -> TenantQuotas:
+        """Returns what a tenant may use."""
+        return await self._transport.ask("GET", _quotas_of(tenant), TenantQuotas)
+
+    async def set_quotas(self, tenant: str, quotas: Mapping[str, int]) -> TenantQuotas:
+        """Lets a tenant have these quotas in place of those of the settings, and of all that were set for it before. It
+        may be called again."""
+        body = msgspec.json.encode(quotas)
+        return await self._transport.ask("PUT", _quotas_of(tenant), TenantQuotas, body=body)
+
+    async def reset_quotas(self, tenant: str) -> TenantQuotas:
+        """Lets a tenant have the quotas of the settings. It may be called again."""
+        return await self._transport.ask("DELETE", _quotas_of(tenant), TenantQuotas)
+
     async def audit(self) -> AsyncGenerator[AuditEntry, None]:
         """Yields who did what to the work or the keys of others, newest first, reading page by page."""
         cursor: str | None = None
@@ -62,3 +92,7 @@ class KeyAdministration:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+
+def _quotas_of(tenant: str) -> str:
+    return f"/v1/tenants/{segment(tenant)}/quotas"

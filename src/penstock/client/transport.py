@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, Any, TypeVar
@@ -27,6 +28,10 @@ CHUNK_BYTES = 1024 * 1024
 
 NOT_MODIFIED, FOUND = 304, 302
 
+OF_A_TENANT = re.compile(r"/v1/(tasks|batches|uploads|stats|usage|workers$|queues/[^/]+/purge)")
+"""The paths where an operator may name a tenant, and those of submits and uploads, where nobody may: they are refused
+rather than made in the tenant of the key."""
+
 CLOSED = "this client is closed"
 
 T = TypeVar("T")
@@ -42,8 +47,8 @@ class _Connections(Struct, frozen=True):
 
 
 class Transport:
-    """Connections to one server; `patience_s` is how long one request is tried, `tenant` is in the query of each, and
-    `on_pause` is told before each pause why and for how many seconds."""
+    """Connections to one server; `patience_s` is how long one request is tried, `tenant` is named wherever one may be,
+    and `on_pause` is told before each pause why and for how many seconds."""
 
     def __init__(
         self,
@@ -58,7 +63,7 @@ class Transport:
         self.url, self._key = address_of(url, api_key)
         self._patience_s = patience_s
         self._on_pause = on_pause
-        self._in_tenant: dict[str, Any] = {} if tenant is None else {"tenant": tenant}
+        self._tenant = {} if tenant is None else {"tenant": tenant}
         self._limits = httpx.Limits(max_connections=connections)
         self._connections = PerProcess(self._connect)
         self._is_closed = False
@@ -102,7 +107,7 @@ class Transport:
     ) -> httpx.Response:
         """Returns the answer to a request that is safe to repeat, or that is sent once, without `repeat`. Raises
         PenstockApiError if it is refused."""
-        said = self._in_tenant | {name: value for name, value in (query or {}).items() if value is not None}
+        said = self._tenant_at(path) | {name: value for name, value in (query or {}).items() if value is not None}
         head = {"content-type": "application/json", **(headers or {})} if body is not None else headers
         tries = Tries(self._patience_s)
         while True:
@@ -151,6 +156,9 @@ class Transport:
                 error = refused
             await self._pause(tries, error)
 
+    def _tenant_at(self, path: str) -> dict[str, str]:
+        return self._tenant if OF_A_TENANT.match(path) else {}
+
     async def _pause(self, tries: Tries, error: PenstockApiError) -> None:
         pause_s = tries.pause_after(error)
         if self._on_pause is not None:
@@ -170,7 +178,7 @@ class Transport:
 
     @asynccontextmanager
     async def _opened(self, path: str, silence: httpx.Timeout) -> AsyncIterator[httpx.Response]:
-        async with self._open.http.stream("GET", path, params=self._in_tenant or None, timeout=silence) as answer:
+        async with self._open.http.stream("GET", path, params=self._tenant_at(path), timeout=silence) as answer:
             if answer.status_code != FOUND:
                 yield await _accepted(answer)
                 return

@@ -258,6 +258,7 @@ class Running(View, frozen=True):
     priority: str
     stage: str
     claimed_at: str
+    tenant: str = ""
 
 
 class Worker(View, frozen=True):

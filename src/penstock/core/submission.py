@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from penstock.core.quotas import NO_QUOTAS, Quotas
 from penstock.core.request import Request
 from penstock.core.task import Priority
 
@@ -40,6 +41,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     - `fingerprint`: digest of the client's body, compared when the same `client_request_id` comes again.
     - `reuse_digest`: equal for tasks that may share a run, None for a task that shares none. A task with `must_run`
       takes no other task's result, but others may take its result.
+    - `input_bytes`: the size of its own input in the storage, 0 where it has none.
+    - `quotas`: what its tenant may use.
     - `permit`: needed by a line of a batch, which is enqueued only under it.
     - `forecast`: what the client is told about its end, None where it cannot be estimated.
     - `file_seen`: with "ask", the store first names the file of a result that it would reuse, for the caller to check.
@@ -59,6 +62,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     result_ttl_s: int
     reuse_digest: str | None = None
     must_run: bool = False
+    input_bytes: int = 0
+    quotas: Quotas = NO_QUOTAS
     permit: EnqueuePermit | None = None
     forecast: Forecast | None = None
     file_seen: str = ""

@@ -6,7 +6,8 @@ PenstockError
 │                PayloadTooLarge UnsupportedMediaType RangeNotSatisfiable IdempotencyMismatch
 │                WebhooksDisabled WebhookNotFound UploadNotFound UploadNotReady UploadMismatch UploadInUse
 │                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
-│                AccessKeyReplaced QueueFull RateLimited NotReady StoreUnavailable
+│                AccessKeyReplaced QueueFull TooManyBatches QuotaExceeded RateLimited NotReady
+│                StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
@@ -32,6 +33,7 @@ from penstock.errors.at_api import (
     NotReady,
     PayloadTooLarge,
     QueueFull,
+    QuotaExceeded,
     RangeNotSatisfiable,
     RateLimited,
     RequestTimeout,
@@ -41,6 +43,7 @@ from penstock.errors.at_api import (
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
+    TooManyBatches,
     Unauthorized,
     UnsupportedMediaType,
     UploadInUse,
@@ -113,6 +116,7 @@ __all__ = [
     "PenstockError",
     "PoisonInput",
     "QueueFull",
+    "QuotaExceeded",
     "RangeNotSatisfiable",
     "RateLimited",
     "RecordUnreadable",
@@ -125,6 +129,7 @@ __all__ = [
     "TaskAlreadyFinal",
     "TaskNotFinal",
     "TaskNotFound",
+    "TooManyBatches",
     "TransientModelError",
     "Unauthorized",
     "UnsupportedImageFormat",

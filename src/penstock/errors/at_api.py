@@ -179,16 +179,42 @@ class AccessKeyReplaced(PenstockError):
 
 
 class QueueFull(PenstockError):
-    """`queue.max_depth` tasks wait for this model, or `queue.max_batches` batches of this key are unfinished."""
+    """`queue.max_depth` tasks wait for this model, whoever sent them."""
 
-    code, status, retryable, title = "queue_full", 429, True, "Queue full"
+    code, status, retryable, title = "queue_full", 503, True, "Queue full"
+
+
+class TooManyBatches(PenstockError):
+    """`queue.max_batches` batches of this key are unfinished."""
+
+    code, status, retryable, title = "too_many_batches", 429, True, "Too many batches"
 
 
 class RateLimited(PenstockError):
     """This key has submitted `api.rate_limit_per_minute` tasks within a minute, or opened as many uploads; or this
-    address has sent too many wrong keys, or has too many requests in progress."""
+    address has sent too many wrong keys; or this address, or this tenant, has too many requests in progress."""
 
     code, status, retryable, title = "rate_limited", 429, True, "Too many requests"
+
+
+class QuotaExceeded(PenstockError):
+    """This tenant has used up one of its quotas, which the member `quota` names."""
+
+    code, status, retryable, title = "quota_exceeded", 429, True, "Quota exceeded"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        quota: str,
+        limit: int = 0,
+        param: str | None = None,
+        retry_after_s: int | None = 5,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail, param=param, retry_after_s=retry_after_s, headers=headers)
+        self.quota = quota
+        self.limit = limit
 
 
 class NotReady(PenstockError):

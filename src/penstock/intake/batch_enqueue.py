@@ -17,7 +17,15 @@ from penstock.core.batch import Batch, FeedLease, StoredLine, task_id_of
 from penstock.core.request import Line
 from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import State
-from penstock.errors import Internal, NotReady, PenstockError, QueueFull, StorageUnavailable, StoreUnavailable
+from penstock.errors import (
+    Internal,
+    NotReady,
+    PenstockError,
+    QueueFull,
+    QuotaExceeded,
+    StorageUnavailable,
+    StoreUnavailable,
+)
 from penstock.intake.batch_lines import defaults_of, line_of, task_of
 from penstock.intake.call import SubmitCall, checked_call
 from penstock.intake.deps import Deps
@@ -92,8 +100,8 @@ class BatchEnqueuer:
         """Make tasks of the lines from this place on. A line fails without a task where the models that are served, or
         the settings, have changed since the batch was submitted.
 
-        Raises NotItsTurn, NotReady, QueueFull, StoreUnavailable, StorageUnavailable; some of the lines may be tasks by
-        then.
+        Raises NotItsTurn, NotReady, QueueFull, QuotaExceeded, StoreUnavailable, StorageUnavailable; some of the lines
+        may be tasks by then.
         """
         while rows:
             some, rows = rows[: self._together], rows[self._together :]
@@ -233,7 +241,7 @@ class BatchEnqueuer:
             for line in lines:
                 line.may_be_there = False
             return lines
-        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull | StoreUnavailable):
+        if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull | QuotaExceeded | StoreUnavailable):
             await self.fail(lines[0].place, 1, answer.code)
             return lines[1:]
         assert isinstance(answer, Exception)  # noqa: S101  it was not taken

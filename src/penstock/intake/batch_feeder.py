@@ -17,6 +17,7 @@ from penstock.errors import (
     BatchNotFound,
     NotReady,
     QueueFull,
+    QuotaExceeded,
     ResultExpired,
     StorageUnavailable,
     StoreUnavailable,
@@ -37,7 +38,7 @@ LEASE_S = 5.0
 LOOK_S = 10.0
 """Longest sleep; a batch whose message was lost waits no longer than this."""
 PAUSE_S = 2.0
-"""How long a batch is left alone when the queue is full or the storage away."""
+"""How long a batch is left alone when the queue is full, its tenant at a quota, or the storage away."""
 CANCELED_AT_ONCE, SKIPPED_AT_ONCE = 100, 500
 """Tasks and lines of a canceled batch that end in one round: each hundred takes Redis a few milliseconds."""
 
@@ -125,7 +126,7 @@ class Feeder:
                 await self._cancel(batch, lease)
             else:
                 await self._feed(batch, lease)
-        except (NotReady, QueueFull, StorageUnavailable) as error:
+        except (NotReady, QueueFull, QuotaExceeded, StorageUnavailable) as error:
             logger.bind(batch_id=lease.id, reason=error.detail).info("a batch is not fed for now")
             await self._rest(lease, wait_s=PAUSE_S)
         except StoreUnavailable as error:

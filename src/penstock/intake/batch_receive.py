@@ -67,6 +67,7 @@ class Receiver:
         self._digest = hashlib.sha256()
         self._part: list[bytes] = []
         self._part_bytes = 0
+        self._stored_bytes = 0
         self._starts: list[int] = []
         self._total = 0
         self._versions: dict[str, str] = {}
@@ -75,7 +76,7 @@ class Receiver:
         """Check and store all lines. After `MAX_FINDINGS` wrong lines the others are read, but not looked at.
 
         Raises InvalidLines when any line is wrong, InvalidRequest when there are none or too many, NotReady,
-        StorageUnavailable, StoreUnavailable.
+        QuotaExceeded, StorageUnavailable, StoreUnavailable.
         """
         await self._deps.models.read()
         async for lines in slices:
@@ -164,9 +165,11 @@ class Receiver:
         if not self._part:
             return
         part, place = len(self._starts), self._total - len(self._part)
-        await self._deps.store.batches.grow(self._batch_id, part + 1)
-        key = part_key(self._caller.tenant, self._batch_id, part)
-        await self._deps.storage.put(key, b"\n".join(self._part), "application/jsonl")
+        data = b"\n".join(self._part)
+        self._stored_bytes += len(data)
+        quotas = self._deps.quotas_of(self._caller.tenant)
+        await self._deps.store.batches.grow(self._batch_id, part + 1, self._stored_bytes, quotas=quotas)
+        await self._deps.storage.put(part_key(self._caller.tenant, self._batch_id, part), data, "application/jsonl")
         self._starts.append(place)
         self._part.clear()
         self._part_bytes = 0

@@ -36,7 +36,7 @@ async def start_batch(batch_id: str, call: BatchCall, slices: Slices, deps: Deps
     """Check and store the lines, and start the batch that was opened under this id; tells when it was started before.
 
     What is stored of a batch that is not started has to be deleted by the caller. Raises InvalidLines, InvalidRequest,
-    UrlBlocked, WebhooksDisabled, IdempotencyMismatch, NotReady, StorageUnavailable, StoreUnavailable.
+    UrlBlocked, WebhooksDisabled, IdempotencyMismatch, QuotaExceeded, NotReady, StorageUnavailable, StoreUnavailable.
     """
     options = call.options
     defaults = defaults_of(options.defaults)
@@ -61,6 +61,7 @@ async def start_batch(batch_id: str, call: BatchCall, slices: Slices, deps: Deps
         total=received.total,
         ttl_s=options.result_ttl_s or deps.settings.queue.result_ttl_s,
         fingerprint=_fingerprint(options, received.digest),
+        quotas=deps.quotas_of(call.caller.tenant),
     )
 
 

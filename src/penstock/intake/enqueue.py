@@ -59,8 +59,8 @@ async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps
     """Queue the task of a call that was examined, or answer it at once.
 
     What came inside of the request and is not kept in the record is stored once it is known that the task may have to
-    run, and deleted again when nothing came of it. Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound,
-    StoreUnavailable, StorageUnavailable.
+    run, and deleted again when nothing came of it. Raises RateLimited, QuotaExceeded, QueueFull, IdempotencyMismatch,
+    UploadNotFound, StoreUnavailable, StorageUnavailable.
     """
     tasks, storage = deps.store.tasks, deps.storage
     rate_limit = deps.settings.api.rate_limit_per_minute
@@ -132,17 +132,24 @@ async def submission_of(
         result_ttl_s=task.result_ttl_s or settings.queue.result_ttl_s,
         reuse_digest=examined.reuse_digest,
         must_run=not task.reuse,
+        quotas=deps.quotas_of(call.caller.tenant),
+        input_bytes=stored_bytes(examined),
         file_seen="ask",  # only we can look into the storage, and only for the file that the store names
         permit=permit,
         forecast=await deps.estimates.forecast(call.model.id, cost=examined.cost),
     )
 
 
+def stored_bytes(examined: Examined) -> int:
+    """Return the size of what is stored of a task's own input; 0 where all of it is kept in the record."""
+    return sum(map(_stored_bytes, examined.found))
+
+
 def _sources(input_name: str, found: Sequence[Found], caller: Caller) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     stored: list[str] = []
     for one in found:
-        if one.data is None or len(one.data) <= KEPT_IN_RECORD_BYTES:
+        if not _stored_bytes(one):
             sources[one.given.name] = _source(one)
         else:
             stored.append(one.given.name)
@@ -150,6 +157,11 @@ def _sources(input_name: str, found: Sequence[Found], caller: Caller) -> dict[st
         return sources
     keys = input_keys(caller.tenant, input_name, stored)
     return {one.given.name: sources.get(one.given.name) or _source(one, keys[one.given.name]) for one in found}
+
+
+def _stored_bytes(found: Found) -> int:
+    size = 0 if found.data is None else len(found.data)
+    return size if size > KEPT_IN_RECORD_BYTES else 0
 
 
 def _source(found: Found, key: str | None = None) -> Source:

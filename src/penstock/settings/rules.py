@@ -86,6 +86,11 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "each must be an address or a network such as 10.0.0.0/8",
     ),
     (
+        "quotas.tenants",
+        lambda tree: all(map(NAME.fullmatch, tree.quotas.tenants)),
+        "the name of a tenant has letters, digits, `_`, `.` and `-` only",
+    ),
+    (
         "webhooks.secrets",
         lambda tree: all(map(_is_signing_secret, tree.webhooks.secrets)),
         "each must be whsec_ and the base64 of 24 to 64 random bytes",

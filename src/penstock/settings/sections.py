@@ -6,7 +6,9 @@ config.example.toml shows every setting with the same explanation.
 import secrets
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
+
+from penstock.core.quotas import Amount, QuotaName, Quotas
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -61,6 +63,9 @@ class ApiSettings(Section, frozen=True):
     max_connections_per_address: NonNegative = 0
     """Those of one address; of IPv6, of one network of 64 bits. Requests in progress are counted instead behind
     `trusted_proxies`, by the address of the client. 0 means half of `max_connections`."""
+    max_requests_per_tenant: NonNegative = 0
+    """Requests of all keys of one tenant that one API process works on at a time, open event streams and waits among
+    them; further ones are answered 429. 0 means half of `max_connections_per_address`."""
     public_url: str = ""
     """URL under which clients reach the server, such as `https://images.example.com`; all links begin with it. When it
     is empty, links begin with the Host of the request. No input is fetched from this host, and no webhook sent to it;
@@ -108,10 +113,12 @@ class QueueSettings(Section, frozen=True):
     """A worker that has not renewed its leases for this long loses its tasks; it renews them four times as often."""
     result_ttl_s: Positive = 86_400
     """How long a task and its result are kept after the task has ended."""
+    usage_days: Positive = 400
+    """How long it is known what each tenant has used on a day."""
     batch_window: Positive = 500
     """Tasks of one batch that wait or run at a time; the other lines are enqueued later."""
     max_batches: Positive = 20
-    """Unfinished batches of one API key; further ones are refused with `queue_full`."""
+    """Unfinished batches of one API key; further ones are refused with `too_many_batches`."""
     reuse: bool = True
     """Tasks of one API key with equal model, params and input bytes share one run and its result. Inputs that are given
     as a URL are never shared."""
@@ -266,6 +273,18 @@ class LimitSettings(Section, frozen=True):
         return max(self.max_inputs_bytes, self.max_input_bytes)
 
 
+class QuotaSettings(Quotas, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one tenant may use, all of its keys together, counted over all API processes; 0 means no limit."""
+
+    tenants: dict[str, dict[QuotaName, Amount]] = field(default_factory=dict)
+    """Quotas of single tenants, such as `{acme = {tasks_waiting = 100}}`, or as sections `[quotas.tenants.acme]` in
+    place of this line; what one does not name is as above. The variable is JSON: `{"acme": {"tasks_waiting": 100}}`."""
+
+    def of(self, tenant: str) -> Quotas:
+        """Return the quotas of this tenant."""
+        return self.changed_by(self.tenants.get(tenant, {}))
+
+
 class WebhookSettings(Section, frozen=True):
     """Messages about tasks and batches to URLs of the clients."""
 
@@ -311,6 +330,7 @@ class Settings(Section, frozen=True):
     worker: WorkerSettings = WorkerSettings()
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
+    quotas: QuotaSettings = QuotaSettings()
     webhooks: WebhookSettings = WebhookSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     up: UpSettings = UpSettings()

@@ -148,7 +148,14 @@ def _from_environment(section: str, field: str, name: str, text: str) -> Any:
         if lowered not in _BOOLEANS:
             raise ConfigurationError(f"{name} must be true or false, not {text!r}")
         return _BOOLEANS[lowered]
-    return text
+    return _table(name, text) if str(hint).startswith("dict") else text
+
+
+def _table(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{name} must be a JSON object: {error}") from error
 
 
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
@@ -157,6 +164,8 @@ _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("fa
 def _to_environment(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        return msgspec.json.encode(value).decode()
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

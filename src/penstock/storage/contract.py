@@ -25,11 +25,12 @@ class UploadLink(Struct, frozen=True):
 
 
 class Item(NamedTuple):
-    """An object to store."""
+    """An object to store; `once` as in `Storage.put`."""
 
     key: str
     data: bytes
     content_type: str
+    once: bool = False
 
 
 class Stored(NamedTuple):
@@ -50,8 +51,12 @@ class Storage(Protocol):
     def full_key(self, key: str) -> str:
         """The key of the object in the bucket or the directory: the namespace and the key."""
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Store the object. It is whole and durable when this returns, and invisible before."""
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
+        """Store the object. It is whole and durable when this returns, and invisible before.
+
+        With `once`, a storage that can do so leaves an object that is there as it is: with the same bytes it counts as
+        stored, with others this raises Internal.
+        """
 
     async def put_all(self, items: Sequence[Item]) -> None:
         """Store several objects, faster than one by one. All are whole and durable when this returns; when it raises,
@@ -89,6 +94,9 @@ class Storage(Protocol):
     async def check(self) -> None:
         """Like `probe`, but fit for frequent calls: it only reads while a write has succeeded within the last hour, so
         that it leaves few versions behind in a bucket that keeps them."""
+
+    async def stores_once(self) -> bool:
+        """Whether the storage itself refuses to replace an object that is stored `once`."""
 
     async def keeps_versions(self) -> bool:
         """Whether a deleted object stays as an old version. False also where the storage does not tell."""

@@ -60,8 +60,9 @@ class LocalStorage:
     def full_key(self, key: str) -> str:
         return (PurePosixPath(self._namespace) / checked_key(key)).as_posix()
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Store the object. The content type is not stored: the record of the task has it."""
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
+        """Store the object, in place of one that is there. The content type is not stored: the record of the task has
+        it."""
         await asyncio.to_thread(self._write, [Item(key, data, content_type)])
 
     async def put_all(self, items: Sequence[Item]) -> None:
@@ -97,6 +98,10 @@ class LocalStorage:
     async def check(self) -> None:
         """Like `probe`: it may write every time, since files leave no versions behind."""
         await self.probe()
+
+    async def stores_once(self) -> bool:
+        """False: a file is moved over the one that is there."""
+        return False
 
     async def keeps_versions(self) -> bool:
         """False: a deleted file is gone."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import re
+import secrets
 import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any, Self, TypeVar
 
-from penstock.errors import ResultExpired, StorageUnavailable
+from penstock.errors import Internal, ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
 from penstock.storage.contract import (
     CHUNK_BYTES,
@@ -31,6 +32,7 @@ from penstock.storage.s3_client import (
     limit_s,
     no_page,
     read_object,
+    status_of,
     vendor_errors,
     with_etag,
 )
@@ -43,6 +45,9 @@ PUTS_AT_ONCE = 8
 DELETES_AT_ONCE = 16
 DELETED_TOGETHER = 250
 """Keys in one request. S3 takes 1,000, but a server that needs 40 ms for each key would not answer in time."""
+
+TAKEN = 412
+"""The status of a put with `If-None-Match: *` for a key that has an object."""
 
 WRITE_AGAIN_S = 3600.0
 """`check` writes once in this time only: in a versioned bucket, every write stays as a version."""
@@ -63,6 +68,7 @@ class S3Storage:
         self._stack = AsyncExitStack()
         self._wrote = float("-inf")
         self._deletes_singly = False
+        self._puts_over = False
 
     async def __aenter__(self) -> Self:
         """Raises ConfigurationError when a setting cannot be right, StorageUnavailable when the machine gets no
@@ -82,12 +88,11 @@ class S3Storage:
     def full_key(self, key: str) -> str:
         return self._root + checked_key(key)
 
-    async def put(self, key: str, data: bytes, content_type: str) -> None:
+    async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         name = self.full_key(key)
         try:
             async with calling(len(data)):
-                stored = self._client.put_object(Bucket=self._bucket, Key=name, Body=data, ContentType=content_type)
-                with_etag(no_page(await stored))
+                await (self._put_once if once else self._put)(name, data, content_type)
         except StorageUnavailable:
             self._wrote = float("-inf")
             raise
@@ -151,6 +156,17 @@ class S3Storage:
         with suppress(ResultExpired):
             await self.get(MARKER)
 
+    async def stores_once(self) -> bool:
+        key = f"probe/{secrets.token_hex(16)}"
+        try:
+            await self.put(key, b"first", "text/plain", once=True)
+            await self.put(key, b"other", "text/plain", once=True)
+        except Internal:
+            return True
+        finally:
+            await self.delete(key)
+        return False
+
     async def keeps_versions(self) -> bool:
         try:
             async with calling():
@@ -183,6 +199,46 @@ class S3Storage:
             checksum = b64encode(bytes.fromhex(sha256)).decode()
             parameters["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = checksum
         return UploadLink(await self._link("put_object", parameters), headers)
+
+    async def _put_once(self, name: str, data: bytes, content_type: str) -> None:
+        """Store the object unless there is one; a server that does not know such a request puts it over that."""
+        from botocore.exceptions import ClientError
+
+        condition = {} if self._puts_over else {"IfNoneMatch": "*"}
+        try:
+            await self._put(name, data, content_type, **condition)
+        except ClientError as error:
+            if status_of(error.response) == TAKEN:
+                await self._check_same(name, data)
+            elif condition and is_unknown_to_server(error.response):
+                await self._put(name, data, content_type)
+                self._puts_over = True
+            else:
+                raise
+
+    async def _put(self, name: str, data: bytes, content_type: str, **condition: str) -> None:
+        stored = self._client.put_object(
+            Bucket=self._bucket, Key=name, Body=data, ContentType=content_type, **condition
+        )
+        with_etag(no_page(await stored))
+
+    async def _check_same(self, name: str, data: bytes) -> None:
+        """Raises Internal unless the object has these bytes; then only the answer to an earlier put was lost."""
+        try:
+            is_same = await self._holds(name, data)
+        except ResultExpired as error:
+            raise StorageUnavailable("the storage refuses to replace an object that it does not find") from error
+        if not is_same:
+            raise Internal("the storage has other bytes under the key of a new object")
+
+    async def _holds(self, name: str, data: bytes) -> bool:
+        rest = memoryview(data)
+        async with aclosing(self._chunks(name, {})) as pieces:
+            async for piece in pieces:
+                if rest[: len(piece)] != piece:
+                    return False
+                rest = rest[len(piece) :]
+        return not rest
 
     async def _link(self, verb: str, parameters: dict[str, Any]) -> str:
         async with calling():  # the credentials of a role may have to be renewed first

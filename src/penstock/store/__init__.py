@@ -1,6 +1,7 @@
 """The store of tasks, batches and uploads: the one place that talks to Redis."""
 
 from penstock.store.access_keys import AccessKeyStore, KnownKeys
+from penstock.store.accounts import AccountStore, Holdings, Usage, UsageDay
 from penstock.store.answers import (
     Claim,
     Explanation,
@@ -31,6 +32,7 @@ from penstock.store.leases import LeaseStore
 from penstock.store.models import ModelStore
 from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
 from penstock.store.queues import QueueStore
+from penstock.store.quotas import QuotaStore, RequestCount
 from penstock.store.store import Store
 from penstock.store.tasks import TaskStore
 from penstock.store.uploads import Opened, UploadStore
@@ -38,6 +40,7 @@ from penstock.store.workers import WorkerStore
 
 __all__ = [
     "AccessKeyStore",
+    "AccountStore",
     "AuditEntry",
     "AuditRecord",
     "AuditStore",
@@ -47,6 +50,7 @@ __all__ = [
     "Due",
     "Engine",
     "Explanation",
+    "Holdings",
     "Identity",
     "Installation",
     "KnownKeys",
@@ -65,7 +69,9 @@ __all__ = [
     "QueueDepth",
     "QueueStore",
     "Quota",
+    "QuotaStore",
     "Redis",
+    "RequestCount",
     "ResultFound",
     "Running",
     "ServerInfo",
@@ -75,6 +81,8 @@ __all__ = [
     "TaskStore",
     "UploadGone",
     "UploadStore",
+    "Usage",
+    "UsageDay",
     "WorkerInfo",
     "WorkerMemory",
     "WorkerStore",

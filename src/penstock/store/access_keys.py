@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 
 import msgspec
 from loguru import logger
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from penstock.core.access_keys import AccessKey, PresentedKey
+from penstock.core.quotas import OwnQuotas
 from penstock.core.task_tokens import TaskTokens
 from penstock.errors import AccessKeyNotFound, AccessKeyReplaced, InvalidRequest
 from penstock.store.connection import listen
@@ -27,11 +28,13 @@ SECRET_BYTES, GENERATION_BYTES = 32, 4
 
 
 class KnownKeys(Struct, frozen=True):
-    """All that an API process must know to let requests in. `version` is another one after every change."""
+    """All that an API process must know to let requests in. `version` is another one after every change; `quotas` are
+    those that administrators have set, by tenant."""
 
     version: tuple[bytes | None, bytes | None]
     keys: tuple[AccessKey, ...]
     tokens: TaskTokens
+    quotas: dict[str, OwnQuotas] = field(default_factory=dict)
 
 
 class AccessKeyStore:
@@ -56,13 +59,16 @@ class AccessKeyStore:
             ("HGETALL", self._keys.access_keys),
             ("HGETALL", self._keys.token_generations),
             ("HGET", self._keys.tokens, "secret"),
+            ("HGETALL", self._keys.quotas),
         ]
-        version, rows, generations, secret = await self._engine.pipelined(commands)
+        version, rows, generations, secret, quotas = await self._engine.pipelined(commands)
         if secret is None:
             await self._engine.write([("HSETNX", self._keys.tokens, "secret", secrets.token_hex(SECRET_BYTES))])
             return await self.known()
         numbers = {tenant.decode(errors="replace"): _generation(word) for tenant, word in generations.items()}
-        return KnownKeys((version, secret), tuple(_readable(rows)), TaskTokens(secret, numbers))
+        return KnownKeys(
+            (version, secret), tuple(_readable(rows)), TaskTokens(secret, numbers), dict(_own_quotas(quotas))
+        )
 
     async def listed(self) -> list[tuple[AccessKey, int | None]]:
         """Return every key, the newest first, each with the ms when it was last used; None for one that never was."""
@@ -197,3 +203,12 @@ def _readable(rows: Mapping[bytes, bytes]) -> Iterator[AccessKey]:
             yield key
         else:
             logger.bind(key=name, reason="it is the record of another key").error("a key cannot be read")
+
+
+def _own_quotas(rows: Mapping[bytes, bytes]) -> Iterator[tuple[str, OwnQuotas]]:
+    for tenant, row in rows.items():
+        name = tenant.decode(errors="replace")
+        try:
+            yield name, msgspec.json.decode(row, type=OwnQuotas)
+        except msgspec.MsgspecError as error:
+            logger.bind(tenant=name, reason=str(error)).error("the quotas of a tenant cannot be read")

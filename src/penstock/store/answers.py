@@ -11,8 +11,9 @@ from penstock.errors import UploadNotFound
 
 
 class Submitted(Struct, frozen=True):
-    """The answer to a submit. `rate_left` and `rate_reset_s` describe the caller's submit limit; `is_paused` tells
-    whether the queue of its model and priority is paused."""
+    """The answer to a submit. `rate_left` and `rate_reset_s` describe the caller's submit limit, `quota_left` and
+    `quota_reset_s` that of its tenant, where it has one (the first is -1 where it has none); `is_paused` tells whether
+    the queue of its model and priority is paused."""
 
     id: str
     replayed: bool
@@ -21,6 +22,8 @@ class Submitted(Struct, frozen=True):
     rate_reset_s: int
     reuse: Reuse
     is_paused: bool
+    quota_left: int = -1
+    quota_reset_s: int = 0
 
     @property
     def state(self) -> State:
@@ -121,6 +124,7 @@ class Running(Struct, frozen=True, kw_only=True):
     """A running task as the list of workers shows it; `claimed` is a moment in ms."""
 
     task_id: str
+    tenant: str
     worker: str
     model: str
     priority: Priority
@@ -157,7 +161,8 @@ class Pace(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """What is known of how long a task still takes. `left` is the share of its device work that is not done; `position`
     and `left` are those of `leader`, an equal task whose result it waits for, if it has one; `due` is the moment (ms)
-    of its retry, which is `due_in_s` from now; `priority` is the class whose `pause`, if there is one, holds it up."""
+    of its retry, which is `due_in_s` from now; `priority` is the class whose `pause`, if there is one, holds it up;
+    `cap` is how many tasks its tenant may run where it runs as many already, else None."""
 
     state: State
     stage: Stage
@@ -170,6 +175,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     leader: str | None
     priority: Priority
     pause: Pause | None
+    cap: int | None
     pace: Pace | None
     workers: tuple[WorkerInfo, ...]
 

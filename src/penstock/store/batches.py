@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.core.batch import ENDS, Batch, BatchPlan, BatchState, End, FeedLease, Started
+from penstock.core.quotas import NO_QUOTAS, Quotas, text_of
 from penstock.core.task import Outcome, State
 from penstock.store.connection import listen
 from penstock.store.encoding import hook_of
@@ -16,11 +17,11 @@ from penstock.store.records import GONE, UnreadableRecord, batch_of, end_of
 from penstock.store.verdicts import (
     BATCH_CANCEL,
     BATCH_DELETE,
+    BATCH_GROW,
     BATCH_OPEN,
     BATCH_START,
     batch_gone,
     no_batch,
-    too_slow,
     verdict,
 )
 
@@ -40,11 +41,13 @@ class BatchPage(Struct, frozen=True):
     next_before: int | None
 
 
-class Allowance(Struct, frozen=True, kw_only=True):
-    """What is left of the caller's submit limit."""
+class Allowance(Struct, frozen=True):
+    """What is left of the caller's submit limit, and of its tenant's (`quota_left` is -1 where it has none)."""
 
     rate_left: int
     rate_reset_s: int
+    quota_left: int
+    quota_reset_s: int
 
 
 class BatchStore:
@@ -112,35 +115,59 @@ class BatchStore:
         return len(ids), sum(int(total) - int(fed) for total, fed in rows if _are_numbers(total, fed))
 
     async def open(
-        self, batch_id: str, tenant: str, caller: str, *, rate_limit: int, most: int, client_request_id: str | None
+        self,
+        batch_id: str,
+        tenant: str,
+        caller: str,
+        *,
+        rate_limit: int,
+        most: int,
+        client_request_id: str | None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Allowance:
-        """Begin to receive a batch, which counts as one submit. Raises RateLimited, and QueueFull when `most` batches
-        of the caller are unfinished; neither for a client_request_id that is known."""
+        """Begin to receive a batch, which counts as one submit. Raises RateLimited, QuotaExceeded, and TooManyBatches
+        when `most` batches of the caller are unfinished; none of them for a client_request_id that is known."""
         answer = await self._engine.run(
             "batch_open",
             id=batch_id,
             tenant=tenant,
             caller=caller,
             rate_limit=rate_limit,
+            quotas=text_of(quotas),
             most_unfinished=most,
             wait_ms=RECEIVED_WITHIN_MS,
             digest=_digest(tenant, caller, client_request_id),
         )
-        rate_left, rate_reset_s = verdict(BATCH_OPEN, batch_id, answer)
-        return Allowance(rate_left=rate_left, rate_reset_s=rate_reset_s)
+        return Allowance(*verdict(BATCH_OPEN, batch_id, answer))
 
-    async def grow(self, batch_id: str, parts: int) -> None:
-        """Note that so many parts of a batch are stored, or about to be. Raises MalformedRequest when it came too
-        slowly."""
-        if not await self._engine.run("batch_grow", id=batch_id, parts=parts, wait_ms=RECEIVED_WITHIN_MS):
-            raise too_slow(batch_id)
+    async def grow(self, batch_id: str, parts: int, stored_bytes: int, *, quotas: Quotas = NO_QUOTAS) -> None:
+        """Note that so many parts of a batch, which have so many bytes together, are stored or about to be. Raises
+        QuotaExceeded, and MalformedRequest when it came too slowly."""
+        answer = await self._engine.run(
+            "batch_grow",
+            id=batch_id,
+            parts=parts,
+            stored_bytes=stored_bytes,
+            wait_ms=RECEIVED_WITHIN_MS,
+            quotas=text_of(quotas),
+        )
+        verdict(BATCH_GROW, batch_id, answer)
 
     async def start(
-        self, batch_id: str, tenant: str, caller: str, plan: BatchPlan, *, total: int, ttl_s: int, fingerprint: str
+        self,
+        batch_id: str,
+        tenant: str,
+        caller: str,
+        plan: BatchPlan,
+        *,
+        total: int,
+        ttl_s: int,
+        fingerprint: str,
+        quotas: Quotas = NO_QUOTAS,
     ) -> Started:
         """Start a batch, unless the caller has started one under the same client_request_id before.
 
-        Raises IdempotencyMismatch, and MalformedRequest when it came too slowly.
+        Raises IdempotencyMismatch, QuotaExceeded, and MalformedRequest when it came too slowly.
         """
         answer = await self._engine.run(
             "batch_start",
@@ -153,6 +180,7 @@ class BatchStore:
             digest=_digest(tenant, caller, plan.client_request_id),
             fingerprint=fingerprint,
             hook=hook_of(plan.webhook, tenant),
+            quotas=text_of(quotas),
         )
         started: Started = verdict(BATCH_START, batch_id, answer)
         return started

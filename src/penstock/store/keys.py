@@ -18,7 +18,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | serve                                                | worker, at most 32      |
 | `pools:seen`               | zset   | pools by the ms when such a worker was heard of last | the same                |
 | `flows:<pool>:<priority>`  | zset   | tenants with tasks waiting by their start times (ms  | found without tasks     |
-|                            |        | of a device); `*` while `unseen` has something       |                         |
+|                            |        | of a device; infinite for one that is `parked`); `*` |                         |
+|                            |        | while `unseen` has something                         |                         |
 | `flows:...:<tenant>`       | zset   | the same of a tenant's callers                       | the same                |
 | `unseen:<pool>:<priority>` | hash   | models whose callers may not be in `flows` -> the    | all looked at           |
 |                            |        | last that was looked at                              |                         |
@@ -33,6 +34,13 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | `flows`                                              |                         |
 | `passed:<pool>`            | hash   | priority -> claims that have passed it over since it | as the pool             |
 |                            |        | was served                                           |                         |
+| `submits:<tenant>`         | zset   | accepted submits of the last 60 s by their µs, where | 60 s                    |
+|                            |        | the tenant has a quota of them                       |                         |
+| `caps`                     | hash   | tenant -> how many of its tasks may run at once, `*` | set anew                |
+|                            |        | those of any other; none for no limits               |                         |
+| `capped`                   | string | a digest of all `caps`                               | as `caps`               |
+| `parked`                   | zset   | `<tenant> <pool>:<priority>` where a tenant waits    | one of its tasks ended, |
+|                            |        | for one of its running tasks to end; no score        | or its cap was raised   |
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
 | `running`                  | zset   | running ids by the ms when their lease ends          | settled, reclaimed      |
 | `starting`                 | zset   | ids with a start limit, by that ms                   | claimed, expired        |
@@ -51,6 +59,13 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `finals`                   | zset   | ended ids by the ms when they are pruned             | pruned                  |
 | `state:<tenant>:<STATE>`   | zset   | all ids of a state by their created µs: the list     | pruned                  |
 | `tenants`                  | set    | tenants with tasks or batches                        | nothing left of it      |
+| `account:<tenant>`         | hash   | what it holds now: `redis` and `storage` (bytes),    | nothing left of it, and |
+|                            |        | `reserved_ms`; what it has used on the `day` (since  | its usage deleted       |
+|                            |        | 1970, UTC): the fields of `usage:<tenant>:<day>`     |                         |
+| `usage:<tenant>:<day>`     | hash   | what a tenant used on an earlier day: tasks that     | `queue.usage_days`      |
+|                            |        | were `submitted` and have ended, `device_ms`,        |                         |
+|                            |        | `bytes_in`, `bytes_out`                              |                         |
+| `usage`                    | zset   | `<day> <tenant>` of these, and of today, by the day  | the same                |
 | `idem:<digest>`            | string | `<id> <fingerprint>` of a client_request_id, of a    | pruned with its task    |
 |                            |        | task or a batch                                      | or batch                |
 | `rate:<tenant>/<caller>`   | zset   | accepted submits of the last 60 s by their µs        | 60 s                    |
@@ -62,6 +77,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | given up, or their objects deleted                   |                         |
 | `uploadrate:<tenant>/      | zset   | uploads opened in the last 60 s by their µs          | 60 s                    |
 | <caller>`                  |        |                                                      |                         |
+| `requests:<tenant>`        | zset   | requests of the last 60 s by their µs, where a quota | 60 s                    |
+|                            |        | counts them                                          |                         |
 | `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
 |                            |        | device ms and the kilopixels of a finished task; no  |                         |
 |                            |        | `cost` while no size was known                       |                         |
@@ -115,10 +132,12 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | SHA-256 of the key and never the key                 |                         |
 | `keys:used`                | zset   | the same ids by the ms when each was last used       | as the key              |
 | `keys:version`             | string | a random word, another one after every change of     | kept                    |
-|                            |        | keys or tokens                                       |                         |
+|                            |        | keys, tokens or quotas                               |                         |
 | `tokens`                   | hash   | `secret`: what task tokens are signed with           | kept                    |
 | `tokens:generation`        | hash   | tenant -> the number of those of its task tokens     | kept                    |
 |                            |        | that work                                            |                         |
+| `quotas`                   | hash   | tenant -> the quotas that an administrator has set,  | taken back              |
+|                            |        | as JSON                                              |                         |
 | `audit`                    | stream | `record`: who did what to the work or the keys of    | 50,000 others came      |
 |                            |        | others, as JSON                                      |                         |
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
@@ -136,8 +155,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
 | `catalogue` (channel)      | –      | nothing, whenever what is published of models        | –                       |
 |                            |        | changes: for the API                                 |                         |
-| `keys:changed` (channel)   | –      | nothing, whenever keys or tokens have changed: for   | –                       |
-|                            |        | the API                                              |                         |
+| `keys:changed` (channel)   | –      | nothing, whenever keys, tokens or quotas have        | –                       |
+|                            |        | changed: for the API                                 |                         |
 
 "Owed" events are to be delivered; they are of tasks or of batches.
 """
@@ -189,7 +208,9 @@ class Keys:
         self.access_keys_changed = f"{self.root}keys:changed"
         self.tokens = f"{self.root}tokens"
         self.token_generations = f"{self.root}tokens:generation"
+        self.quotas = f"{self.root}quotas"
         self.audit = f"{self.root}audit"
+        self.usage = f"{self.root}usage"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting tasks of one model and priority."""
@@ -198,6 +219,10 @@ class Keys:
     def state(self, tenant: str, state: str) -> str:
         """Ids of the tasks of one tenant in one state."""
         return f"{self.root}state:{tenant}:{state}"
+
+    def account(self, tenant: str) -> str:
+        """What one tenant holds now and has used today."""
+        return f"{self.root}account:{tenant}"
 
     def asking(self, worker: str) -> str:
         """A key that is there while an idle worker waits to be given a task."""

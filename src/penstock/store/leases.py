@@ -167,6 +167,7 @@ class LeaseStore:
             wait_ms=wait_ms,
             failures=failures,
             result="result" if verb is Verb.COMPLETE else "",
+            file_bytes=_file_bytes_of(outcome),
             device_ms=execution.get("device_ms", "" if device_ms is None else device_ms),
             size=execution.get("kilopixels", ""),
             log=log,
@@ -174,6 +175,11 @@ class LeaseStore:
         if answer[0] != b"ok":
             return 0
         return 1 + (await self._overdue.answer_waiting(answer[2]) if answer[2] else 0)
+
+
+def _file_bytes_of(outcome: Outcome | None) -> int:
+    result = outcome.result if outcome else None
+    return sum(file.size for file in result.artifacts) if result else 0
 
 
 def _lease_of(answer: Any, fence: str) -> Lease:

@@ -108,7 +108,7 @@ def explanation_of(answer: list[Any]) -> Explanation | None:
 
 def _explanation(answer: list[Any]) -> Explanation:
     state, stage, model, cost, done, total, position, due, leader, ms, mean_cost, workers, now, *of_queue = answer
-    drained, priority, pause = of_queue
+    drained, priority, pause, cap = of_queue
     return Explanation(
         state=State(state.decode()),
         stage=msgspec.convert(stage.decode(), Stage),
@@ -121,6 +121,7 @@ def _explanation(answer: list[Any]) -> Explanation:
         leader=leader.decode() or None,
         priority=Priority(priority.decode()),
         pause=pause_of(pause or None),
+        cap=cap or None,
         pace=pace_of(ms, mean_cost) if ms else None,
         workers=tuple(workers_of(workers, drained)),
     )
@@ -198,14 +199,15 @@ def published_of(rows: Mapping[bytes, bytes], first: Mapping[bytes, bytes]) -> l
 
 
 def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
-    """Decode worker, state, model, priority, stage and claimed of a record; None for a task that has just ended. Raises
-    UnreadableRecord."""
+    """Decode tenant, worker, state, model, priority, stage and claimed of a record; None for a task that has just
+    ended. Raises UnreadableRecord."""
     with reading(task_id):
-        worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
+        tenant, worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
         if state != State.RUNNING:
             return None
         return Running(
             task_id=task_id,
+            tenant=tenant,
             worker=worker,
             model=model,
             priority=Priority(priority),

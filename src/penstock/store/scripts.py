@@ -12,7 +12,7 @@ from typing import Any
 
 import redis.asyncio as redis
 
-from penstock.core.task import PRIORITIES
+from penstock.core.task import PRIORITIES, State
 
 REFUSED_WHEN_FULL = {"ping", "submit", "batch_open", "batch_start", "upload_open"}
 """When Redis has no memory left, new tasks, batches and uploads are refused; all else goes on, since only that frees
@@ -140,7 +140,8 @@ COUNTING = "may_go_on"
 FILES = {file.name.removesuffix(".lua"): file.read_text() for file in _LUA.iterdir() if file.is_file()}
 PARTS = {name: part for file in (_LUA / "parts").iterdir() for name, part in parts_of(file.read_text()).items()}
 PARTS["PRIORITIES"] = f"local PRIORITIES = '{' '.join(PRIORITIES)}'"
-"""The priorities, highest first, are in no file: their one table is in Python."""
+PARTS["RUNNING"] = f"local RUNNING = '{State.RUNNING}'"
+"""The priorities, highest first, are in no file: their one table is in Python. So is that of the states."""
 
 TAKES = {name: takes_of(name, text) for name, text in FILES.items() if not name.startswith("_")}
 TEXTS = {name: assembled(FILES[name], takes, PARTS, FILES["_counting"]) for name, takes in TAKES.items()}

@@ -27,7 +27,7 @@ def one_of(values: Iterable[str]) -> str:
 PATTERNS = {
     **dict.fromkeys(("version", "epoch", "failures", "crashes", "max_retries", "timeout_s", "ttl_s"), NUMBER),
     **dict.fromkeys(("created", "started", "finished", "claimed", "cut_off", "start_by", "deadline"), NUMBER),
-    **dict.fromkeys(("cost", "charged", "done", "total", "eta"), NUMBER),
+    **dict.fromkeys(("cost", "charged", "capped", "done", "total", "eta"), NUMBER),
     **dict.fromkeys(("tenant", "caller"), NAME.pattern),
     "model": WORD,
     "state": one_of(State),
@@ -37,6 +37,7 @@ PATTERNS = {
     "batch": r"\d+ \S+",
     "hook": r"\S+( \w+)*",
     "input": r"(-\w+)?/?",
+    "held": r"\d+ \d+ \d+ \d+",
 }
 """The pattern of each field of a task's record; any other field is TEXT."""
 
@@ -63,6 +64,7 @@ PLACE = {"tenant", "caller", "model", "priority", "created"}
 
 OF_BATCHES = {
     **dict.fromkeys(("total", "fed", "epoch", "created", "finished", "ttl_s", "refill", *State), NUMBER),
+    **dict.fromkeys(("redis_bytes", "stored_bytes"), NUMBER),
     **dict.fromkeys(("tenant", "caller"), NAME.pattern),
     **dict.fromkeys(("state", "next", "was"), one_of(BatchState)),
 }
@@ -70,7 +72,9 @@ REQUIRED_OF_BATCHES = {"tenant", "caller", "state", "next", "total", "fed", "epo
 """Fields of a batch that has been started."""
 
 OF_UPLOADS = {
-    **dict.fromkeys(("size", "created", "url_until", "tasks", "arrived", "unused_ms", "deleted"), NUMBER),
+    **dict.fromkeys(
+        ("size", "created", "url_until", "tasks", "arrived", "unused_ms", "deleted", "redis_bytes"), NUMBER
+    ),
     **dict.fromkeys(("tenant", "caller"), NAME.pattern),
     "type": TEXT,
     "file": r"\{.*\}",

@@ -1,9 +1,11 @@
 """Store: all that Redis holds for one namespace, each kind of thing under its name."""
 
 from penstock.store.access_keys import AccessKeyStore
+from penstock.store.accounts import AccountStore
 from penstock.store.answers import SetAside
 from penstock.store.audit import AuditStore
 from penstock.store.batches import BatchStore
+from penstock.store.caps import RunningCaps
 from penstock.store.condemned import Condemned
 from penstock.store.engine import Engine
 from penstock.store.installation import Installation
@@ -13,6 +15,7 @@ from penstock.store.models import ModelStore
 from penstock.store.outbox import Outbox
 from penstock.store.overdue import Overdue
 from penstock.store.queues import QueueStore
+from penstock.store.quotas import QuotaStore
 from penstock.store.records import set_aside_of
 from penstock.store.tasks import TaskStore
 from penstock.store.tenants import TenantStore
@@ -32,12 +35,15 @@ class Store:
         self.leases = LeaseStore(engine)
         self.overdue = Overdue(engine)
         self.queues = QueueStore(engine)
+        self.quotas = QuotaStore(engine)
         self.workers = WorkerStore(engine)
         self.models = ModelStore(engine)
         self.batches = BatchStore(engine)
         self.uploads = UploadStore(engine)
         self.outbox = Outbox(engine)
         self.tenants = TenantStore(engine)
+        self.accounts = AccountStore(engine)
+        self.caps = RunningCaps(engine)
         self.condemned = Condemned(engine)
         self.access_keys = AccessKeyStore(engine)
         self.audit = AuditStore(engine)

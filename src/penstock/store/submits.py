@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.quotas import text_of
 from penstock.core.submission import Submission
 from penstock.core.task import RECORD_VERSION, Outcome, Reuse, State, Verb
 from penstock.errors import (
@@ -16,7 +17,7 @@ from penstock.store.answers import NotItsTurn, ResultFound, Submitted, UploadGon
 from penstock.store.encoding import hook_of, moves_of
 from penstock.store.engine import Arguments
 from penstock.store.keys import idempotency_digest
-from penstock.store.verdicts import rate_limited, seconds, verdict
+from penstock.store.verdicts import quota_exceeded, rate_limited, seconds, verdict
 
 MAX_FOLLOWERS = 200
 """Most tasks that wait for the result of one; further equal ones run. When the leader ends without a result, the script
@@ -37,6 +38,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "fingerprint": s.fingerprint,
         "request_digest": idempotency_digest(s.tenant, s.caller, client_request_id) if client_request_id else "",
         "rate_limit": rate_limit,
+        "quotas": text_of(s.quotas),
         "max_depth": max_depth,
         "max_retries": s.max_retries,
         "timeout_s": s.timeout_s,
@@ -60,6 +62,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "own_ms": forecast.own_ms if forecast else "",
         "uploads": " ".join(s.uploads),
         "own_input": s.own_input or "",
+        "input_bytes": s.input_bytes,
         "file_seen": s.file_seen,
     }
 
@@ -87,7 +90,15 @@ def files_of(owner: str, outcome: bytes | None) -> ResultFound | None:
 
 
 def _submitted(
-    is_replay: bool, task_id: bytes, position: int, left: int, reset_ms: int, reuse: bytes, is_paused: int
+    is_replay: bool,
+    task_id: bytes,
+    position: int,
+    left: int,
+    reset_ms: int,
+    reuse: bytes,
+    is_paused: int,
+    quota_left: int,
+    quota_reset_ms: int,
 ) -> Submitted:
     return Submitted(
         id=task_id.decode(),
@@ -97,6 +108,8 @@ def _submitted(
         rate_reset_s=seconds(reset_ms),
         reuse=msgspec.convert(reuse.decode() or "miss", Reuse),
         is_paused=bool(is_paused),
+        quota_left=quota_left,
+        quota_reset_s=seconds(quota_reset_ms),
     )
 
 
@@ -115,6 +128,7 @@ SUBMIT = {
     b"window": lambda _: NotItsTurn("window"),
     b"look": lambda _, owner, outcome: files_of(owner.decode(), outcome),
     b"rate": lambda _, wait_ms: rate_limited("submits", wait_ms),
+    b"quota": quota_exceeded,
     b"full": lambda _, depth: QueueFull(f"{depth} tasks are waiting for this model", retry_after_s=5),
     b"late": lambda _: StoreUnavailable("the input of this task was given up before the task came", retry_after_s=5),
     b"upload": lambda _, upload: UploadGone(upload.decode()),

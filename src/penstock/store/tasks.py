@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 
+from penstock.core.quotas import NO_QUOTAS, Quotas, text_of
 from penstock.core.submission import Submission
 from penstock.core.task import State, Task, Verb
 from penstock.store.answers import Explanation, ResultFound, Submitted
@@ -34,9 +35,9 @@ class TaskStore:
         """Queue a task; or end it at once with the result of an equal one; or let it wait for the result of an equal
         one; or answer with the task that the same caller submitted under the same client_request_id.
 
-        Raises RateLimited, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a batch;
-        ResultFound, as `Submission.file_seen` says; and StoreUnavailable when its own input is no longer awaited, since
-        it took hours to be stored.
+        Raises RateLimited, QuotaExceeded, QueueFull, IdempotencyMismatch, UploadNotFound; NotItsTurn for the line of a
+        batch; ResultFound, as `Submission.file_seen` says; and StoreUnavailable when its own input is no longer
+        awaited, since it took hours to be stored.
         """
         submitted = await self._submit(submission, rate_limit, has_input=True)
         assert submitted is not None  # noqa: S101  its input is there
@@ -149,13 +150,16 @@ class TaskStore:
         answer = await self._engine.run("cancel", moves=moves_from(states, Verb.CANCEL), id=task_id, tenant=tenant)
         return bool(verdict(CANCEL, task_id, answer))
 
-    async def resubmit(self, task_id: str, tenant: str, *, states: Collection[State] = STATES) -> bool:
+    async def resubmit(
+        self, task_id: str, tenant: str, *, states: Collection[State] = STATES, quotas: Quotas = NO_QUOTAS
+    ) -> bool:
         """Queue an ended task again, under its id and with its attempts kept. Returns False when it waits or runs.
 
-        Raises TaskNotFound; TaskAlreadyFinal for one that has succeeded, or has ended in none of these states; and
-        ResultExpired for one that was deleted within a week.
+        Raises QuotaExceeded; TaskNotFound; TaskAlreadyFinal for one that has succeeded, or has ended in none of these
+        states; and ResultExpired for one that was deleted within a week.
         """
-        answer = await self._engine.run("resubmit", moves=moves_from(states, Verb.RESUBMIT), id=task_id, tenant=tenant)
+        moves = moves_from(states, Verb.RESUBMIT)
+        answer = await self._engine.run("resubmit", moves=moves, id=task_id, tenant=tenant, quotas=text_of(quotas))
         return bool(verdict(RESUBMIT, task_id, answer))
 
     async def delete(self, task_id: str, tenant: str) -> list[str] | None:

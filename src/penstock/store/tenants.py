@@ -1,5 +1,6 @@
 """TenantStore: the tenants that have tasks or batches, for the work that goes over all of them."""
 
+from collections.abc import Sequence
 from itertools import product
 
 from penstock.core.task import State
@@ -32,11 +33,18 @@ class TenantStore:
             total[state] += count
         return total
 
+    async def loads(self, tenants: Sequence[str]) -> list[tuple[int, int]]:
+        """Return how many tasks of each of these tenants wait and run."""
+        keys = [self._engine.keys.state(name, state) for name in tenants for state in (State.PENDING, State.RUNNING)]
+        counts = await self._engine.pipelined([("ZCARD", key) for key in keys])
+        return list(zip(counts[::2], counts[1::2], strict=True))
+
     async def tidy(self) -> int:
         """Forget the tenants of which nothing is left. Return how many."""
         known = await self.known()
         count = 0
         for at in range(0, len(known), TOGETHER):
             some = known[at : at + TOGETHER]
-            count += await self._engine.run("tenants_tidy", states=" ".join(State), tenants=some)
+            live = " ".join(state for state in State if not state.is_final)
+            count += await self._engine.run("tenants_tidy", states=" ".join(State), live=live, tenants=some)
         return count

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from penstock.core.quotas import NO_QUOTAS, Quotas, text_of
 from penstock.core.upload import FileFacts, Upload, UploadState, upload_key
 from penstock.errors import UploadInUse
 from penstock.store.engine import Engine
@@ -50,11 +51,12 @@ class UploadStore:
         late_s: float,
         unused_ttl_s: float,
         rate_limit: int,
+        quotas: Quotas = NO_QUOTAS,
         name: str = "",
         file: FileFacts | None = None,
     ) -> Opened:
         """Write down an upload whose bytes may be sent for `url_ttl_s` from now, and have all arrived `late_s` after
-        that. With the facts of a `file` it is listed as one. Raises RateLimited."""
+        that. With the facts of a `file` it is listed as one. Raises RateLimited and QuotaExceeded."""
         answer = await self._engine.run(
             "upload_open",
             id=upload_id,
@@ -68,6 +70,7 @@ class UploadStore:
             late_ms=int(late_s * 1000),
             unused_ms=int(unused_ttl_s * 1000),
             rate_limit=rate_limit,
+            quotas=text_of(quotas),
             name=name,
             file="" if file is None else msgspec.json.encode(file),
         )

@@ -17,12 +17,13 @@ from penstock.errors import (
     IdempotencyMismatch,
     MalformedRequest,
     PenstockError,
-    QueueFull,
+    QuotaExceeded,
     RateLimited,
     ResultExpired,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
+    TooManyBatches,
     UploadMismatch,
     UploadNotFound,
     WebhookNotFound,
@@ -47,6 +48,22 @@ def seconds(ms: int) -> int:
 def rate_limited(what: str, ms: int) -> RateLimited:
     """The error for a caller who makes too many of these calls; the next one is accepted after some ms."""
     return RateLimited(f"too many {what} with this API key", retry_after_s=seconds(ms) or 1)
+
+
+QUOTAS = {
+    b"submits_per_minute": "this tenant has made the {} submits that it may make in a minute",
+    b"tasks_waiting": "as many tasks of this tenant wait as may: {}",
+    b"redis_bytes": "with this, the records of this tenant would have more than the {} bytes that they may in Redis",
+    b"storage_bytes": "with this, this tenant would have more than the {} bytes that it may in the storage",
+    b"device_seconds_per_day": "with this, the tasks of this tenant would take a device for more than {} s today (UTC)",
+    b"batch_lines": "with this, the batches of this tenant would have more than {} unfinished lines",
+}
+
+
+def quota_exceeded(_: str, name: bytes, limit: int, wait_ms: int) -> QuotaExceeded:
+    """The error for a tenant that would use more of a quota than it may; it may be worth trying again after some ms."""
+    detail, wait_s = QUOTAS[name].format(limit), seconds(wait_ms) or 1
+    return QuotaExceeded(detail, quota=name.decode(), limit=limit, retry_after_s=wait_s)
 
 
 def no_task(task_id: str) -> TaskNotFound:
@@ -114,7 +131,7 @@ _DONE, _NOTHING_TO_DO = (lambda *_: True), (lambda *_: False)
 """The state that follows the word says nothing new here."""
 
 CANCEL = {b"ok": _DONE, b"already": _NOTHING_TO_DO, b"refused": _task_has_ended, **_TASK}
-RESUBMIT = {b"ok": _DONE, b"waiting": _NOTHING_TO_DO, b"refused": _task_has_ended, **_TASK}
+RESUBMIT = {b"ok": _DONE, b"quota": quota_exceeded, b"waiting": _NOTHING_TO_DO, b"refused": _task_has_ended, **_TASK}
 DELETE = {
     b"ok": True,
     b"gone": False,
@@ -123,11 +140,14 @@ DELETE = {
 }
 
 BATCH_OPEN = {
-    b"ok": lambda _, left, reset_ms: (left, seconds(reset_ms)),
+    b"ok": lambda _, left, reset_ms, quota_left, quota_ms: (left, seconds(reset_ms), quota_left, seconds(quota_ms)),
+    b"quota": quota_exceeded,
     b"rate": lambda _, wait_ms: rate_limited("submits", wait_ms),
-    b"many": lambda _, count: QueueFull(f"{count} batches of this API key are unfinished", retry_after_s=30),
+    b"many": lambda _, count: TooManyBatches(f"{count} batches of this API key are unfinished", retry_after_s=30),
 }
+BATCH_GROW = {b"ok": None, b"absent": too_slow, b"quota": quota_exceeded}
 BATCH_START = {
+    b"quota": quota_exceeded,
     b"ok": lambda _, first: Started(id=first.decode(), replayed=False),
     b"replay": lambda _, first: Started(id=first.decode(), replayed=True),
     b"mismatch": _has_other_lines,
@@ -142,6 +162,7 @@ BATCH_DELETE = {
 }
 
 UPLOAD_OPEN = {
+    b"quota": quota_exceeded,
     b"ok": lambda _, url_until, left, reset_ms: (url_until, left, seconds(reset_ms)),
     b"rate": lambda _, wait_ms: rate_limited("uploads", wait_ms),
 }

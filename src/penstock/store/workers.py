@@ -30,17 +30,17 @@ class WorkerStore:
         )
         return workers_of(rows.values(), drained)
 
-    async def running(self, tenant: str) -> list[Running]:
-        """The running tasks of this tenant; the one whose lease lasts longest comes first."""
+    async def running(self, tenant: str | None) -> list[Running]:
+        """The running tasks of this tenant, or of all; the one whose lease lasts longest comes first."""
         (ids,) = await self._engine.pipelined([("ZREVRANGE", self._keys.running, 0, -1)])
         names = [task_id.decode() for task_id in ids]
         fields = ("tenant", "worker", "state", "model", "priority", "stage", "claimed")
         rows = await self._engine.pipelined([("HMGET", self._keys.task(name), *fields) for name in names])
-        of_tenant = [(name, row[1:]) for name, row in zip(names, rows, strict=True) if row[0] == tenant.encode()]
         found: list[Running] = []
-        for name, row in of_tenant:
-            with suppress(UnreadableRecord):
-                found += [one] if (one := running_of(name, row)) else []
+        for name, row in zip(names, rows, strict=True):
+            if tenant is None or row[0] == tenant.encode():
+                with suppress(UnreadableRecord):
+                    found += [one] if (one := running_of(name, row)) else []
         return found
 
     async def drain(self, worker: str) -> None:

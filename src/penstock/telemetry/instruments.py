@@ -116,7 +116,11 @@ INSTRUMENTS: dict[str, Instrument] = {
         _gauge("storage.up", "1 while the storage answers this process, else 0"),
         _gauge("waits", "Requests that wait for the end of a task"),
         _gauge("connections", "Open connections of clients"),
-        _counter("connections.refused", "Connections that were too many (of one `address`, or in `all`)", "why"),
+        _counter(
+            "connections.refused",
+            "Connections that were too many (of one `address`, or in `all`), and requests (of one `tenant`)",
+            "why",
+        ),
         _counter(
             "connections.closed",
             "Connections that were ended (`head` or `body` came too late, `silent`, `stalled`, `evicted`)",

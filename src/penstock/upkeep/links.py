@@ -1,4 +1,4 @@
-"""Checks that clients can use the links they get, by using them as a client does.
+"""Checks that clients can use the links they get, by using them as a client does, and that nobody gets in without one.
 
 The server itself uses another endpoint and another signer. A wrong region, or a public endpoint that leads elsewhere,
 shows only when a link is used.
@@ -27,6 +27,7 @@ DATA = b"what a client sends and fetches\n"
 OTHER_DATA = DATA[::-1]
 DIGEST = hashlib.sha256(DATA).hexdigest()
 TYPE = "text/plain"
+LIST_ONE = "?list-type=2&max-keys=1"
 
 _CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
 _REGION = re.compile(rb"<Region>([\w-]{1,64})</Region>")
@@ -50,11 +51,14 @@ class Trouble(Struct, frozen=True, kw_only=True):
 
 class LinkReport(Struct, frozen=True, kw_only=True):
     """The result of a check. `compares_digests` says whether the bucket refuses bytes with another sha256 than was
-    announced; None where uploads do not work."""
+    announced; None where uploads do not work. `is_public` is what anybody may do without a link, in words; empty for
+    nothing. `stores_once` says whether the bucket refuses to replace a result."""
 
     host: str
     troubles: tuple[Trouble, ...]
     compares_digests: bool | None
+    is_public: str
+    stores_once: bool
 
 
 async def check_links(storage: Storage) -> LinkReport | None:
@@ -79,6 +83,8 @@ async def _report(storage: Storage, link: str, stored: str, sent: str, other: st
         host=urlsplit(link).netloc,
         troubles=tuple(trouble for trouble in (download, upload) if trouble),
         compares_digests=None if upload else await _compares_digests(storage, other),
+        is_public=await _is_public(link, storage.full_key(stored)),
+        stores_once=await storage.stores_once(),
     )
 
 
@@ -117,6 +123,21 @@ async def _compares_digests(storage: Storage, key: str) -> bool | None:
         return not _is_success(await _send(await _upload_link(storage, key, DIGEST), OTHER_DATA))
     except egress.NoAnswer:
         return None
+
+
+async def _is_public(link: str, key: str) -> str:
+    """Read an object and list the bucket without a signature. The page of a proxy is neither."""
+    unsigned = link.partition("?")[0]
+    tries = {"read": (unsigned, DATA), "list": (unsigned.removesuffix(key) + LIST_ONE, b"<ListBucketResult")}
+    return " and ".join([what for what, (url, shown) in tries.items() if await _shows(url, shown)])
+
+
+async def _shows(url: str, expected: bytes) -> bool:
+    try:
+        answer = await egress.exchange("GET", url)
+    except egress.NoAnswer:
+        return False
+    return _is_success(answer) and expected in answer.body
 
 
 async def _holds(storage: Storage, key: str) -> bool:

@@ -22,6 +22,7 @@ async def prune(store: Store, storage: Storage) -> int:
     metrics.report("tasks.pruned", tasks)
     total = tasks + await store.batches.prune()
     await store.tenants.tidy()
+    await store.accounts.prune()
     await delete_condemned(store.condemned, storage)
     return total
 

@@ -5,7 +5,7 @@ Any number of processes may run them at the same time: each act is one script of
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from loguru import logger
 
@@ -25,16 +25,18 @@ async def run_maintenance(
     store: Store,
     storage: Storage,
     models: Callable[[], Sequence[str]],
+    caps: Callable[[], Mapping[str, int]],
     *,
     installation: Installation,
     delete_orphans: bool,
 ) -> None:
     """Run all rounds until cancelled, as an API process does. A failure is logged, and the next round tries again.
 
-    `models` returns the ids of the models whose queues are measured.
+    `models` returns the ids of the models whose queues are measured, `caps` how many tasks each tenant may run.
     """
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
+        _repeat(lambda: store.caps.set(caps()), SWEEP_PAUSE_S, "set caps"),
         _repeat(lambda: measure(store, models()), MEASURE_PAUSE_S, "measure"),
         _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
         _repeat(lambda: sweep_uploads(store.uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),

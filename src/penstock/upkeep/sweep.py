@@ -29,6 +29,7 @@ async def sweep(store: Store) -> None:
         logger.bind(tasks=count).info("waiting tasks answered with a result that had come")
     for _, model in await store.overdue.expire():
         count_end(model, State.EXPIRED, code=StartDeadlineExceeded.code)
+    await store.caps.review()
 
 
 async def sweep_uploads(uploads: UploadStore, storage: Storage) -> None:

@@ -46,7 +46,7 @@ def published(
     if not files:
         return Result(data=data), None
     _check_limits(files, limits)
-    items = [Item(_key(file, key), bytes(file.content), file.content_type) for file in files]
+    items = [Item(_key(file, key), bytes(file.content), file.content_type, once=True) for file in files]
     artifacts = tuple(_artifact(item, file) for item, file in zip(items, files, strict=True))
     return Result(artifacts=artifacts, data=data), StoredFiles(items)
 

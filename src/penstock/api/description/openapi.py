@@ -27,6 +27,7 @@ TAGS = {
     "models": "The models that are served, and their parameters.",
     "operation": "Workers and queues: inspect, pause, purge and drain them.",
     "keys": "API keys that are made and ended while the server runs, task tokens, and the audit.",
+    "tenants": "Who there is, and what each may use.",
     "replicate": "The same tasks in the words of Replicate's API, for its clients.",
     "health": "For orchestrators and Prometheus; no API key needed.",
 }

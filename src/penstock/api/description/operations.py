@@ -11,7 +11,7 @@ from penstock.api.description.examples import answers, parameters, requests
 from penstock.api.http.contents import Content, Contents, Schema, component, described
 from penstock.api.http.problems import MEDIA_TYPE
 from penstock.api.http.query import METADATA
-from penstock.api.http.scopes import BY_TOKEN, TENANT_PARAMETER, scope_of, takes_tenant
+from penstock.api.http.scopes import BY_TOKEN, TENANT_PARAMETER, scope_of, takes_all_tenants, takes_tenant
 from penstock.core.access import NAME
 from penstock.core.model import Model
 from penstock.errors import (
@@ -20,6 +20,7 @@ from penstock.errors import (
     InvalidRequest,
     MalformedRequest,
     PenstockError,
+    QuotaExceeded,
     RateLimited,
     StoreUnavailable,
     Unauthorized,
@@ -27,7 +28,7 @@ from penstock.errors import (
 
 _SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}, {"bearer": []}]
 _GUARDED: tuple[type[PenstockError], ...] = (
-    MalformedRequest, Unauthorized, Forbidden, InvalidRequest, RateLimited, Internal, StoreUnavailable,
+    MalformedRequest, Unauthorized, Forbidden, InvalidRequest, RateLimited, QuotaExceeded, Internal, StoreUnavailable,
 )  # fmt: skip
 _OPEN: tuple[type[PenstockError], ...] = (MalformedRequest, InvalidRequest, Internal)
 """Every route refuses a request without a valid Host, and a query parameter that it does not know."""
@@ -45,6 +46,11 @@ _TENANT = {
     "description": "another tenant than that of the key; takes the scope `operate` as well",
     "schema": {"type": "string", "pattern": f"^{NAME.pattern}$"},
     "example": "acme",
+}
+
+_ALL_TENANTS = _TENANT | {
+    "description": "another tenant than that of the key, or `*` for all; takes the scope `operate` as well",
+    "schema": {"type": "string", "pattern": rf"^({NAME.pattern}|\*)$"},
 }
 
 _ANY_METADATA = {
@@ -80,7 +86,7 @@ def complete(operation: Schema, path: str, contents: Contents, opt: Mapping[str,
     # An empty list says that no key is needed; a missing one would say nothing.
     operation.setdefault("security", _SECURITY if is_guarded else [])
     if takes_tenant(opt):
-        operation.setdefault("parameters", []).append(dict(_TENANT))
+        operation.setdefault("parameters", []).append(dict(_ALL_TENANTS if takes_all_tenants(opt) else _TENANT))
     if (scope := scope_of(opt)) is not None:
         operation["description"] = f"{operation['description']} Needs the scope `{scope}`."
         operation["x-scope"] = scope

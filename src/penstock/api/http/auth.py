@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Callable, Iterable
 from urllib.parse import parse_qs
 
@@ -51,6 +52,10 @@ class KeyRing:
             told = "no entry of API_KEYS has these scopes; name them in one: name:secret:read+submit+operate+admin"
             logger.bind(scopes=text_of(nobodys)).warning(told)
 
+    def tenants(self) -> Counter[str]:
+        """Return how many keys of each tenant work now."""
+        return self._managed.tenants() + Counter(caller.tenant for _, caller in self._callers)
+
     def find(self, secret: bytes) -> Caller | None:
         """Return the caller with this secret, or None. The time it takes says nothing about the known secrets.
 
@@ -81,27 +86,34 @@ def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
     return wrap
 
 
-@guard
-def require_key(scope: Scope) -> None:
+def require_key(app: ASGIApp) -> ASGIApp:
     """Require a known key, in `X-API-Key` or as bearer token, with the scope of the route, unless that is let in by its
     URL; sets `request.auth`. A route that is `BY_TOKEN` is open to a token of its task too.
 
-    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; Forbidden; NotReady.
+    Raises Unauthorized, with the same words for an unknown, an expired and a revoked key; RateLimited; QuotaExceeded;
+    Forbidden; NotReady; StoreUnavailable.
     """
-    opt = scope["route_handler"].opt
-    needed = opt.get(SCOPE)
-    if needed is None and is_let_in_by_url(opt):
-        return
-    secret = _secret(scope)
-    caller = scope["litestar_app"].state.key_ring.find(secret) if secret else _holder(scope)
-    if caller is None:
-        raise Unauthorized(
-            "send a known API key as X-API-Key, or as Authorization: Bearer",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-    if needed is not None and needed not in caller.scopes:
-        raise refusal_of(caller, needed)
-    scope["auth"] = caller
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        opt, state = scope["route_handler"].opt, scope["litestar_app"].state
+        needed = opt.get(SCOPE)
+        if needed is None and is_let_in_by_url(opt):
+            await app(scope, receive, send)
+            return
+        caller = _caller_of(scope, state)
+        limits = state.tenant_limits
+        per_minute = limits.enter(caller.tenant)
+        try:
+            if per_minute and not scope["state"]["task_token"]:  # who comes with a token has no key
+                scope["state"]["rate"] = await limits.count(caller.tenant, per_minute, state.services.store.quotas)
+            if needed is not None and needed not in caller.scopes:
+                raise refusal_of(caller, needed)
+            scope["auth"] = caller
+            await app(scope, receive, send)
+        finally:
+            limits.exit(caller.tenant)
+
+    return guarded
 
 
 def is_let_in(scope: Scope) -> bool:
@@ -113,9 +125,20 @@ def is_let_in(scope: Scope) -> bool:
 @guard
 def require_json(scope: Scope) -> None:
     """Require a body that is declared as JSON. Raises UnsupportedMediaType."""
-    declared = (_header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
+    declared = scope["state"]["headers"].get(b"content-type", b"").partition(b";")[0].strip().lower()
     if declared != b"application/json":
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
+
+
+def _caller_of(scope: Scope, state: State) -> Caller:
+    secret = _secret(scope)
+    caller: Caller | None = state.key_ring.find(secret) if secret else _holder(scope)
+    if caller is None:
+        raise Unauthorized(
+            "send a known API key as X-API-Key, or as Authorization: Bearer",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return caller
 
 
 def _holder(scope: Scope) -> Caller | None:
@@ -131,12 +154,9 @@ def _holder(scope: Scope) -> Caller | None:
 
 
 def _secret(scope: Scope) -> bytes:
-    key = (_header(scope, b"x-api-key") or b"").strip()
+    headers: dict[bytes, bytes] = scope["state"]["headers"]
+    key = headers.get(b"x-api-key", b"").strip()
     if not key:
-        scheme, _, credentials = (_header(scope, b"authorization") or b"").partition(b" ")
+        scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
         key = credentials.strip() if scheme.lower() in SCHEMES else b""
     return key
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    return next((value for given, value in scope["headers"] if given == name), None)

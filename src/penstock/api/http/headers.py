@@ -1,15 +1,21 @@
 """Headers of requests and answers that several routes read or write."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from penstock.errors import RangeNotSatisfiable
+from penstock.store import Submitted
+from penstock.store.batches import Allowance
+
+Headers = list[tuple[bytes, bytes]]
+"""Headers as ASGI has them, with names in lower case."""
 
 MAX_WAIT_S = 300
 """Longest wait on one connection; more than many proxies allow."""
 
 BARE_WAIT_S = 60
 """The seconds that `wait` without a number means. The RFC does not have that form, but clients of Replicate send it."""
+
 
 _PREFERENCE = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
 """One preference: everything up to a comma that is not in quotes. Matches in linear time for any input."""
@@ -67,11 +73,30 @@ def range_of(range_: str | None, if_range: str | None, *, etag: str, size: int) 
     return start, stop
 
 
-def rate_headers(name: str, limit: int, *, left: int, reset_s: int) -> dict[str, str]:
-    """Return the two fields of draft-ietf-httpapi-ratelimit-headers-11, or nothing when there is no limit."""
+def rate_headers(name: str, limit: int, *, left: int, reset_s: int, window_s: int | None = 60) -> dict[str, str]:
+    """Return the two fields of draft-ietf-httpapi-ratelimit-headers-11, or nothing when there is no limit. Without a
+    window the limit is for what there may be at a time."""
     if not limit:
         return {}
-    return {"RateLimit-Policy": f'"{name}";q={limit};w=60', "RateLimit": f'"{name}";r={left};t={reset_s}'}
+    window = "" if window_s is None else f";w={window_s}"
+    return {"RateLimit-Policy": f'"{name}";q={limit}{window}', "RateLimit": f'"{name}";r={left};t={reset_s}'}
+
+
+def submit_policies(limit: int, quota: int, left: Submitted | Allowance) -> dict[str, str]:
+    """Return the fields for what is left of a caller's limit and a tenant's quota of submits, where there are any."""
+    fields = rate_headers("submit", limit, left=left.rate_left, reset_s=left.rate_reset_s)
+    if left.quota_left < 0:
+        return fields
+    of_tenant = rate_headers("submits_per_minute", quota, left=left.quota_left, reset_s=left.quota_reset_s)
+    return {name: ", ".join(filter(None, (fields.get(name), value))) for name, value in of_tenant.items()}
+
+
+def with_policies(headers: Headers, policies: Mapping[str, str]) -> Headers:
+    """Return the headers of an answer with the policies of `rate_headers` behind those that it has."""
+    added = {name.lower().encode(): value.encode() for name, value in policies.items()}
+    before = {name: value for name, value in headers if name in added}
+    others = [(name, value) for name, value in headers if name not in added]
+    return others + [(name, b", ".join(filter(None, (before.get(name), value)))) for name, value in added.items()]
 
 
 def allow_of(methods: Collection[str]) -> str:

@@ -1,8 +1,10 @@
-"""The managed keys and the secret of task tokens, as this process holds them in memory: no request asks Redis."""
+"""The managed keys, the secret of task tokens and what tells of new quotas, as this process holds them in memory: no
+request asks Redis."""
 
 import asyncio
 import hmac
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -12,6 +14,7 @@ from penstock.core.access import Caller
 from penstock.core.access_keys import presented_key
 from penstock.core.task_tokens import TaskTokens
 from penstock.errors import NotReady, StoreUnavailable
+from penstock.intake.quotas import QuotaTable
 from penstock.store import AccessKeyStore, KnownKeys
 
 LOOK_S = 3.0
@@ -36,8 +39,10 @@ NO_KEY = KnownKey(bytes(32), 0.0, None)
 class KeyTable:
     """Finds managed keys, and opens task tokens. While Redis is away, it goes by what it has read last."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, quotas: QuotaTable | None = None) -> None:
+        """`quotas` hears of those that administrators set."""
         self._clock = clock
+        self._quotas = quotas
         self._version: object = None
         self._keys: dict[str, KnownKey] = {}
         self._tokens: TaskTokens | None = None
@@ -46,6 +51,11 @@ class KeyTable:
         self._written: dict[str, int] = {}
         self._reading = asyncio.Lock()
         self._on_change: Callable[[], None] = _nobody
+
+    def tenants(self) -> Counter[str]:
+        """Return how many keys of each tenant work now."""
+        now_ms = self._clock() * 1000
+        return Counter(key.caller.tenant for key in self._keys.values() if key.caller and key.until > now_ms)
 
     def find(self, secret: bytes) -> Caller | None:
         """Return whom this key lets in; None for a key that is unknown, expired or revoked, and for any other text.
@@ -86,6 +96,8 @@ class KeyTable:
         """Go by these keys from now on."""
         self._version = known.version
         self._tokens = known.tokens
+        if self._quotas is not None:
+            self._quotas.take(known.quotas)
         self.was_read.set()
         self._keys = {
             key.id: KnownKey(bytes.fromhex(key.digest), key.until, Caller(key.name, key.tenant, frozenset(key.scopes)))

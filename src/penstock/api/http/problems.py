@@ -11,7 +11,8 @@ from litestar.typing import FieldDefinition
 from loguru import logger
 from msgspec import UNSET, Struct, UnsetType
 
-from penstock.api.http.headers import allow_of
+from penstock.api.http.headers import allow_of, rate_headers
+from penstock.core.quotas import QuotaName
 from penstock.errors import (
     Internal,
     InvalidRequest,
@@ -20,6 +21,7 @@ from penstock.errors import (
     NotFound,
     PayloadTooLarge,
     PenstockError,
+    QuotaExceeded,
     UnsupportedMediaType,
 )
 from penstock.intake.parse import NEEDED, Finding, InvalidLines, with_known
@@ -30,7 +32,8 @@ AnyRequest = Request[Any, Any, Any]
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Why a request failed. `code` is stable, `detail` is for people, and `param` names the member at fault."""
+    """Why a request failed. `code` is stable, `detail` is for people, `param` names the member at fault, and `quota`
+    the quota that is used up."""
 
     type: str
     title: str
@@ -41,6 +44,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     retryable: bool
     request_id: str
     errors: tuple[Finding, ...] | UnsetType = UNSET
+    quota: QuotaName | UnsetType = UNSET
 
 
 _MISSING = re.compile(r"^Missing required \w+ parameter '([^']+)'")
@@ -74,15 +78,24 @@ def problem_of(error: PenstockError, request_id: str, findings: tuple[Finding, .
         retryable=error.retryable,
         request_id=request_id,
         errors=findings or UNSET,
+        quota=getattr(error, "quota", UNSET),
     )
 
 
 def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, ...] = ()) -> Response[Problem]:
-    headers = dict(error.headers)
+    headers = (_policies(error) if isinstance(error, QuotaExceeded) else {}) | error.headers
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     problem = problem_of(error, request.scope["state"]["request_id"], findings)
     return Response(problem, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+_WINDOWS_S = {"submits_per_minute": 60, "device_seconds_per_day": 86_400}
+
+
+def _policies(error: QuotaExceeded) -> dict[str, str]:
+    window_s, reset_s = _WINDOWS_S.get(error.quota), error.retry_after_s or 1
+    return rate_headers(error.quota, error.limit, left=0, reset_s=reset_s, window_s=window_s)
 
 
 def _ours(request: AnyRequest, error: PenstockError) -> Response[Problem]:

@@ -60,8 +60,9 @@ async def check_query(request: Request[Any, Any, Any]) -> None:
             raise InvalidRequest(_unknown(name, known), param=name[:SHOWN])
         if value.lower() == "null" and declared != METADATA:  # Litestar would take it for a missing parameter
             raise InvalidRequest("leave the parameter out, or give it a value", param=name)
-    if (tenant := request.query_params.get(TENANT_PARAMETER)) is not None and takes_tenant(request.route_handler.opt):
-        request.scope["auth"] = in_tenant(request.scope["auth"], tenant)
+    opt = request.route_handler.opt
+    if (tenant := request.query_params.get(TENANT_PARAMETER)) is not None and takes_tenant(opt):
+        request.scope["auth"] = in_tenant(request.scope["auth"], tenant, opt)
     for name, times in Counter(name for name, _ in pairs).items():
         if times > 1 and not known.repeatable[known.declared(name) or name]:
             raise InvalidRequest("give this parameter only once", param=name[:SHOWN])

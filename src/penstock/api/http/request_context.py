@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from litestar.enums import ScopeType
@@ -12,6 +13,7 @@ from litestar.types.asgi_types import HTTPResponseBodyEvent, HTTPResponseStartEv
 from loguru import logger
 from msgspec import Struct
 
+from penstock.api.http.headers import Headers, with_policies
 from penstock.api.http.origins import Origins
 from penstock.api.http.problems import MEDIA_TYPE, problem_of
 from penstock.api.http.wrong_keys import WrongKeys, credential_of
@@ -42,14 +44,13 @@ _NOT_STORED = (b"cache-control", b"no-store")
 # No answer but /docs is a page. What a browser takes for one loads nothing, runs nothing, and is framed by nobody.
 _NO_PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
 
-Headers = list[tuple[bytes, bytes]]
-
 
 class RequestContext:
     """An ASGI middleware outside of Litestar, so that it sees the answers to unknown paths too.
 
-    It sets `request_id`, `traceparent`, `base_url` and an empty `task_token` in the scope's state. It answers HEAD with
-    the headers that GET would have. Query strings and keys are never logged.
+    It sets the `headers` by name (of several, the last), `request_id`, `traceparent`, `base_url`, and an empty
+    `task_token` and `rate` in the scope's state. It answers HEAD with the headers that GET would have. Query strings
+    and keys are never logged.
     """
 
     def __init__(self, app: ASGIApp, origins: Origins, wrong_keys: WrongKeys, is_draining: Callable[[], bool]) -> None:
@@ -66,12 +67,18 @@ class RequestContext:
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
         traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
-        scope["state"] |= {"request_id": request_id, "traceparent": traceparent, "task_token": ""}
+        scope["state"] |= {
+            "headers": headers,
+            "request_id": request_id,
+            "traceparent": traceparent,
+            "task_token": "",
+            "rate": None,
+        }
         credential = credential_of(scope, headers)
         is_head = scope["method"] == "HEAD"
         inner: Scope = {**scope, "method": "GET"} if is_head else scope
         exchange = _Exchange(
-            receive, send, request_id, self._origins, self._is_draining, is_head, _is_long_body(headers)
+            receive, send, scope["state"], self._origins, self._is_draining, is_head, _is_long_body(headers)
         )
         started = time.perf_counter()
         with logger.contextualize(request_id=request_id, trace_id=trace_id(traceparent)):
@@ -96,7 +103,7 @@ class _Exchange(Struct, eq=False):
 
     receive: Receive
     send: Send
-    request_id: str
+    state: dict[str, Any]
     origins: Origins
     is_draining: Callable[[], bool]
     is_head: bool
@@ -118,8 +125,10 @@ class _Exchange(Struct, eq=False):
         self.status = message["status"]
         absolute = self.origins.absolute
         headers = [(bytes(n), absolute(v) if n == b"location" else bytes(v)) for n, v in message["headers"]]
+        if self.state["rate"]:
+            headers = with_policies(headers, self.state["rate"])
         is_closing = self.is_long_body_left or self.is_draining()
-        message["headers"] = complete(headers, self.request_id, closing=is_closing)
+        message["headers"] = complete(headers, self.state["request_id"], closing=is_closing)
         await self.send(message)
         if self.is_head:
             self.is_over = True

@@ -30,6 +30,12 @@ BY_TOKEN = {"task_token": True}
 OF_ANY_TENANT = {"of_any_tenant": True}
 """Option of a handler that takes the query parameter `tenant`: an operator acts there as one of that tenant does."""
 
+ALL_TENANTS = "*"
+"""The tenant of an operator who asks for all of them; no tenant has this name."""
+
+OF_ALL_TENANTS = OF_ANY_TENANT | {"of_all_tenants": True}
+"""The same of a handler that also takes ALL_TENANTS."""
+
 TENANT_PARAMETER = "tenant"
 
 
@@ -38,13 +44,19 @@ def takes_tenant(opt: Mapping[str, Any]) -> bool:
     return OF_ANY_TENANT.items() <= opt.items()
 
 
-def in_tenant(caller: Caller, name: str) -> Caller:
-    """Return the caller as it acts in the tenant of this name. Raises Forbidden, InvalidRequest."""
+def takes_all_tenants(opt: Mapping[str, Any]) -> bool:
+    """Return whether the handler with this `opt` takes ALL_TENANTS as its `tenant`."""
+    return OF_ALL_TENANTS.items() <= opt.items()
+
+
+def in_tenant(caller: Caller, name: str, opt: Mapping[str, Any]) -> Caller:
+    """Return the caller as it acts in the tenant of this name, or in all where the handler with this `opt` takes that.
+    Raises Forbidden, InvalidRequest."""
     if name == caller.tenant:
         return caller
     if "operate" not in caller.scopes:
         raise refusal_of(caller, "operate")
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) and not (name == ALL_TENANTS and takes_all_tenants(opt)):
         raise InvalidRequest("this is not the name of a tenant", param=TENANT_PARAMETER)
     return replace(caller, tenant=name, home=caller.tenant)
 

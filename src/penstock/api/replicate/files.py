@@ -202,6 +202,7 @@ async def _store(received: ReceivedFile, request: ApiRequest, services: Services
             late_s=PUBLISH_S,
             unused_ttl_s=services.settings.storage.upload_ttl_s,
             rate_limit=limit,
+            quotas=services.quotas_of(caller.tenant),
             file=received.facts,
         )
     except RateLimited as error:

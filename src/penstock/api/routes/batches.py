@@ -16,7 +16,7 @@ from penstock.api.auditing import write_down_elsewhere
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of, pieces_of
 from penstock.api.http.contents import BINARY, JSON, describe
-from penstock.api.http.headers import is_current, rate_headers
+from penstock.api.http.headers import is_current, submit_policies
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import OF_ANY_TENANT, READ, SUBMIT
 from penstock.api.schemas.batches import JSONL, BatchList, BatchView, batch_links, batch_version, batch_view
@@ -32,10 +32,10 @@ from penstock.errors import (
     MalformedRequest,
     PayloadTooLarge,
     PenstockError,
-    QueueFull,
     RateLimited,
     ResultExpired,
     StorageUnavailable,
+    TooManyBatches,
     UnsupportedMediaType,
     UploadMismatch,
     UploadNotFound,
@@ -72,7 +72,8 @@ MAX_INLINE_BYTES = 4 * 1024 * 1024
     responses={200: ResponseSpec(BatchView, description="The batch submitted before", generate_examples=False)}
     | documented(
         MalformedRequest, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, IdempotencyMismatch, UrlBlocked,
-        WebhooksDisabled, UploadNotFound, UploadNotReady, UploadMismatch, QueueFull, RateLimited, StorageUnavailable,
+        WebhooksDisabled, UploadNotFound, UploadNotReady, UploadMismatch, TooManyBatches, RateLimited,
+        StorageUnavailable,
     ),
 )  # fmt: skip
 async def submit_batch(
@@ -91,7 +92,7 @@ async def submit_batch(
     ] = None,
 ) -> Response[BatchView]:
     """Answers 202 for a new batch, 200 for one that is there already."""
-    limit = services.settings.api.rate_limit_per_minute
+    limit, quotas = services.settings.api.rate_limit_per_minute, services.quotas_of(request.auth.tenant)
     with CountingRefusals(services):
         batch_options, slices = await _read(request, options, services)
         if idempotency_key is not None:
@@ -106,11 +107,11 @@ async def submit_batch(
         batch_id, max_batches = new_batch_id(), services.settings.queue.max_batches
         allowance = await services.store.batches.open(
             batch_id, request.auth.tenant, request.auth.id,
-            rate_limit=limit, most=max_batches, client_request_id=batch_options.client_request_id,
+            rate_limit=limit, quotas=quotas, most=max_batches, client_request_id=batch_options.client_request_id,
         )  # fmt: skip
         started = await _start(batch_id, call, slices, services)
     headers = {"Location": batch_links(started).self_}
-    headers |= rate_headers("submit", limit, left=allowance.rate_left, reset_s=allowance.rate_reset_s)
+    headers |= submit_policies(limit, quotas.submits_per_minute, allowance)
     batch = await services.store.batches.batch(started, request.auth.tenant)
     if started != batch_id:
         return Response(_view(batch), status_code=200, headers=headers | {"Idempotent-Replayed": "true"})

@@ -64,6 +64,9 @@ def _blockers(known: Explanation, workers: list[WorkerInfo]) -> Iterator[Blocker
         queue = f"the queue of {known.model} at priority {known.priority}"
         detail = f"{queue} has been paused by {known.pause.by} since {moment(known.pause.at)}"
         yield BlockerView(code="queue_paused", detail=detail)
+    if known.cap is not None and known.position is not None:
+        detail = f"its tenant runs as many tasks as it may (tasks_running: {known.cap}); one of them has to end first"
+        yield BlockerView(code="tenant_at_quota", detail=detail)
     found = residents(known.model, known.workers)
     if reason := failure(known.model, found):
         yield BlockerView(code="model_failed", detail=f"no worker can load {known.model}: {reason}")

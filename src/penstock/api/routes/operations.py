@@ -11,7 +11,7 @@ from penstock.api.auditing import write_down
 from penstock.api.bulk import ROUNDS, SHOWN, DryRun
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
-from penstock.api.http.scopes import OF_ANY_TENANT, OPERATE, READ
+from penstock.api.http.scopes import ALL_TENANTS, OF_ALL_TENANTS, OF_ANY_TENANT, OPERATE, READ
 from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
 from penstock.api.schemas.render import queue_view, worker_status
 from penstock.api.services import Services, ServicesDep
@@ -25,9 +25,10 @@ PRIORITY = "Without a priority, it acts on all of them. It can be repeated safel
 @get(
     "/workers",
     operation_id="listWorkers",
-    opt=READ | OF_ANY_TENANT,
+    opt=READ | OF_ALL_TENANTS,
     tags=["operation"],
     summary="List the workers with a current lease",
+    description="Each with the tasks that it runs of the tenant; `tenant=*` asks for those of every tenant.",
 )
 async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList:
     """Lists the workers by id, each with the tasks that it runs."""
@@ -166,12 +167,16 @@ async def purge(
     "/stats",
     operation_id="getStats",
     tags=["operation"],
-    opt=READ | OF_ANY_TENANT,
+    opt=READ | OF_ALL_TENANTS,
     summary="Tasks by status, queues by model and priority, workers by state",
+    description="`tenant=*` counts the tasks of every tenant.",
 )
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
     """Counts tasks, queues and workers as they are now."""
-    counts = await services.store.listing.count(request.auth.tenant)
+    tenant = request.auth.tenant
+    counts = await (
+        services.store.tenants.count_tasks() if tenant == ALL_TENANTS else services.store.listing.count(tenant)
+    )
     queues = await services.store.queues.depths(services.models.ids())
     workers = await services.store.workers.listed()
     return StatsView(
@@ -217,7 +222,7 @@ async def _queues_of(ids: Sequence[str], services: Services) -> QueueList:
 
 async def _workers(tenant: str, services: Services) -> tuple[WorkerStatusView, ...]:
     workers = await services.store.workers.listed()
-    running = await services.store.workers.running(tenant)
+    running = await services.store.workers.running(None if tenant == ALL_TENANTS else tenant)
     return tuple(worker_status(w, running) for w in sorted(workers, key=lambda w: w.id))
 
 

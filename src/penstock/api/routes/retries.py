@@ -35,7 +35,7 @@ Retryable = Literal["FAILED", "CANCELED", "EXPIRED"]
 async def retry(request: ApiRequest, services: ServicesDep, task_id: FromPath[str]) -> Response[TaskView]:
     """Answers 409 for a task that has succeeded."""
     tenant = request.auth.tenant
-    await services.store.tasks.resubmit(task_id, tenant)
+    await services.store.tasks.resubmit(task_id, tenant, quotas=services.quotas_of(tenant))
     await write_down_elsewhere("task.retry", task_id, request, services)
     view = await task_view(await services.store.tasks.get(task_id, tenant), services.storage, str(request.base_url))
     return Response(view, status_code=202, headers={"Retry-After": "1"})
@@ -60,4 +60,5 @@ async def retry_matching(
 
 
 async def _retry(task_ids: Sequence[str], states: tuple[State, ...], tenant: str, services: Services) -> int:
-    return await count_each(task_ids, lambda task_id: services.store.tasks.resubmit(task_id, tenant, states=states))
+    tasks, quotas = services.store.tasks, services.quotas_of(tenant)
+    return await count_each(task_ids, lambda task_id: tasks.resubmit(task_id, tenant, states=states, quotas=quotas))

@@ -11,7 +11,7 @@ from penstock.api.auditing import write_down_elsewhere
 from penstock.api.http.auth import ApiRequest, require_json
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
-from penstock.api.http.headers import MAX_WAIT_S, is_current, rate_headers, wait_of
+from penstock.api.http.headers import MAX_WAIT_S, is_current, submit_policies, wait_of
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import BY_TOKEN, OF_ANY_TENANT, READ, SUBMIT
 from penstock.api.schemas.render import links, submitted_view, task_view, version_of
@@ -79,7 +79,7 @@ async def submit(
         request.app.state.key_table.ensure_read()
     receipt, task = await submit_and_wait(call, request, services)
     token = _token(receipt.submitted.id, call, request) if wants_token else None
-    headers = _submit_headers(receipt.submitted, wait_s, services.settings.api.rate_limit_per_minute)
+    headers = _submit_headers(receipt.submitted, wait_s, request.auth.tenant, services)
     if task is not None and (wait_s is None or task.state.is_final):
         whole = await _view(task, request, services)
         if token is not None:
@@ -167,9 +167,10 @@ async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView
     return await task_view(task, services.storage, str(request.base_url), request.scope["state"]["task_token"])
 
 
-def _submit_headers(submitted: Submitted, wait_s: int | None, limit: int) -> dict[str, str]:
+def _submit_headers(submitted: Submitted, wait_s: int | None, tenant: str, services: Services) -> dict[str, str]:
+    limit, quota = services.settings.api.rate_limit_per_minute, services.quotas_of(tenant).submits_per_minute
     headers = {"Location": links(submitted.id).self_, "Vary": "Prefer"}
-    headers |= rate_headers("submit", limit, left=submitted.rate_left, reset_s=submitted.rate_reset_s)
+    headers |= submit_policies(limit, quota, submitted)
     headers |= {"Idempotent-Replayed": "true"} if submitted.replayed else {}
     return headers | ({} if wait_s is None else {"Preference-Applied": f"wait={wait_s}"})
 

@@ -129,6 +129,7 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
             late_s=LATE_S if link else 0,
             unused_ttl_s=services.settings.storage.upload_ttl_s,
             rate_limit=limit,
+            quotas=services.quotas_of(caller.tenant),
             name=file_name(asked.name or ""),
         )
     except RateLimited as error:
@@ -155,7 +156,7 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
     request_max_body_size=None,
     opt=BY_URL | describe(body={"*/*": BINARY}),
     security=[{"uploadToken": []}],
-    responses=documented(UploadNotFound, UploadMismatch, MalformedRequest, StorageUnavailable),
+    responses=documented(UploadNotFound, UploadMismatch, MalformedRequest, RateLimited, StorageUnavailable),
 )
 async def send_upload(
     request: ApiRequest, services: ServicesDep, upload_id: FromPath[str], token: Annotated[str, QueryParameter()] = ""
@@ -168,7 +169,8 @@ async def send_upload(
     if encoding_of(request) is None and request.content_length not in (None, upload.size):
         raise UploadMismatch(f"{request.content_length} bytes were declared, {upload.size} were announced")
     try:
-        await receive(upload, pieces_of(request), storage, services.store.uploads)
+        with request.app.state.tenant_limits.counted(upload.tenant):
+            await receive(upload, pieces_of(request), storage, services.store.uploads)
     except (UploadMismatch, MalformedRequest):
         metrics.report("uploads", outcome="broken")
         raise

@@ -37,9 +37,10 @@ class WorkerView(ResponseBody, frozen=True):
 
 
 class RunningView(ResponseBody, frozen=True):
-    """A task that a worker runs; tasks of other tenants are not shown."""
+    """A task that a worker runs; tasks of other tenants are shown to operators who ask for them."""
 
     task_id: str
+    tenant: str
     model: str
     priority: Priority
     stage: Stage
@@ -101,6 +102,7 @@ class BlockerView(ResponseBody, frozen=True):
         "follows_equal_task",
         "retry_delay",
         "queue_paused",
+        "tenant_at_quota",
         "model_cold",
         "model_loading",
         "model_failed",

@@ -6,6 +6,8 @@ from itertools import repeat
 from pathlib import PurePosixPath
 from typing import Any
 
+from msgspec import UNSET
+
 from penstock.api.schemas.operators import MemoryView, PauseView, QueueView, RunningView, WorkerStatusView, WorkerView
 from penstock.api.schemas.tasks import (
     AttemptView,
@@ -80,7 +82,7 @@ def links(task_id: str, token: str | None = None) -> LinksView:
     """Return the links of a task, relative to the server, and the token that opens some of them."""
     self_ = f"/v1/tasks/{task_id}"
     return LinksView(
-        self_=self_, cancel=f"{self_}/cancel", events=f"{self_}/events", result=f"{self_}/result", token=token
+        self_=self_, cancel=f"{self_}/cancel", events=f"{self_}/events", result=f"{self_}/result", token=token or UNSET
     )
 
 
@@ -105,6 +107,7 @@ def worker_status(worker: WorkerInfo, running: Iterable[Running]) -> WorkerStatu
     tasks = tuple(
         RunningView(
             task_id=task.task_id,
+            tenant=task.tenant,
             model=task.model,
             priority=task.priority,
             stage=task.stage,

@@ -1,8 +1,8 @@
-"""What clients see of tasks: every member is always there."""
+"""What clients see of tasks: every member is always there, but for the `token` of links."""
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from penstock.core.task import Priority, Reuse, Stage, State
 
@@ -22,7 +22,7 @@ class LinksView(ResponseBody, frozen=True):
     cancel: str
     events: str
     result: str
-    token: str | None
+    token: str | UnsetType = UNSET
 
 
 class ProgressView(ResponseBody, frozen=True):

@@ -3,6 +3,7 @@
 import ctypes
 import resource
 from contextlib import suppress
+from typing import NamedTuple
 
 from loguru import logger
 
@@ -37,8 +38,16 @@ def return_large_buffers() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
-def connections_for(api: ApiSettings, files: int) -> tuple[int, int]:
-    """Return how many connections there may be in all, and of one address, with this limit of open files.
+class Connections(NamedTuple):
+    """How many connections there may be in all, and of one address, and how many requests in progress of one tenant."""
+
+    most: int
+    most_of_one: int
+    most_of_tenant: int
+
+
+def connections_for(api: ApiSettings, files: int) -> Connections:
+    """Return how many connections there may be with this limit of open files.
 
     A quarter of the files is left for Redis, the storage, webhooks, and the files that clients read. Logs a warning
     when that is less than the operator has asked for, and when it is little.
@@ -54,4 +63,5 @@ def connections_for(api: ApiSettings, files: int) -> tuple[int, int]:
         logger.bind(files=files, connections=most).warning(
             "the limit of open files allows few connections: raise it (ulimit -n, LimitNOFILE= of systemd)"
         )
-    return most, min(api.max_connections_per_address or max(1, most // 2), most)
+    most_of_one = min(api.max_connections_per_address or max(1, most // 2), most)
+    return Connections(most, most_of_one, api.max_requests_per_tenant or max(1, most_of_one // 2))

@@ -24,7 +24,8 @@ async def check_storage(settings: Settings) -> AsyncIterator[CheckResult]:
 
 
 async def _clients_view(storage: Storage, where: str) -> AsyncIterator[CheckResult]:
-    """Checks a bucket as its clients see it: links, digests, and versions that it keeps; nothing for local storage."""
+    """Checks a bucket as its clients and strangers see it: links, digests, what is public, what is replaced, and
+    versions that it keeps; nothing for local storage."""
     report = await check_links(storage)
     if report is None:
         return
@@ -35,6 +36,14 @@ async def _clients_view(storage: Storage, where: str) -> AsyncIterator[CheckResu
     if report.compares_digests is False:
         found = f"{where} takes other bytes than the sha256 that was announced for them"
         yield warn("digests", found, "a wrong upload is found when a task reads it: have clients check what they send")
+    if report.is_public:
+        found = f"anybody may {report.is_public} objects of {where}, without a key or a link"
+        yield fail("private", found, "take away what its policy and its ACLs allow to everybody")
+    if report.stores_once:
+        yield ok("results", f"{where} refuses to replace a result by another one")
+    else:
+        found = f"{where} takes a second object under the key of a result, since it does not know If-None-Match"
+        yield ok("results", f"{found}; no two attempts have the same keys")
     if await storage.keeps_versions():
         found = f"{where} keeps old versions of what is deleted"
         yield warn("versions", found, "let a lifecycle rule remove them: see docs/how-to/buckets.md")

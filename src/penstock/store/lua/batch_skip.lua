@@ -10,5 +10,5 @@ for place = tonumber(first), first + count - 1 do rows[#rows + 1] = place .. end
 in_pieces(rows, function(...) redis.call('RPUSH', ROOT .. 'ends:' .. id, ...) end)
 redis.call('HINCRBY', batch_key(id), 'fed', count)
 redis.call('HINCRBY', batch_key(id), state, count)
-close_or_feed(id)
+close_or_feed(id, tonumber(count))
 return 1

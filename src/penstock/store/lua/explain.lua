@@ -2,11 +2,12 @@
 -- of the task that it follows, if it follows one.
 -- Answers {state, stage, model, cost, done, total, position or -1, ms when a retry is due or -1, id of the task it
 -- follows or '', mean device ms of a task of this model or '', its mean cost or '', {workers}, now in ms, {drained
--- workers}, the priority of its queue, the pause of that or ''}, {} when there is no such task, {'gone'} when there was
+-- workers}, the priority of its queue, the pause of that or '', how many tasks its tenant may run where it runs as many
+-- already, else 0}, {} when there is no such task, {'gone'} when there was
 -- one.
 -- takes: id tenant
--- needs: base.ROOT base.now_ms gone.is_gone position.position_of position.waiting_task queue.pause_of
---        queue.paused_queues reuse.following_key task.task_key
+-- needs: base.ROOT base.now_ms caps.cap_of caps.is_at_cap gone.is_gone position.position_of position.waiting_task
+--        queue.pause_of queue.paused_queues reuse.following_key task.task_key
 local f = redis.call('HMGET', task_key(id), 'tenant', 'state', 'stage', 'model', 'cost', 'reuse')
 if not f[1] then return is_gone(id, tenant) and {'gone'} or {} end
 if f[1] ~= tenant then return {} end
@@ -25,4 +26,4 @@ local due = math.floor(tonumber(redis.call('ZSCORE', ROOT .. 'delayed', id) or -
 local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
 return {f[2], f[3], model, f[5], r[1] or '0', r[2] or '0', position, due, leader, pace[1] or '', pace[2] or '',
   redis.call('HVALS', ROOT .. 'workers'), now_ms(), redis.call('ZRANGE', ROOT .. 'drained', 0, -1), running.priority,
-  pause}
+  pause, is_at_cap(tenant) and cap_of(tenant) or 0}

@@ -3,8 +3,8 @@
 -- `outcome` and `body` are JSON, `body` is '' when the old one stays; `fields` are name, value ... of the record.
 -- Answers 1, or 0 when it has been deleted meanwhile.
 -- takes: id tenant reason parts states failed_state outcome body fields...
--- needs: aside.put_aside base.ROOT base.now_ms lease.end_lease queue.withdraw reuse.leave_reuse_group task.finish
---        task.move task.read_task task.task_key
+-- needs: aside.put_aside base.ROOT base.now_ms held.grow held.held_again lease.end_lease queue.withdraw
+--        reuse.leave_reuse_group task.finish task.move task.read_task task.task_key
 local now = now_ms()
 local index, is_listed = ROOT .. 'state:' .. tenant .. ':', false
 for state in string.gmatch(states, '%S+') do
@@ -12,15 +12,19 @@ for state in string.gmatch(states, '%S+') do
 end
 if not is_listed and redis.call('EXISTS', task_key(id)) == 0 then return 0 end
 
+local counted = held_again(id)
 put_aside(id, reason, parts)
 redis.call('HSET', task_key(id), unpack(fields))
 if body ~= '' then redis.call('SET', ROOT .. 'body:' .. id, body) end
 end_lease(id)
 for _, set in ipairs({'starting', 'deadlines', 'delayed'}) do redis.call('ZREM', ROOT .. set, id) end
 local task = read_task(id)
+task.held = task.held or counted
+grow(task, #body)
 withdraw(task)
 if redis.call('ZSCORE', ROOT .. 'finals', id) then
   leave_reuse_group(task)
+  grow(task, #outcome)
   move(task, failed_state, 'stage', 'done', 'finished', task.finished or now)
   redis.call('SET', ROOT .. 'outcome:' .. id, outcome)
 else

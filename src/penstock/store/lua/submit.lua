@@ -2,7 +2,8 @@
 -- with the same client_request_id. A value that is not there is ''.
 --   cost            kilopixels, 0 when unknown
 --   request_digest  of the client_request_id
---   rate_limit      per 60 s, 0 for none
+--   rate_limit      of the caller, per 60 s, 0 for none
+--   quotas          of the tenant (see parts/quotas)
 --   state           of a new task
 --   reuse_digest    of what equal tasks share
 --   must_run        'run' when no other's result will do
@@ -12,40 +13,45 @@
 --                   most unfinished tasks of the batch (`window`), and how long the lease then lasts (`lease_ms`)
 --   ahead_ms        what each task ahead takes, and `own_ms` what this one takes, where they are known
 --   uploads         ids of the uploads that it uses, each once
---   own_input       key of an input of its own in the storage, or the prefix of several
+--   own_input       key of an input of its own in the storage, or the prefix of several, with its size (`input_bytes`)
 --   file_seen       of the files of a result that is there: '' do not look at them, 'ask' look at them first, `<task>
 --                   there` or `<task> gone` somebody has looked at those of this task
--- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused}
+-- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused,
+--           submits left of the tenant's quota, or -1, and the ms until there are more}
 --          {'mismatch', id}
---          {'rate', retry after ms}   {'full', depth}
+--          {'rate', retry after ms}   {'full', depth}   {'quota', its name, what it allows, retry after ms}
 --          {'input'} when that is missing, and nothing else: its key is awaited from now on, so that it may be stored
 --          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload', id} when that is gone
 --          {'look', task, its outcome} when its files are to be looked at before its result is given; nothing was done
--- takes: id tenant caller model priority cost body fingerprint request_digest rate_limit max_depth max_retries
+-- takes: id tenant caller model priority cost body fingerprint request_digest rate_limit quotas max_depth max_retries
 --        timeout_s start_within_ms ttl_s version state finish_within_ms reuse_digest must_run max_followers
 --        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms uploads own_input
---        file_seen
--- needs: base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
---        objects.LATE_MS objects.await_input objects.condemn objects.has_files objects.input_key position.ahead_in_class
---        position.position_of position.waiting_task queue.all_of queue.enqueue queue.flow_of queue.paused_queues
---        queue.queue_key rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow
---        reuse.following_key reuse.step_down task.read_task task.task_key upload.has_upload upload.upload_field
---        upload.use_upload
+--        input_bytes file_seen
+-- needs: account.count_for base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
+--        held.TASK_BYTES held.held_text objects.LATE_MS objects.await_input objects.condemn objects.has_files
+--        objects.input_key pace.expected_ms position.ahead_in_class position.position_of position.waiting_task
+--        queue.all_of queue.enqueue queue.flow_of queue.paused_queues queue.queue_key quotas.beyond_redis
+--        quotas.beyond_storage quotas.beyond_tasks quotas.limits_of quotas.submits_key rate.count_in rate.rate_state
+--        reuse.answer_from reuse.equal_to reuse.follow reuse.following_key reuse.step_down task.read_task task.task_key
+--        upload.has_upload upload.upload_field upload.use_upload
 rate_limit = tonumber(rate_limit)
 local now, paused = now_us(), paused_queues()
 local rate_key = ROOT .. 'rate:' .. tenant .. '/' .. caller
+local limits = limits_of(quotas)
+local most_submits, submits_left, submits_reset = batch == '' and limits.submits_per_minute, -1, 0
+if most_submits then submits_left, submits_reset = rate_state(submits_key(tenant), most_submits, now) end
 
 local function accepted(kind, task, position, queue, reused, left, reset)
-  return {kind, task, position, left, reset, reused, paused[queue] and 1 or 0}
+  return {kind, task, position, left, reset, reused, paused[queue] and 1 or 0, submits_left, submits_reset}
 end
 
 -- The answer for a task that is there: it may have been submitted with another priority than this call says.
 local function accepted_before(kind, task)
   local left, reset = rate_state(rate_key, rate_limit, now)
   local there = waiting_task(task)
-  if not there then return {kind, task, -1, left, reset, '', 0} end
+  if not there then return accepted(kind, task, -1, '', '', left, reset) end
   local reused = redis.call('HGET', task_key(task), 'reused') or ''
   return accepted(kind, task, position_of(there, paused), queue_key(there.model, there.priority), reused, left, reset)
 end
@@ -77,6 +83,7 @@ if rate_limit > 0 then
   left, reset = rate_state(rate_key, rate_limit, now)
   if left <= 0 then return {'rate', reset} end
 end
+if most_submits and submits_left <= 0 then return {'quota', 'submits_per_minute', most_submits, submits_reset} end
 
 local digest = reuse_digest
 local source = digest ~= '' and redis.call('HGET', ROOT .. 'reuse', digest)
@@ -123,6 +130,15 @@ end
 local as, ahead, in_class = role(), 0, 0
 local outcome_unseen = as == 'hit' and unseen()
 if outcome_unseen then return {'look', source, outcome_unseen} end
+
+local held_bytes = TASK_BYTES + #body
+input_bytes = as ~= 'hit' and own_input ~= '' and tonumber(input_bytes) or 0
+own_ms = tonumber(own_ms) or limits.device_seconds_per_day and expected_ms(model, tonumber(cost)) or 0
+local reserved_ms = (as == 'lead' or as == 'alone') and math.ceil(own_ms) or 0
+local is_beyond = quotas ~= '' and (beyond_redis(limits, tenant, held_bytes)
+  or as ~= 'hit' and (beyond_storage(limits, tenant, input_bytes) or beyond_tasks(limits, tenant, state, reserved_ms)))
+if is_beyond then return is_beyond end
+
 if as ~= 'hit' then
   local depth, is_higher = redis.call('ZCARD', following_key(model)), true
   for other in string.gmatch(PRIORITIES, '%S+') do
@@ -168,6 +184,9 @@ if hook ~= '' then put('hook', hook) end
 if rate_limit > 0 then
   left, reset = count_in(rate_key, now, id, left, reset)
 end
+if most_submits then
+  submits_left, submits_reset = count_in(submits_key(tenant), now, id, submits_left, submits_reset)
+end
 if batch ~= '' then
   put('batch', place .. ' ' .. batch)
   redis.call('HINCRBY', batch_key(batch), 'fed', 1)
@@ -205,15 +224,18 @@ if ahead_ms ~= '' and answer[3] >= 0 and answer[7] == 0 then
   put('eta', math.floor(answer[3] * ahead_ms + own_ms))
 end
 
+count_for(tenant, 'submitted', 1, 'bytes_in', #body + input_bytes, 'redis', held_bytes, 'storage', input_bytes,
+  'reserved_ms', reserved_ms)
 redis.call('SET', ROOT .. 'body:' .. id, body)
 redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. state, now, id)
 redis.call('SADD', ROOT .. 'tenants', tenant)
 redis.call('HSET', task_key(id), 'version', version, 'tenant', tenant, 'caller', caller, 'model', model,
   'priority', priority, 'state', state, 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
   'cost', cost, 'created', now, 'max_retries', max_retries, 'timeout_s', timeout_s, 'ttl_s', ttl_s,
-  unpack(fields))
+  'held', held_text(held_bytes, input_bytes, 0, reserved_ms), unpack(fields))
 if as == 'hit' then
   local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
-  answer_from(source, read_task(id), target(reuse_moves, state), as, outcome)
+  local origin = {id = source, held = redis.call('HGET', task_key(source), 'held')}
+  answer_from(origin, read_task(id), target(reuse_moves, state), as, outcome)
 end
 return answer

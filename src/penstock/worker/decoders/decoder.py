@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from loguru import logger
@@ -27,6 +28,15 @@ CPU_S, CPU_S_PER_MEGAPIXEL = 10, 2
 """Seconds of a processor that one image may take, ten times what the slowest form does: also of a child whose worker is
 gone."""
 
+USUAL_CPU_S, USUAL_CPU_S_PER_MEGAPIXEL = 0.25, 0.06
+"""Seconds of a processor within which nearly all images are decoded. A child that takes longer gives way."""
+
+LOOK_AGAIN_S = 0.1
+"""A child that waits for a processor is looked at no more often."""
+
+GIVING_WAY = 10
+"""The niceness of such a child: it has a tenth of a core that others want, and all of one that nobody wants."""
+
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # nobody multiplies matrices
     # Memory of an image is kept for the next, which would otherwise take half as long again for new pages.
@@ -44,8 +54,9 @@ FAULTS: dict[int, str] = {
 class Decoder:
     """A child that decodes one image at a time. Any thread may end it meanwhile with `kill`."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, on_give_way: Callable[[], None] = lambda: None) -> None:
         """Start it: it may take so much memory for an image. Raises Internal when it does not get ready, OSError."""
+        self._on_give_way = on_give_way
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
@@ -56,6 +67,7 @@ class Decoder:
         self._file: SharedFile | None = None
         self._its_file: SharedFile | None = None  # what the child has mapped
         self._is_killed = False
+        self._has_given_way = False  # for ever: only root may undo it
         self.lacks = self._ready()
 
     def decode(self, data: bytes, header: ImageHeader) -> Picture:
@@ -74,9 +86,9 @@ class Decoder:
         return time.clock_gettime((~self._process.pid << 3) | 2)
 
     @property
-    def is_alive(self) -> bool:
-        """Whether it can decode another image."""
-        return not self._is_killed and self._process.poll() is None
+    def is_fit(self) -> bool:
+        """Whether it can decode another image, as fast as any."""
+        return not self._is_killed and not self._has_given_way and self._process.poll() is None
 
     def kill(self) -> None:
         """End it now; a `decode` that waits for it raises."""
@@ -93,7 +105,8 @@ class Decoder:
 
     def _picture(self, file: SharedFile, data: bytes, header: ImageHeader) -> Picture:
         self._limit_cpu(header.megapixels)
-        answer = self._ask(file.put(data, header).packed(), [] if file is self._its_file else [file.number])
+        usual_s = USUAL_CPU_S + USUAL_CPU_S_PER_MEGAPIXEL * header.megapixels
+        answer = self._ask(file.put(data, header).packed(), [] if file is self._its_file else [file.number], usual_s)
         self._its_file = file if file is self._file else None
         if answer is None:
             raise ImageDecodeFailed(f"the image makes its decoder {self._end()}; it is damaged, or made for that")
@@ -124,13 +137,29 @@ class Decoder:
         logger.bind(status=self._process.returncode).error("a process that decodes images did not start")
         raise Internal("a process that decodes images did not start; the worker's log says more")
 
-    def _ask(self, message: bytes, files: list[int]) -> Decoded | None:
-        """The answer of the child; None when it has ended, or says what none says."""
+    def _ask(self, message: bytes, files: list[int], usual_s: float) -> Decoded | None:
+        """The answer of the child, which gives way when it takes longer than usual; None when it has ended, or says
+        what none says."""
         try:
+            ends_at_s = self.cpu_s + usual_s
             socket.send_fds(self._line, [message], files)
-            return Decoded.of(self._line.recv(MOST_MESSAGE_BYTES))
+            return Decoded.of(self._answer(ends_at_s))
         except (OSError, ValueError):
             return None
+
+    def _answer(self, ends_at_s: float) -> bytes:
+        while (left_s := ends_at_s - self.cpu_s) > 0:
+            self._line.settimeout(max(left_s, LOOK_AGAIN_S))
+            with suppress(TimeoutError):
+                return self._line.recv(MOST_MESSAGE_BYTES)
+        self._line.settimeout(None)
+        self._give_way()
+        return self._line.recv(MOST_MESSAGE_BYTES)
+
+    def _give_way(self) -> None:
+        self._has_given_way = True
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, GIVING_WAY)
+        self._on_give_way()
 
     def _end(self) -> str:
         """How it has ended, in words."""

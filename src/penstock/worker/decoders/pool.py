@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Lock
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import ParamSpec, TypeVar
 
 from loguru import logger
@@ -25,45 +26,66 @@ BYTES_PER_PIXEL, BYTES_BESIDE = 56, 128 * 1024**2
 
 
 class DecoderPool:
-    """As many children as have ever been busy at a time, the first with the first image. A child that has ended is
-    replaced when one is needed."""
+    """As many children as have ever been busy at a time, the first with the first image. When one takes longer than
+    usual or ends, and none is idle, another is started ahead of need: a start takes longer than a photo."""
 
     def __init__(self, limits: LimitSettings) -> None:
         pixels_bytes = int(limits.max_image_megapixels * 1e6) * BYTES_PER_PIXEL
         self._memory_bytes = BYTES_BESIDE + pixels_bytes + 2 * limits.max_input_bytes
-        self._idle: list[Decoder] = []  # the last that was busy is the next: the others may be swapped out
+        self.idle: list[Decoder] = []  # the last that was busy is the next: the others may be swapped out
         self._has_told = False
+        self._lock = Lock()
+        self._wanted: SimpleQueue[bool] = SimpleQueue()
+        self._starter: Thread | None = None
 
     def take(self) -> Decoder:
         """A child for this thread, until it is given back. Raises Internal when none can be started."""
-        while self._idle:
+        while self.idle:
             try:
-                child = self._idle.pop()
+                child = self.idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if child.is_alive:
+            if child.is_fit:
                 return child
             child.close()
         return self._started()
 
     def give_back(self, child: Decoder) -> None:
         """Take a child back."""
-        if child.is_alive:
-            self._idle.append(child)
+        if child.is_fit:
+            self.idle.append(child)
         else:
             child.close()
+            self._want_another()
 
     def cpu_s(self) -> float:
         """Seconds of a processor that the children have taken. None may be busy."""
-        return sum(child.cpu_s for child in self._idle)
+        return sum(child.cpu_s for child in self.idle)
 
     def close(self) -> None:
         """End the children. None may be busy."""
-        while self._idle:
-            self._idle.pop().close()
+        self._wanted.put(False)
+        if self._starter is not None:
+            self._starter.join()
+        while self.idle:
+            self.idle.pop().close()
+
+    def _want_another(self) -> None:
+        with self._lock:
+            if self._starter is None:
+                self._starter = Thread(target=self._start_wanted, name="decoders", daemon=True)
+                self._starter.start()
+        self._wanted.put(True)
+
+    def _start_wanted(self) -> None:
+        # On a thread that stays: the kernel ends a child with the thread that has started it.
+        while self._wanted.get():
+            if not self.idle:
+                with suppress(Internal, OSError):  # who needs one is told
+                    self.idle.append(self._started())
 
     def _started(self) -> Decoder:
-        child = Decoder(self._memory_bytes)
+        child = Decoder(self._memory_bytes, self._want_another)
         if child.lacks and not self._has_told:
             self._has_told = True
             logger.bind(missing=child.lacks).warning("this kernel cannot confine the processes that decode images")

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.api.description.examples import batches, keys, models, operators, replicate, tasks, uploads
+from penstock.api.description.examples import batches, keys, models, operators, replicate, tasks, uploads, usage
 from penstock.api.http.contents import JSON
 from penstock.api.http.problems import Problem, type_of
 from penstock.api.schemas.batches import JSONL
@@ -12,7 +12,7 @@ from penstock.errors import codes
 
 BY_TYPE: dict[str, Any] = {
     type(answer).__name__: msgspec.to_builtins(answer)
-    for room in (tasks, batches, uploads, models, operators, keys, replicate)
+    for room in (tasks, batches, uploads, models, operators, usage, keys, replicate)
     for answer in room.ANSWERS
 }
 """Example answers by the name of the answer's schema."""

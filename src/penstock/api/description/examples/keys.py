@@ -1,4 +1,4 @@
-"""Examples of managed keys and of the audit."""
+"""Examples of managed keys, of tenants and their quotas, and of the audit."""
 
 from msgspec.structs import replace
 
@@ -12,6 +12,8 @@ from penstock.api.schemas.access_keys import (
     TokensRevokedView,
 )
 from penstock.api.schemas.tasks import ResponseBody
+from penstock.api.schemas.tenants import QuotasRequest, TenantList, TenantQuotasView, TenantView, quotas_view
+from penstock.core.quotas import Quotas
 
 KEY_ID = "4fQm1ZbT0xYk"
 
@@ -31,12 +33,23 @@ KEY = KeyView(
     replaced_by=None,
 )
 
+QUOTAS_REQUEST = QuotasRequest(tasks_waiting=10_000, tasks_running=4)
+QUOTAS = quotas_view(Quotas(requests_per_minute=6_000, tasks_waiting=10_000, tasks_running=4))
+
 ANSWERS: tuple[ResponseBody, ...] = (
     KEY,
     KeyList(data=(KEY,)),
     # Not a key that works, nor one whose checksum is right: scanners would take it for a leaked one.
     NewKeyView(key=f"pk_{KEY_ID}_{'0' * 38}", record=replace(KEY, last_used_at=None), replaced=None),
     TokensRevokedView(tenant="acme"),
+    QUOTAS,
+    TenantQuotasView(tenant="acme", quotas=QUOTAS, own=dict(QUOTAS_REQUEST.given())),
+    TenantList(
+        data=(
+            TenantView(tenant="acme", keys=2, pending=120, running=4, quotas=QUOTAS),
+            TenantView(tenant="default", keys=1, pending=0, running=0, quotas=quotas_view(Quotas())),
+        )
+    ),
     AuditPage(
         data=(
             AuditView(

@@ -53,6 +53,7 @@ STATUS = WorkerStatusView(
     tasks=(
         RunningView(
             task_id=TASK_ID,
+            tenant="acme",
             model="superres-x4",
             priority=Priority.HIGH,
             stage="infer",

@@ -26,6 +26,8 @@ EXAMPLES = {
     "priority": "high",
     "created_after": "2026-11-22T00:00:00Z",
     "created_before": "2026-11-23T00:00:00Z",
+    "from": "2026-11-01",
+    "to": "2026-11-30",
     "limit": 50,
     "wait": 30,
     "key_id": "4fQm1ZbT0xYk",

@@ -27,6 +27,7 @@ def by_type(models: Sequence[Model]) -> dict[str, Any]:
         "UploadRequest": {"example": msgspec.to_builtins(uploads.REQUEST)},
         "DefaultVersionRequest": {"example": msgspec.to_builtins(of_models.REQUEST)},
         "KeyRequest": {"example": msgspec.to_builtins(keys.REQUEST)},
+        "QuotasRequest": {"example": dict(keys.QUOTAS_REQUEST.given())},
     } | {body.__name__: {"example": example} for body, example in replicate.REQUESTS.items()}
 
 

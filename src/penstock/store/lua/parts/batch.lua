@@ -1,6 +1,9 @@
 -- The field `batch` of a task is `<place> <batch>`: the place of its line, from 0, and the batch. The record of a batch
 -- counts its lines by the state of their tasks, in the script that moves them, so that the counts are right whatever
--- dies.
+-- dies. Its fields `redis_bytes` and `stored_bytes` say what the account of its tenant was charged for it.
+local BATCH_BYTES = 800 -- of its record in Redis and of its places in sets
+local LINE_BYTES = 24 -- of its row of the manifest and its place among the open ones
+
 local function batch_key(batch)
   return ROOT .. 'batch:' .. batch
 end
@@ -32,11 +35,12 @@ local function call_feeder(batch)
   redis.call('PUBLISH', ROOT .. 'room', '')
 end
 
--- A line has ended: ends the batch with its last line, or calls a feeder when there is room for further lines.
-local function close_or_feed(batch)
+-- So many lines have ended: ends the batch with its last line, or calls a feeder when there is room for further lines.
+local function close_or_feed(batch, count)
   local f = redis.call('HMGET', batch_key(batch), 'total', 'fed', 'refill', 'next', 'state', 'caller', 'ttl_s', 'hook',
     'tenant')
   local left = redis.call('SCARD', open_key(batch))
+  if f[9] then count_for(f[9], 'lines', -count) end
   if left == 0 and f[1] == f[2] then
     redis.call('HSET', batch_key(batch), 'state', f[4], 'was', f[5], 'finished', now_ms())
     redis.call('HDEL', batch_key(batch), 'refill')
@@ -69,19 +73,21 @@ end
 local function end_line(batch, place, state, outcome)
   note_end(batch, place, state, error_code(outcome))
   redis.call('SREM', open_key(batch), place)
-  close_or_feed(batch)
+  close_or_feed(batch, 1)
 end
 
 -- Deletes all keys of a batch at once, and condemns its lines; also those that are stored after this, when the batch
 -- was still being received.
 local function forget_batch(batch)
-  local f = redis.call('HMGET', batch_key(batch), 'tenant', 'caller', 'idem', 'state', 'hook')
+  local f = redis.call('HMGET', batch_key(batch), 'tenant', 'caller', 'idem', 'state', 'hook', 'redis_bytes',
+    'stored_bytes')
   redis.call('ZREM', ROOT .. 'closed', batch)
   redis.call('ZREM', ROOT .. 'batches:' .. f[1], batch)
   redis.call('SREM', unfinished_key(f[1], f[2]), batch)
   if f[3] then redis.call('DEL', ROOT .. 'idem:' .. f[3]) end
   if f[5] then forget_events(batch, f[5]) end
   redis.call('DEL', batch_key(batch), open_key(batch), ROOT .. 'plan:' .. batch, ROOT .. 'ends:' .. batch)
+  count_for(f[1], 'redis', -(f[6] or 0), 'storage', -(f[7] or 0))
   condemn('batches/' .. f[1] .. '/' .. batch .. '/', not f[4] and now_ms() + LATE_MS)
   if f[4] then remember_gone(batch, f[1]) end
 end
@@ -90,6 +96,7 @@ end
 local function reopen_line(batch, place)
   redis.call('SADD', open_key(batch), place)
   local f = redis.call('HMGET', batch_key(batch), 'was', 'tenant', 'caller')
+  count_for(f[2], 'lines', 1)
   if f[1] then
     redis.call('HSET', batch_key(batch), 'state', f[1])
     redis.call('HDEL', batch_key(batch), 'was', 'finished')

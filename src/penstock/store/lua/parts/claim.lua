@@ -1,7 +1,8 @@
 -- The answer to a worker that is given nothing, since it is drained or has given this claim up; nil for any other.
 local function refusal_of_claim(worker, round)
   if redis.call('ZSCORE', ROOT .. 'drained', worker) then return {'', -1, 'drained'} end
-  local next_round = redis.call('GET', ROOT .. 'round:' .. worker)
+  local next_round, has_caps = unpack(redis.call('MGET', ROOT .. 'round:' .. worker, ROOT .. 'capped'))
+  HAS_CAPS = has_caps
   return next_round and tonumber(round) < tonumber(next_round) and {'', -1} or nil
 end
 
@@ -50,7 +51,7 @@ local function choose(pool, models, classes, guard)
   for priority in string.gmatch(PRIORITIES, '%S+') do
     counts[priority] = counts[priority] or 0
     if chosen then
-      passed_over[priority] = redis.call('EXISTS', flows_key(pool, priority)) == 1
+      passed_over[priority] = redis.call('ZCOUNT', flows_key(pool, priority), '-inf', '(inf') > 0
       local is_due = passed_over[priority] and guard > 0 and counts[priority] >= guard
       if is_due and (not due or counts[priority] > counts[due.priority]) then
         local head = head_of(pool, models, priority, paused)
@@ -82,6 +83,7 @@ local function give(pool, head, counts, task, moves, worker, device, lease_ms, f
     'device', device, 'claimed', now, 'started', task.started or now, 'pool', pool, 'charged', ms)
   if task.total then redis.call('HDEL', task.key, 'done', 'total', 'unit') end
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
+  if HAS_CAPS and cap_of(task.tenant) > 0 then redis.call('HSET', task.key, 'capped', 1) end
   redis.call('ZADD', ROOT .. 'running', now + tonumber(lease_ms), task.id)
   return {task.id, epoch, task.tenant, task.caller, head.priority, task.failures, task.crashes, task.max_retries,
     task.timeout_s, math.max(0, now_us() - tonumber(task.created)), redis.call('GET', ROOT .. 'body:' .. task.id),

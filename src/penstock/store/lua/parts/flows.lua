@@ -9,8 +9,8 @@
 -- when a claim comes upon it, and is listed again with its next task.
 --
 -- `flows:<pool>:<priority>` has tenants by start time, `...:<tenant>` its callers. The hash `clock:<pool>:<priority>`
--- keeps the start time of those that were taken off in `f:<flow>`, the virtual time in `v`, and that of a tenant in
--- `v:<tenant>`.
+-- keeps the start time of those that were taken off, or parked (see parts/caps), in `f:<flow>`, the virtual time in
+-- `v`, and that of a tenant in `v:<tenant>`.
 local function flows_key(pool, priority)
   return ROOT .. 'flows:' .. pool .. ':' .. priority
 end
@@ -110,11 +110,13 @@ local function head_of(pool, models, priority, paused)
     LOOKS = LOOKS - 1
     local at = first[1] == UNSEEN and 3 or 1
     local tenant, tenant_start = first[at], tonumber(first[at + 1])
-    if not tenant then return end
+    if not tenant or tenant_start == PARKED then return end
     local callers = callers_key(pool, priority, tenant)
     local caller, caller_start = unpack(redis.call('ZRANGE', callers, 0, 0, 'WITHSCORES'))
     if not caller then
       leave(pool, priority, flows, tenant, tenant, tenant_start)
+    elseif HAS_CAPS and is_at_cap(tenant) then
+      park(pool, priority, tenant, tenant_start)
     else
       local flow = tenant .. '/' .. caller
       local found = oldest(models, priority, flow, paused)
@@ -141,7 +143,8 @@ local function charge(pool, head, ms)
 end
 
 local function add(set, member, clock, flow, ms)
-  if redis.call('ZADD', set, 'XX', 'INCR', ms, member) then return end
+  local start_now = redis.call('ZADD', set, 'XX', 'INCR', ms, member)
+  if start_now and tonumber(start_now) ~= PARKED then return end
   local start = redis.call('HGET', clock, 'f:' .. flow)
   if start then redis.call('HSET', clock, 'f:' .. flow, start + ms) end
 end

@@ -15,10 +15,13 @@ local function end_lease(id)
   return redis.call('ZREM', ROOT .. 'running', id) == 1
 end
 
--- Writes down an attempt that ends now, and corrects what its owner was charged. `problem` is a JSON object or '', `ms`
+-- Writes down an attempt that ends now, counts its device time, and corrects what its owner was charged. `problem` is a JSON object or '', `ms`
 -- the device time of the attempt, nil where its worker does not say.
 local function end_attempt(task, outcome, problem, ms)
-  recharge(task, ms or taken_ms(task))
+  ms = ms or taken_ms(task)
+  recharge(task, ms)
+  note(task, 'device_ms', ms)
+  if task.capped then unpark(task.tenant) end
   local entry = cjson.encode({
     n = tonumber(task.epoch), fence = task.fence, worker = task.worker, device = task.device,
     started = tonumber(task.claimed), ended = now_ms(), outcome = outcome,
@@ -27,6 +30,7 @@ local function end_attempt(task, outcome, problem, ms)
     entry = string.sub(entry, 1, -2) .. ',"error":' .. problem .. '}'
   end
   redis.call('RPUSH', ROOT .. 'attempts:' .. task.id, entry)
+  grow(task, #entry)
 end
 
 -- Ends an attempt without its worker, which may still be storing a result: that is looked for again when the task is

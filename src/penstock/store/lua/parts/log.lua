@@ -15,9 +15,12 @@ local function shortened(text)
   return string.sub(text, 1, from) .. string.format(LEFT_OUT, to - from + before) .. string.sub(text, to)
 end
 
--- Adds the log of an attempt. A key of another type is damage, and is replaced.
+-- Adds the log of an attempt. A key of another type is damage, and is replaced. Answers by how many bytes it has grown.
 local function append_log(id, text)
   local kept = redis.pcall('GET', log_key(id))
-  local whole = (type(kept) == 'string' and kept or '') .. text
-  redis.call('SET', log_key(id), #whole > LOG_BYTES and shortened(whole) or whole)
+  local before = type(kept) == 'string' and kept or ''
+  local whole = before .. text
+  whole = #whole > LOG_BYTES and shortened(whole) or whole
+  redis.call('SET', log_key(id), whole)
+  return #whole - #before
 end

@@ -46,7 +46,7 @@ local function may_have_files(task)
 end
 
 -- Condemns the files of a task with the last record that shows its result: its own, or that of a task which was given
--- it.
+-- it. Answers whether this is the last.
 local function condemn_results(task)
   local late = math.max(tonumber(task.cut_off or 0), tonumber(task.finished)) + LATE_MS
   local origin, shared = task.origin or task.id, ROOT .. 'shared'
@@ -60,4 +60,5 @@ local function condemn_results(task)
   elseif may_have_files(task) then
     condemn(results_of(task.tenant, origin), late)
   end
+  return others == 0
 end

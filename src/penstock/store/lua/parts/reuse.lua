@@ -63,6 +63,8 @@ local function lead_anew(model, digest, crashes)
   unfollow(model, digest, first.id)
   if tonumber(crashes) > 0 then redis.call('HSET', task_key(first.id), 'crashes', crashes) end
   redis.call('HSET', ROOT .. 'reuse', digest, first.id)
+  local task = read_task(first.id)
+  reserve(task, expected_ms(model, sound_number(task.cost, 'cost')))
   enqueue(first)
 end
 
@@ -73,10 +75,11 @@ local function leave_reuse_group(task)
   if redis.call('HGET', ROOT .. 'reuse', digest) == task.id then lead_anew(model, digest, task.crashes) end
 end
 
--- Ends a task with the result of an equal one, `origin`, whose file is kept for this one too from now on.
+-- Ends a task with the result of an equal one, `origin` (its `id` and `held`), whose files are kept for this one too from now on.
 local function answer_from(origin, task, to, how, outcome)
-  finish(task, to, outcome, 'reused', how, 'origin', origin)
-  redis.call('HINCRBY', ROOT .. 'shared', origin, 1)
+  held_by(task).result = held_by(origin).result
+  finish(task, to, outcome, 'reused', how, 'origin', origin.id)
+  redis.call('HINCRBY', ROOT .. 'shared', origin.id, 1)
 end
 
 -- Most bytes of outcomes that one script writes: each follower has a copy.
@@ -86,10 +89,11 @@ local OUTCOME_BYTES = 4000000
 -- ended, and whether there are others.
 local function answer_followers(leader, model, digest, moves, outcome)
   local count, waiting = 0, followers(model, digest)
+  local origin = {id = leader, held = redis.call('HGET', task_key(leader), 'held')}
   for _, id in ipairs(waiting) do
     if not may_go_on() or count * #outcome > OUTCOME_BYTES then break end
     local follower = read_task(id)
-    answer_from(leader, follower, target(moves, follower.state), 'coalesced', outcome)
+    answer_from(origin, follower, target(moves, follower.state), 'coalesced', outcome)
     count = count + 1
   end
   return count, count < #waiting

@@ -26,7 +26,7 @@ local function move(task, to, ...)
   sound_number(task.created, 'created') -- or a damaged record would be in no list any more
   redis.call('ZREM', index .. task.state, task.id)
   redis.call('ZADD', index .. to, task.created, task.id)
-  redis.call('HSET', task.key, 'state', to, ...)
+  redis.call('HSET', task.key, 'state', to, 'held', settle_account(task), ...)
   publish_change(task.id)
   return count_line(task, to)
 end
@@ -35,6 +35,7 @@ end
 -- who wait for its end are told, on a channel of their own, so that no worker wakes up for it.
 local function finish_record(task, to, outcome, ...)
   local due = now_ms() + task.ttl_s * 1000 -- first, since it fails for a damaged record
+  note_outcome(task, to, outcome)
   local batch, place = move(task, to, 'stage', 'done', 'finished', now_ms(), ...)
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
   if task.deadline then redis.call('ZREM', ROOT .. 'deadlines', task.id) end
@@ -63,7 +64,7 @@ local function forget(task)
   disuse_uploads(task)
   if task.hook then forget_events(task.id, task.hook) end
   if task.input then condemn(input_key(task.tenant, task.id) .. task.input) end
-  condemn_results(task)
+  uncount(task, condemn_results(task))
   redis.call('DEL', task.key, ROOT .. 'body:' .. task.id, ROOT .. 'outcome:' .. task.id, ROOT .. 'attempts:' .. task.id,
     ROOT .. 'log:' .. task.id)
   remember_gone(task.id, task.tenant)

@@ -1,6 +1,8 @@
 -- Fields of an upload: `arrived` once all bytes are stored, `checked` once somebody has read them all and computed
 -- their `sha256`, `deleted` once nobody may use them any more, and `tasks`, how many use them. The sorted set `uploads`
 -- has those that no task uses by the ms when they are given up.
+local UPLOAD_BYTES = 600 -- of its record in Redis and of its places in sets
+
 local function upload_key(id)
   return ROOT .. 'upload:' .. id
 end
@@ -26,6 +28,14 @@ local function retire_upload(id)
   unlist_upload(id)
   redis.call('HSETNX', upload_key(id), 'deleted', now_ms())
   redis.call('ZADD', ROOT .. 'uploads', now_ms(), id)
+end
+
+-- Deletes the record of an upload, whose bytes count for its tenant as long as it is there.
+local function forget_upload(id)
+  local f = redis.call('HMGET', upload_key(id), 'tenant', 'redis_bytes', 'size')
+  redis.call('DEL', upload_key(id))
+  redis.call('ZREM', ROOT .. 'uploads', id)
+  count_for(f[1], 'redis', -(f[2] or 0), 'storage', -(f[3] or 0))
 end
 
 local function use_upload(id)
