@@ -30,6 +30,7 @@ INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
         {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
         {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency"},
+        {"pixels.deep"},
         {"pixels.encoding", "pixels.decoding"},
         {"pixels.canvas"},
     ],

@@ -17,10 +17,11 @@ from PIL import Image, ImageOps
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
-from penstock.pixels.colours import parts_of, with_exact_key
+from penstock.pixels.colours import as_it_is, parts_of, with_exact_key
+from penstock.pixels.deep import deep_parts, is_deep
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
 from penstock.pixels.headers.metadata import code_points_of, without_metadata
-from penstock.pixels.picture import Picture, Pixels
+from penstock.pixels.picture import USUAL, Levels, Picture, PixelForm
 from penstock.pixels.pillow import write_image
 
 if TYPE_CHECKING:
@@ -31,62 +32,66 @@ else:
 UNBOUNDED = ImageBounds()
 """For images of our own: any size, but not any number of scans and chunks."""
 
-DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)
+DECODER: ContextVar[Callable[[bytes, ImageHeader, PixelForm], Picture] | None] = ContextVar("decoder", default=None)
 """Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
 
 
-def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
+def decode(data: bytes, bounds: ImageBounds = UNBOUNDED, wanted: PixelForm = USUAL) -> Picture:
     """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
-    what a colour profile, or a PNG in cICP or gAMA, says of the values is converted to sRGB. No metadata survives.
-    Raises what `headers.probe` raises."""
+    what a colour profile, or a PNG in cICP or gAMA, says of the values is converted to sRGB, unless another `wanted`
+    is asked for. No metadata survives. Raises what `headers.probe` raises."""
     header = probe(data, bounds)
     decoder = DECODER.get()
-    return decode_here(data, header.format) if decoder is None else decoder(data, header)
+    return decode_here(data, header.format, wanted) if decoder is None else decoder(data, header, wanted)
 
 
-def decode_here(data: bytes, form: str) -> Picture:
+def decode_here(data: bytes, form: str, wanted: PixelForm = USUAL) -> Picture:
     """Decode an image of this format in this thread. Raises ImageDecodeFailed."""
-    with _decoding(data, form) as image:
-        rgb, alpha, is_grey = parts_of(image)
+    with _parts(data, form, wanted) as (rgb, alpha, is_grey):
         return Picture(np.asarray(rgb), alpha, is_grey)
 
 
-def decode_to(data: bytes, form: str, into: memoryview) -> tuple[int, int, bool, bool]:
+def decode_to(data: bytes, form: str, into: memoryview, wanted: PixelForm = USUAL) -> tuple[int, int, bool, bool, bool]:
     """Decode an image into a buffer of bytes: `rgb`, then `alpha` where there is one.
 
-    Returns width, height, whether there is an alpha, and `grey`. Raises ImageDecodeFailed.
+    Returns width, height, whether there is an alpha, `grey`, and whether the samples have 16 bits. Raises
+    ImageDecodeFailed.
     """
-    with _decoding(data, form) as image:
-        rgb, alpha, is_grey = parts_of(image)
+    with _parts(data, form, wanted) as (rgb, alpha, is_grey):
         if isinstance(rgb, Image.Image):
             width, height = rgb.size
             write_image(rgb, into)
         else:
             height, width = rgb.shape[:2]
-            into[: rgb.size] = _bytes_of(rgb)
+            into[: rgb.nbytes] = _bytes_of(rgb)
+        sample = 1 if isinstance(rgb, Image.Image) else rgb.itemsize
         if alpha is not None:
-            into[3 * alpha.size : 4 * alpha.size] = _bytes_of(alpha)
-        return width, height, alpha is not None, is_grey
+            into[3 * sample * alpha.size : 4 * sample * alpha.size] = _bytes_of(alpha)
+        return width, height, alpha is not None, is_grey, sample == 2
 
 
-def picture_in(pixels: Any, width: int, height: int, has_alpha: bool, is_grey: bool) -> Picture:
+def picture_in(pixels: Any, width: int, height: int, has_alpha: bool, is_grey: bool, is_16_bits: bool) -> Picture:
     """The picture that `decode_to` has written into a buffer. It is not copied: all arrays of the picture are views of
     one, their `base`."""
-    size, base = width * height, np.frombuffer(pixels, np.uint8)
+    base = np.frombuffer(pixels, np.uint16 if is_16_bits else np.uint8, 4 * width * height)
+    size = width * height
     alpha = base[3 * size : 4 * size].reshape(height, width) if has_alpha else None
     return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey)
 
 
 @contextmanager
-def _decoding(data: bytes, form: str) -> Iterator[Image.Image]:
-    """An image, upright; what goes wrong inside of the block becomes ImageDecodeFailed."""
+def _parts(data: bytes, form: str, wanted: PixelForm) -> Iterator[tuple[Image.Image | Levels, Levels | None, bool]]:
+    """The parts of an image, upright; what goes wrong inside of the block becomes ImageDecodeFailed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
+            if wanted.is_deep and is_deep(data, form):
+                yield deep_parts(data, keeps_colours=wanted.keeps_colours)
+                return
             image = _opened_png(without_metadata(data)) if form == "png" else _opened(data, form)
             ImageOps.exif_transpose(image, in_place=True)
         with image:
-            yield image
+            yield parts_of(as_it_is(image) if wanted.keeps_colours else image)
     except Exception as error:  # decoders of hostile bytes throw anything
         raise ImageDecodeFailed("the image is damaged or truncated") from error
 
@@ -103,5 +108,5 @@ def _opened_png(data: bytes) -> Image.Image:
     return image
 
 
-def _bytes_of(pixels: Pixels) -> memoryview:
+def _bytes_of(pixels: Levels) -> memoryview:
     return np.ascontiguousarray(pixels).data.cast("B")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 from PIL import Image
@@ -16,16 +16,30 @@ else:
     np = lazy_import("numpy")
 
 Pixels: TypeAlias = "NDArray[np.uint8]"
+Levels: TypeAlias = "NDArray[Any]"
+"""Samples of uint8, or of uint16 where a caller asks for all bits of a file."""
+
+
+class PixelForm(Struct, frozen=True):
+    """How the pixels of a file are wanted: with 16 bits where it has so many, and in sRGB or as they are."""
+
+    is_deep: bool = False
+    keeps_colours: bool = False
+
+
+USUAL = PixelForm()
+"""8 bits, sRGB."""
 
 
 class Picture(Struct, frozen=True, eq=False):
     """Decoded pixels, upright, in sRGB with 8 bits: `rgb` is (height, width, 3), `alpha` (height, width) or None.
 
-    `grey` says that the source had one channel; `rgb` then holds it three times.
+    `grey` says that the source had one channel; `rgb` then holds it three times. Who asks for it by a PixelForm gets
+    uint16 in both, or other colours.
     """
 
-    rgb: Pixels
-    alpha: Pixels | None = None
+    rgb: Levels
+    alpha: Levels | None = None
     grey: bool = False
 
     def pillow(self) -> Image.Image:

@@ -1,6 +1,6 @@
-"""Colours: whatever an image has, as sRGB with 8 bits and a transparency apart."""
+"""Colours: whatever an image has, as sRGB and a transparency apart."""
 
-from penstock.pixels.colours.keys import with_exact_key
-from penstock.pixels.colours.parts import parts_of, picture_of
+from penstock.pixels.colours.keys import form_of, read_as, with_exact_key
+from penstock.pixels.colours.parts import as_it_is, parts_of, picture_of, signal_in
 
-__all__ = ["parts_of", "picture_of", "with_exact_key"]
+__all__ = ["as_it_is", "form_of", "parts_of", "picture_of", "read_as", "signal_in", "with_exact_key"]

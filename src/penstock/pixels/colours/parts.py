@@ -20,6 +20,9 @@ else:
 GREY, WITH_ALPHA = ("1", "L", "LA", "La"), ("LA", "RGBA", "PA", "La", "RGBa")
 """Modes of Pillow."""
 
+MEANINGS = ("icc_profile", "cicp", "gamma", "chromaticity")
+"""Where an image of Pillow has what its file says of its values."""
+
 DEEP_STEP = 257
 """Of 16 bits, as many levels are one of 8 bits."""
 
@@ -28,6 +31,14 @@ def picture_of(image: Image.Image) -> Picture:
     """The picture that an image of Pillow is, whatever its mode."""
     rgb, alpha, is_grey = parts_of(image)
     return Picture(np.asarray(rgb), alpha, is_grey)
+
+
+def as_it_is(image: Image.Image) -> Image.Image:
+    """The image without what its file says of its colours, so that they are not converted; inks still become RGB."""
+    if image.mode not in ("CMYK", "LAB"):
+        for name in MEANINGS:
+            image.info.pop(name, None)
+    return image
 
 
 def parts_of(image: Image.Image) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
@@ -63,7 +74,7 @@ def _grey_in_srgb(image: Image.Image, channel: Pixels) -> Pixels:
 
 def _curve_of(image: Image.Image) -> Pixels | None:
     """What each level of a grey image is in sRGB; None where it is the same."""
-    signal = _signal_of(image)
+    signal = signal_in(image)
     if signal is not None:
         curve: Pixels = signal.in_srgb(np.arange(256, dtype=np.uint8)[None])[0]
         return curve
@@ -76,7 +87,7 @@ def _three_times(channel: Pixels) -> Pixels:
 
 def _to_srgb(image: Image.Image) -> Image.Image | Pixels:
     opaque = image.convert("RGB") if image.mode in ("RGBA", "RGBa", "PA", "YCbCr", "LAB", "HSV") else image
-    signal = _signal_of(image)
+    signal = signal_in(image)
     if signal is not None and opaque.mode == "RGB":
         return signal.in_srgb(np.asarray(opaque))
     converted = in_srgb(opaque, image.info.get("icc_profile"))
@@ -87,7 +98,7 @@ def _to_srgb(image: Image.Image) -> Image.Image | Pixels:
     return opaque if opaque.mode == "RGB" else opaque.convert("RGB")
 
 
-def _signal_of(image: Image.Image) -> Signal | None:
+def signal_in(image: Image.Image) -> Signal | None:
     """What a PNG says of its values where that counts: cICP before a profile, and a profile or sRGB before gAMA."""
     info = image.info
     is_named = "icc_profile" in info or "srgb" in info
