@@ -32,7 +32,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency"},
         {"pixels.deep"},
         {"pixels.encoding", "pixels.decoding"},
-        {"pixels.canvas"},
+        {"pixels.canvas", "pixels.deep_canvas"},
     ],
     "settings": [
         {"settings.rules", "settings.sections"},

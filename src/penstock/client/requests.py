@@ -16,6 +16,7 @@ class Output(TypedDict, total=False):
     format: Literal["png", "jpeg", "jpg", "webp"]
     quality: int
     lossless: bool
+    bits: Literal[8, 16]
 
 
 class LinkOptions(TypedDict, total=False):

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from penstock.core.events import Webhook
 
 Format = Literal["png", "jpeg", "webp"]
+Bits = Literal[8, 16]
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -15,6 +16,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     format: Format = "png"
     quality: Annotated[int, Meta(ge=1, le=100)] = 90
     lossless: bool = False
+    bits: Bits = 8
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):

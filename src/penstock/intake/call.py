@@ -104,6 +104,8 @@ def checked_call(
     params = complete_params(task.params, model)
     if task.output.lossless and task.output.format == "jpeg":
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
+    if task.output.bits > 8:
+        _check_bits(task, model)
     return SubmitCall(
         caller=caller,
         task=task,
@@ -117,6 +119,13 @@ def checked_call(
         wait_s=wait_s,
         line=line,
     )
+
+
+def _check_bits(task: TaskRequest, model: Model) -> None:
+    if task.output.format != "png":
+        raise InvalidRequest(f"{task.output.format} has 8 bits; ask for png", param="output.bits")
+    if task.output.bits > model.max_bits:
+        raise InvalidRequest(f"{model.name} gives images of {model.max_bits} bits", param="output.bits")
 
 
 def request_id_of(header: str, of_body: str | None) -> str:

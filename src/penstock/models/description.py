@@ -27,6 +27,7 @@ def describe(runner: type[BaseModelRunner[Any]]) -> Model:
         source=card.source,
         produces=card.produces,
         score_range=card.score_range,
+        max_bits=card.max_bits,
         notes=card.notes,
         params=msgspec.json.schema(runner.params),
         inputs=_members(runner),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -15,13 +16,16 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
+from penstock.models.onnxruntime.deep import DeepSession
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 from penstock.models.tiling import TiledImage, tiling_on
+from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.filling import filled
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ READ_BYTES, WRITTEN_BYTES = 8, 6
 the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
 or grey as well take 1 or 2 more for a moment."""
 
+EIGHT_BITS = OutputOptions()
+
 Variant = Literal["general", "clean"]
 Alpha = Literal["network", "bicubic"]
 
@@ -46,8 +52,11 @@ ALPHA_VARIANT = "clean"
 """The network for transparency, whatever that of the colours is: `general` takes a soft shadow for a blurred edge, and
 makes a hard one of it."""
 
-ALPHA_LANE = "+alpha"
-"""What the lane of a variant ends with where tiles have an alpha."""
+ALPHA_LANE, DEEP_LANE = "+alpha", "+16"
+"""What the lane of a variant ends with where tiles have an alpha, and where they have 16 bits: then with both."""
+
+DEEP_WRITTEN_BYTES = 14
+"""Of a result with 16 bits: 6 in the array, at most 6 in the file, and 2 for a moment."""
 
 
 class SuperresParams(Params, frozen=True):
@@ -77,7 +86,8 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         licence="BSD-3-Clause (general), Apache-2.0 (clean)",
         source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
         produces="image",
-        notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+        max_bits=16,
+        notes={"scale": 4, "formats": ["png", "jpeg", "webp"], "bits": [8, 16]},
     )
 
     example = Example(
@@ -87,6 +97,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     )
 
     concurrent = True
+    reads_output = True
 
     @classmethod
     def digest(cls) -> str:
@@ -112,6 +123,8 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         self._device = device
         self._files = files
         self._sessions = {variant: open_session(file, device) for variant, file in files.items()}
+        self._deep: dict[str, DeepSession] = {}
+        self._opening = Lock()
         self._tilings = {variant: tiling_on(device, file.overlap_px) for variant, file in files.items()}
 
     def warmup(self) -> Iterator[Work]:
@@ -122,17 +135,20 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         for variant, (height, width) in product(reversed(self._sessions), shapes):
             yield GoldenWork(self._files[variant], self._device, (height, width), lane=variant)
 
-    def memory_needed(self, source: bytes, params: SuperresParams) -> int:
+    def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
         header = probe(source, ImageBounds.of(self.limits))
         pixels, enlarged = int(header.megapixels * 1e6), self._files[params.variant].scale ** 2
         with_alpha = header.has_alpha and params.alpha == "network"
         alpha = ALPHA_READ_BYTES + enlarged * ALPHA_WRITTEN_BYTES if with_alpha else 0
+        if output.bits == 16:
+            return pixels * (2 * READ_BYTES + enlarged * DEEP_WRITTEN_BYTES + 2 * alpha)
         return pixels * (READ_BYTES + enlarged * WRITTEN_BYTES + alpha)
 
-    def prepare(self, source: bytes, params: SuperresParams) -> Work:
-        """Decode the image and lay out its tiles."""
-        picture = self.image(source)
+    def prepare(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> Work:
+        """Decode the image, with 16 bits where the result has as many, and lay out its tiles."""
+        is_deep = output.bits == 16
+        picture = self._deep_image(source) if is_deep else self.image(source)
         pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
@@ -141,19 +157,20 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             pixels,
             self._tilings[params.variant],
             scale=self._files[params.variant].scale,
-            lane=params.variant + (ALPHA_LANE if with_network else ""),
+            lane=params.variant + (ALPHA_LANE if with_network else "") + (DEEP_LANE if is_deep else ""),
             context=_Sides(alpha, picture.grey),
             device_size=self._rule(params).kilopixels_of(width, height, has_alpha=with_network),
         )
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels. Of an alpha
-        behind the colours it returns one too, (4h, 4w), and adds its sum."""
-        variant = work.lane.removesuffix(ALPHA_LANE)
-        upscaled, totals = self._sessions[variant].run(tiles[..., :3], owner=work)
-        if variant == work.lane:
+        behind the colours it returns one too, (4h, 4w), and adds its sum. Tiles are uint8 or uint16, and so is what
+        they become."""
+        session = self._deep_session if tiles.itemsize == 2 else self._sessions.__getitem__
+        upscaled, totals = session(work.lane.partition("+")[0]).run(tiles[..., :3], owner=work)
+        if tiles.shape[3] == 3:
             return list(zip(upscaled, totals, strict=True))
-        greys, sums = self._sessions[ALPHA_VARIANT].run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
+        greys, sums = session(ALPHA_VARIANT).run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
         return list(zip(upscaled, totals + sums, greys[..., 1], strict=True))
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
@@ -171,8 +188,21 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
-        for session in self._sessions.values():
+        for session in (*self._sessions.values(), *tuple(self._deep.values())):
             session.interrupt(work)
+
+    def _deep_image(self, source: bytes) -> Picture:
+        """The picture in uint16, whatever the file has."""
+        picture = decode(source, ImageBounds.of(self.limits), PixelForm(is_deep=True))
+        alpha = None if picture.alpha is None else deepened(picture.alpha)
+        return Picture(deepened(picture.rgb), alpha, picture.grey)
+
+    def _deep_session(self, variant: str) -> DeepSession:
+        """A session with 16 bits, opened for the first task that wants it: others neither wait nor pay for it."""
+        with self._opening:
+            if variant not in self._deep:
+                self._deep[variant] = DeepSession(self._files[variant], self._device)
+            return self._deep[variant]
 
     def _rule(self, params: SuperresParams) -> SizeRule:
         return self.sizes().rule_of(asdict(params))

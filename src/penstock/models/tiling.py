@@ -22,7 +22,8 @@ from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.pixels.canvas import Canvas
-from penstock.pixels.picture import Pixels
+from penstock.pixels.deep_canvas import DeepCanvas
+from penstock.pixels.picture import Levels
 from penstock.pixels.transparency import AlphaCanvas
 
 if TYPE_CHECKING:
@@ -124,13 +125,13 @@ class TiledImage(Work):
 
     def __init__(
         self,
-        rgb: Pixels,
+        rgb: Levels,
         tiling: Tiling,
         *,
         scale: int,
         lane: str,
         context: Any,
-        canvas: Canvas | None = None,
+        canvas: Canvas | DeepCanvas | None = None,
         alpha: AlphaCanvas | None = None,
         device_size: int | None = None,
     ) -> None:
@@ -142,7 +143,8 @@ class TiledImage(Work):
         self._tiling = tiling
         self._layout = layout
         self._scale = scale
-        self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
+        kind = Canvas if rgb.itemsize == 1 else DeepCanvas
+        self.canvas = canvas or kind(rgb.shape[1] * scale, rgb.shape[0] * scale)
         self.alpha = alpha or (AlphaCanvas(rgb[..., 3], scale) if rgb.shape[2] == 4 else None)
 
     def split_smaller(self, below: int) -> TiledImage | None:
@@ -173,17 +175,17 @@ class TiledImage(Work):
         return (self._layout.height, self._layout.width, self._rgb.shape[2])
 
     @property
-    def dtype(self) -> np.dtype[np.uint8]:
-        """The type of the values of every tile."""
-        return np.dtype(np.uint8)
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values of every tile, uint8 or uint16, which is that of the image and of the results."""
+        return self._rgb.dtype
 
-    def tile(self, index: int) -> Pixels:
+    def tile(self, index: int) -> Levels:
         """The pixels of one tile; around an image that is smaller, they are those of its mirror image."""
         pixels = np.empty(self.shape, self.dtype)
         self.write_tile(index, pixels)
         return pixels
 
-    def write_tile(self, index: int, into: Pixels) -> None:
+    def write_tile(self, index: int, into: Levels) -> None:
         """Write the pixels of one tile into its place in the array of a batch."""
         top, bottom, left, right = self._inside(index)
         row, column = self._spots[index]
@@ -213,7 +215,7 @@ class TiledImage(Work):
         pixels, total, *alpha = output
         row, column = self._spots[index]
         s = self._scale
-        if pixels.shape != (self._layout.height * s, self._layout.width * s, 3) or pixels.dtype != np.uint8:
+        if pixels.shape != (self._layout.height * s, self._layout.width * s, 3) or pixels.dtype != self._rgb.dtype:
             raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
         if not math.isfinite(total):
             raise InvalidOutput("the model gave values that are not numbers")
@@ -226,13 +228,13 @@ class TiledImage(Work):
             self.alpha.put(column.low * s, row.low * s, alpha[0][kept])
 
 
-def _mirror_around(lines: NDArray[np.uint8], first: int, behind: int) -> None:
+def _mirror_around(lines: NDArray[Any], first: int, behind: int) -> None:
     """Fill the lines before the `first` and from `behind` on with the ones between them, mirrored."""
     _mirror_on(lines[first:], behind - first)
     _mirror_on(lines[:behind][::-1], behind - first)
 
 
-def _mirror_on(lines: NDArray[np.uint8], filled: int) -> None:
+def _mirror_on(lines: NDArray[Any], filled: int) -> None:
     """Fill the lines from `filled` on with the ones before them in reverse, as often as there is room for it."""
     while filled < len(lines):
         more = min(filled, len(lines) - filled)

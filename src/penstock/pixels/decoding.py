@@ -38,8 +38,8 @@ DECODER: ContextVar[Callable[[bytes, ImageHeader, PixelForm], Picture] | None] =
 
 def decode(data: bytes, bounds: ImageBounds = UNBOUNDED, wanted: PixelForm = USUAL) -> Picture:
     """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
-    what a colour profile, or a PNG in cICP or gAMA, says of the values is converted to sRGB, unless another `wanted`
-    is asked for. No metadata survives. Raises what `headers.probe` raises."""
+    what a colour profile, or a PNG in cICP or gAMA, says of the values is converted to sRGB, unless pixels of another
+    form are `wanted`. No metadata survives. Raises what `headers.probe` raises."""
     header = probe(data, bounds)
     decoder = DECODER.get()
     return decode_here(data, header.format, wanted) if decoder is None else decoder(data, header, wanted)

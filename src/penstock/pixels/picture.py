@@ -52,6 +52,11 @@ class Picture(Struct, frozen=True, eq=False):
         return image
 
 
+def deepened(levels: Levels) -> Levels:
+    """The same in uint16; 255 becomes 65,535."""
+    return levels if levels.itemsize == 2 else levels.astype(np.uint16) * np.uint16(257)
+
+
 def grey(picture: Picture) -> Pixels:
     """One channel, (height, width), as it looks on a white page: the luma of ITU-R 601 where the image has colours."""
     opaque = on_white(picture)

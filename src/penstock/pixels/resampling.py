@@ -8,7 +8,7 @@ from PIL import Image
 
 from penstock.lazy_import import lazy_import
 from penstock.pixels.linear import linear
-from penstock.pixels.picture import Pixels
+from penstock.pixels.picture import Levels, Pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,11 +26,15 @@ FILTERS: dict[str, Image.Resampling] = {
 }
 
 
-def resize(channel: Pixels, width: int, height: int) -> Pixels:
-    """Resample one channel bicubically; the same array where it has that size."""
+def resize(channel: Levels, width: int, height: int) -> Levels:
+    """Resample one channel of uint8 or uint16 bicubically; the same array where it has that size."""
     if channel.shape == (height, width):
         return channel
-    return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
+    if channel.itemsize == 1:
+        return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
+    made = Image.fromarray(channel.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    levels: Levels = np.rint(np.asarray(made)).clip(0, 65_535)
+    return levels.astype(np.uint16)
 
 
 def resampled(pixels: Pixels, width: int, height: int, how: Resample) -> Pixels:

@@ -161,13 +161,14 @@ class Pipeline:
     ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
+        given = (source, params, lease.request.output) if runner.reads_output else (source, params)
         with stage("prepare"):
-            work = await on_cpu(self._prepare_if_granted, runner, source, params, grant, log)
+            work = await on_cpu(self._prepare_if_granted, runner, given, grant, log)
         if work is None:
             with clock.standing():
                 await self._memory.wait(grant)
             with stage("prepare"):
-                work = await on_cpu(_prepare, runner, source, params, log)
+                work = await on_cpu(_prepare, runner, given, log)
         if work.size is not None:
             check_holds(lease.request.output, *work.size)
         pack = partial(self._pack, lease, runner, params, log)
@@ -201,12 +202,12 @@ class Pipeline:
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
     def _prepare_if_granted(
-        self, runner: Runner, source: bytes | InputMembers, params: Params, grant: MemoryGrant, log: TaskLog
+        self, runner: Runner, given: tuple[Any, ...], grant: MemoryGrant, log: TaskLog
     ) -> Work | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
         with model_code("memory_needed", log):
-            needed = runner.memory_needed(source, params)
-        return _prepare(runner, source, params, log) if self._memory.take(grant, needed) else None
+            needed = runner.memory_needed(*given)
+        return _prepare(runner, given, log) if self._memory.take(grant, needed) else None
 
     def _pack(
         self, lease: Lease, runner: Runner, params: Params, log: TaskLog, work: Work
@@ -224,9 +225,9 @@ class Pipeline:
         )
 
 
-def _prepare(runner: Runner, source: bytes | InputMembers, params: Params, log: TaskLog) -> Work:
+def _prepare(runner: Runner, given: tuple[Any, ...], log: TaskLog) -> Work:
     with model_code("prepare", log):
-        work = runner.prepare(source, params)
+        work = runner.prepare(*given)
     if not isinstance(work, Work):
         raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
     if not work.count:

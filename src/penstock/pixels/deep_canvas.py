@@ -1,0 +1,85 @@
+"""A canvas of 16 bits, and the PNG of it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from penstock.core.request import OutputOptions
+from penstock.lazy_import import lazy_import
+from penstock.pixels.picture import Levels
+from penstock.pixels.resampling import resize
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy_import("numpy")
+
+COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+"""The colour type of so many channels: grey, with alpha, RGB, with alpha."""
+
+UP = 2
+"""The filter of a row: its differences from the one above."""
+
+BAND_ROWS = 64
+
+LUMA = (19595, 38470, 7471)
+"""Of 65,536 parts: the luma of ITU-R 601, as Pillow computes it."""
+
+
+class DeepCanvas:
+    """An RGB image of uint16 that is written in pieces. Threads may write different parts of it at a time."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.size = (width, height)
+        self._levels = np.zeros((height, width, 3), np.uint16)
+
+    @property
+    def pixels(self) -> Levels:
+        """All pixels, (height, width, 3)."""
+        return self._levels
+
+    def put(self, left: int, top: int, pixels: Levels) -> None:
+        """Write a part, (height, width, 3), with its upper left corner at this place."""
+        height, width = pixels.shape[:2]
+        self._levels[top : top + height, left : left + width] = pixels
+
+    def encode(self, options: OutputOptions, *, alpha: Levels | None = None, grey: bool = False) -> bytes:
+        """The PNG of it, with 16 bits. A smaller `alpha`, of uint16, is resampled bicubically."""
+        width, height = self.size
+        whole = None if alpha is None else resize(alpha, width, height)
+        return _png(width, height, _bands(self._levels, whole, is_grey=grey), (1 if grey else 3) + (alpha is not None))
+
+
+def _bands(levels: Levels, alpha: Levels | None, *, is_grey: bool) -> Iterator[Levels]:
+    """The samples of so many rows at a time, (rows, width, channels)."""
+    for top in range(0, len(levels), BAND_ROWS):
+        band = levels[top : top + BAND_ROWS]
+        colours = _luma(band)[..., None] if is_grey else band
+        yield colours if alpha is None else np.dstack([colours, alpha[top : top + BAND_ROWS]])
+
+
+def _luma(band: Levels) -> Levels:
+    parts = [weight * band[..., i].astype(np.uint32) for i, weight in enumerate(LUMA)]
+    luma: Levels = parts[0] + parts[1] + parts[2] + np.uint32(0x8000) >> 16
+    return luma.astype(np.uint16)
+
+
+def _png(width: int, height: int, bands: Iterator[Levels], channels: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
+    packer = zlib.compressobj(1)
+    packed = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header)]
+    above = np.zeros((1, width * channels * 2), np.uint8)
+    for band in bands:
+        rows = np.ascontiguousarray(band, ">u2").reshape(len(band), -1).view(np.uint8)
+        filtered = np.full((len(rows), 1 + rows.shape[1]), UP, np.uint8)
+        np.subtract(rows, np.concatenate([above, rows[:-1]]), out=filtered[:, 1:])
+        above = rows[-1:]
+        packed.append(_chunk(b"IDAT", packer.compress(filtered.data.cast("B"))))
+    return b"".join([*packed, _chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
