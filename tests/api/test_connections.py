@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -246,6 +247,16 @@ def test_silent_connections_make_room_for_a_client_that_speaks(server: ServerPro
     with silent(server, 3 * MOST, *sources):
         for _ in range(3):
             assert httpx.get(f"{server.url}/livez").status_code == 200
+
+
+def test_a_burst_of_connections_keeps_out_nobody_who_comes_behind_it(server: ServerProcess) -> None:
+    """All of them wait to be accepted when the loop has its turn."""
+    server.process.send_signal(signal.SIGSTOP)
+    with silent(server, 3 * MOST_OF_ONE, HEALTHY), connected(server, HEALTHY) as last:
+        last.sendall(GET)
+        server.process.send_signal(signal.SIGCONT)
+
+        assert answer_over(last) == 200
 
 
 @contextmanager

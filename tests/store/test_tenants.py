@@ -11,10 +11,10 @@ from penstock.core.task import RECORD_VERSION, State, new_task_id
 from penstock.core.upload import new_upload_id
 from penstock.errors import (
     ConfigurationError,
-    QueueFull,
     RateLimited,
     ResultExpired,
     TaskNotFound,
+    TooManyBatches,
     UploadNotFound,
 )
 from penstock.settings import RedisSettings
@@ -56,7 +56,7 @@ async def test_the_unfinished_batches_of_two_tenants_are_counted_apart(store: St
     first = await open_batch(store, "north", most=1)
 
     assert await open_batch(store, "south", most=1) != first
-    with pytest.raises(QueueFull):
+    with pytest.raises(TooManyBatches):
         await store.batches.open(new_batch_id(), "north", "alice", rate_limit=0, most=1, client_request_id=None)
 
 

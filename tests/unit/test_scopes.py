@@ -9,7 +9,16 @@ from loguru import logger
 
 from penstock.api.http.auth import KeyRing
 from penstock.api.http.key_table import KeyTable
-from penstock.api.http.scopes import ADMIN, BY_URL, READ, check_declared, in_tenant
+from penstock.api.http.scopes import (
+    ADMIN,
+    ALL_TENANTS,
+    BY_URL,
+    OF_ALL_TENANTS,
+    OF_ANY_TENANT,
+    READ,
+    check_declared,
+    in_tenant,
+)
 from penstock.core.access import ALL_SCOPES, Caller
 from penstock.errors import Forbidden, InvalidRequest
 
@@ -75,18 +84,26 @@ def test_a_route_that_declares_neither_stops_the_start(opt: dict[str, Any]) -> N
 def test_an_operator_in_another_tenant_still_has_its_home() -> None:
     operator = Caller("ops", "ops", ALL_SCOPES)
 
-    there = in_tenant(operator, "north")
+    there = in_tenant(operator, "north", OF_ANY_TENANT)
 
     assert (there.id, there.tenant, there.home, there.scopes) == ("ops", "north", "ops", ALL_SCOPES)
-    assert in_tenant(operator, "ops") == operator
+    assert in_tenant(operator, "ops", OF_ANY_TENANT) == operator
 
 
 def test_au1_a_caller_without_operate_stays_in_its_tenant() -> None:
     with pytest.raises(Forbidden, match="`operate`"):
-        in_tenant(Caller("ann", "ann"), "north")
+        in_tenant(Caller("ann", "ann"), "north", OF_ALL_TENANTS)
 
 
 @pytest.mark.parametrize("name", ["", "*", "a/b", "..", "a:b", "a\nb", "a" * 65])
 def test_what_is_no_name_of_a_tenant_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest, match="name of a tenant"):
-        in_tenant(Caller("ops", "ops", ALL_SCOPES), name)
+        in_tenant(Caller("ops", "ops", ALL_SCOPES), name, OF_ANY_TENANT)
+
+
+def test_an_operator_asks_for_all_tenants_where_a_handler_takes_that() -> None:
+    operator = Caller("ops", "ops", ALL_SCOPES)
+
+    assert in_tenant(operator, ALL_TENANTS, OF_ALL_TENANTS).tenant == ALL_TENANTS
+    with pytest.raises(Forbidden):
+        in_tenant(Caller("ann", "ann"), ALL_TENANTS, OF_ALL_TENANTS)

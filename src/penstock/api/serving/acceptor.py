@@ -19,6 +19,9 @@ from penstock.telemetry import metrics
 
 AT_ONCE = 64
 """Most connections that are accepted before other work has its turn."""
+SHARE_AT_ONCE = 4
+"""And at most this part of those that one address may have: a connection takes three turns of the loop until it can
+make room, and those of one burst must not keep out who comes behind them."""
 PAUSE_S = 0.1
 """The wait after a failure of `accept`: the listener would report the same connection again at once."""
 QUIET_S = 10.0
@@ -48,6 +51,7 @@ class Acceptor:
         self._admission = admission
         self._addresses = addresses
         self._refusal = refusal
+        self._at_once = min(AT_ONCE, max(1, admission.most_of_one // SHARE_AT_ONCE))
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[Any]] = set()
         self._refused: deque[socket.socket] = deque()
@@ -74,7 +78,7 @@ class Acceptor:
             self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 connection, peer = self._listener.accept()
             except (BlockingIOError, InterruptedError):
