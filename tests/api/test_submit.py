@@ -149,6 +149,13 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
         "invalid_request",
         "output.bits",
     ),
+    "colours that a model does not keep": (
+        body(model="image-scoring-v1", output={"color": "keep"}),
+        422,
+        "invalid_request",
+        "output.color",
+    ),
+    "other colours": (body(output={"color": "p3"}), 422, "invalid_request", "output.color"),
     "other bits": (body(output={"bits": 12}), 422, "invalid_request", "output.bits"),
     "quality out of range": (body(output={"quality": 0}), 422, "invalid_request", "output.quality"),
     "too much metadata": (body(metadata={str(n): "" for n in range(17)}), 422, "invalid_request", "metadata"),

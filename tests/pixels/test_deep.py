@@ -1,6 +1,5 @@
 """Sixteen bits: files with so many are read with all of them, and nothing else is slower for that."""
 
-import io
 import struct
 import zlib
 
@@ -156,24 +155,3 @@ def test_a_profile_with_tables_of_colours_is_applied_with_eight_bits() -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
     assert np.array_equal(deep(profiled(LEVELS, lab)).rgb, LEVELS), "it is for no RGB"
-
-
-# -- colours as they are ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("reading", [PixelForm(keeps_colours=True), PixelForm(is_deep=True, keeps_colours=True)])
-def test_colours_that_are_kept_are_not_converted(reading: PixelForm) -> None:
-    values = np.random.default_rng(4).integers(0, 256, (8, 9, 3), np.uint16) * 257
-    for chunks in ({b"iCCP": b"p\0\0" + zlib.compress(matrix_profile(1.8))}, {b"gAMA": struct.pack(">I", 100_000)}):
-        made = decode(png(values, 16, chunks), UNBOUNDED, reading).rgb
-
-        assert np.array_equal(made, values if reading.is_deep else values // 257)
-
-
-def test_inks_become_colours_even_where_colours_are_kept() -> None:
-    out = io.BytesIO()
-    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(out, "JPEG")
-
-    kept = decode(out.getvalue(), UNBOUNDED, PixelForm(keeps_colours=True))
-
-    assert np.array_equal(kept.rgb, decode(out.getvalue()).rgb)

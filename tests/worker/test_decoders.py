@@ -146,6 +146,19 @@ def test_a_child_reads_all_bits_where_they_are_wanted(decoder: Decoder, channels
     assert np.array_equal(there.alpha, here.alpha) if channels in (2, 4) else there.alpha is here.alpha is None  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("is_deep", [False, True])
+def test_a_child_hands_over_the_profile_of_colours_that_are_kept(decoder: Decoder, is_deep: bool) -> None:
+    profile = matrix_profile(1.8, primaries="P3") + bytes(300_000)
+    data = png(COLOURS.astype(np.uint16) * 257, 16, {b"iCCP": b"p\0\0" + zlib.compress(profile)})
+    wanted, bounds = PixelForm(is_deep=is_deep, keeps_colours=True), ImageBounds()
+
+    there, here = decoder.decode(data, probe(data, bounds), wanted), decode(data, bounds, wanted)
+
+    assert there.profile == here.profile == profile
+    assert np.array_equal(there.rgb, COLOURS.astype(np.uint16) * 257 if is_deep else COLOURS)
+    assert np.array_equal(there.rgb, here.rgb)
+
+
 def test_a_picture_stays_as_it_is_while_others_are_decoded(decoder: Decoder) -> None:
     pictures = [decoded(decoder, saved("png", np.full_like(COLOURS, n))) for n in range(4)]
 

@@ -17,6 +17,7 @@ class Output(TypedDict, total=False):
     quality: int
     lossless: bool
     bits: Literal[8, 16]
+    color: Literal["srgb", "keep"]
 
 
 class LinkOptions(TypedDict, total=False):

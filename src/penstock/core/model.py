@@ -61,7 +61,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     `digest` changes whenever the model may give other results for the same input. A model of the repository is
     `versioned`: several versions are served side by side, each with queues of its own. `guessed` says why a member of
     its definition is a guess that nobody has confirmed. `params` is the JSON Schema of the parameters. The samples of
-    its images have up to `max_bits`.
+    its images have up to `max_bits`, and the colours of the input where it `keeps_color` on request.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     produces: Produces = "any"
     score_range: tuple[float, float] | None = None
     max_bits: Bits = 8
+    keeps_color: bool = False
     notes: dict[str, Any] = {}
     params: dict[str, Any] = {}
     inputs: dict[str, Member] = {}

@@ -8,6 +8,7 @@ from penstock.core.events import Webhook
 
 Format = Literal["png", "jpeg", "webp"]
 Bits = Literal[8, 16]
+Color = Literal["srgb", "keep"]
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -17,6 +18,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     quality: Annotated[int, Meta(ge=1, le=100)] = 90
     lossless: bool = False
     bits: Bits = 8
+    color: Color = "srgb"
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -106,6 +106,8 @@ def checked_call(
         raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
     if task.output.bits > 8:
         _check_bits(task, model)
+    if task.output.color == "keep" and not model.keeps_color:
+        raise InvalidRequest(f"{model.name} gives sRGB only", param="output.color")
     return SubmitCall(
         caller=caller,
         task=task,

@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from msgspec.structs import force_setattr
 
 from penstock.core.events import BatchEventType, TaskEventType
-from penstock.core.request import Bits, Format
+from penstock.core.request import Bits, Color, Format
 from penstock.core.task import Priority
 
 IMAGE_URL, UPLOAD_ID = "input.image_url", "input.upload_id"
@@ -69,12 +69,14 @@ InputMembers = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/comp
 class OutputRequest(RequestBody, frozen=True):
     """How a result image is written; `quality` is of JPEG and WebP, jpg is another word for jpeg. PNG is always
     lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write. A PNG may have 16 bits
-    where the model computes with as many."""
+    where the model computes with as many. Colours become sRGB, or with `keep` stay those of the input, whose profile
+    the result then has."""
 
     format: Literal[Format, "jpg"] = "png"
     quality: Annotated[int, Meta(ge=1, le=100)] = 90
     lossless: bool = False
     bits: Bits = 8
+    color: Color = "srgb"
 
     def __post_init__(self) -> None:
         """Keep one word for one format."""

@@ -150,7 +150,8 @@ _take_former_names(Work)
 class Card(Struct, frozen=True, kw_only=True):
     """The model as the catalogue shows it. A result that is not what `produces` says fails its task as
     `model_result_invalid`. `score_range` holds the bounds of `score` in the data of a model that returns one,
-    `max_bits` the most that the samples of its images can have."""
+    `max_bits` the most that the samples of its images can have; one that `keeps_color` gives them in the colours of the
+    input where a task asks for that."""
 
     title: str
     version: str = "1"
@@ -159,6 +160,7 @@ class Card(Struct, frozen=True, kw_only=True):
     produces: Produces = "any"
     score_range: tuple[float, float] | None = None
     max_bits: Bits = 8
+    keeps_color: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
 
 

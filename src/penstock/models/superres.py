@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
@@ -25,7 +25,7 @@ from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.filling import filled
 from penstock.pixels.headers import ImageBounds, probe
-from penstock.pixels.picture import Picture, PixelForm, deepened
+from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
 
 if TYPE_CHECKING:
@@ -67,10 +67,12 @@ class SuperresParams(Params, frozen=True):
 
 
 class _Sides(Struct, frozen=True, eq=False):
-    """What bypasses the network: transparency that it is not given, and whether the source was grey."""
+    """What bypasses the network: transparency that it is not given, whether the source was grey, and the profile of
+    colours that are kept."""
 
     alpha: NDArray[np.uint8] | None
     grey: bool
+    profile: bytes | None
 
 
 @model_runner("superres-x4")
@@ -87,7 +89,8 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
         produces="image",
         max_bits=16,
-        notes={"scale": 4, "formats": ["png", "jpeg", "webp"], "bits": [8, 16]},
+        keeps_color=True,
+        notes={"scale": 4, "formats": ["png", "jpeg", "webp"], "bits": [8, 16], "color": ["srgb", "keep"]},
     )
 
     example = Example(
@@ -147,8 +150,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def prepare(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> Work:
         """Decode the image, with 16 bits where the result has as many, and lay out its tiles."""
-        is_deep = output.bits == 16
-        picture = self._deep_image(source) if is_deep else self.image(source)
+        is_deep, picture = output.bits == 16, self._picture(source, output)
         pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
@@ -158,7 +160,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             self._tilings[params.variant],
             scale=self._files[params.variant].scale,
             lane=params.variant + (ALPHA_LANE if with_network else "") + (DEEP_LANE if is_deep else ""),
-            context=_Sides(alpha, picture.grey),
+            context=_Sides(alpha, picture.grey, picture.profile),
             device_size=self._rule(params).kilopixels_of(width, height, has_alpha=with_network),
         )
 
@@ -179,7 +181,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         width, height = work.canvas.size
         alpha = work.context.alpha if work.alpha is None else work.alpha.pixels
         return Product(
-            file=work.canvas.encode(output, alpha=alpha, grey=work.context.grey),
+            file=work.canvas.encode(output, alpha=alpha, grey=work.context.grey, profile=work.context.profile),
             content_type=CONTENT_TYPES[output.format],
             extension=output.format,
             width=width,
@@ -191,11 +193,16 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         for session in (*self._sessions.values(), *tuple(self._deep.values())):
             session.interrupt(work)
 
-    def _deep_image(self, source: bytes) -> Picture:
-        """The picture in uint16, whatever the file has."""
-        picture = decode(source, ImageBounds.of(self.limits), PixelForm(is_deep=True))
+    def _picture(self, source: bytes, output: OutputOptions) -> Picture:
+        """The picture in the form of the result: with 16 bits uint16, whatever the file has."""
+        wanted = PixelForm(is_deep=output.bits == 16, keeps_colours=output.color == "keep")
+        if wanted == USUAL:
+            return self.image(source)
+        picture = decode(source, ImageBounds.of(self.limits), wanted)
+        if not wanted.is_deep:
+            return picture
         alpha = None if picture.alpha is None else deepened(picture.alpha)
-        return Picture(deepened(picture.rgb), alpha, picture.grey)
+        return replace(picture, rgb=deepened(picture.rgb), alpha=alpha)
 
     def _deep_session(self, variant: str) -> DeepSession:
         """A session with 16 bits, opened for the first task that wants it: others neither wait nor pay for it."""

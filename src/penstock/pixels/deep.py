@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import ExifTags, Image
 
 from penstock.lazy_import import lazy_import
-from penstock.pixels.colours import form_of, read_as, signal_in
+from penstock.pixels.colours import form_of, read_as, signal_in, take_profile
 from penstock.pixels.colours.deep import deep_in_srgb
 from penstock.pixels.headers.metadata import code_points_of, without_metadata
 from penstock.pixels.picture import Levels
@@ -49,19 +49,19 @@ def is_deep(data: bytes, form: str) -> bool:
     return form == "png" and data[BITS_AT : BITS_AT + 1] == b"\x10"
 
 
-def deep_parts(data: bytes, *, keeps_colours: bool = False) -> tuple[Levels, Levels | None, bool]:
-    """The three fields of a Picture, in uint16, of a file that `is_deep`. Colours become sRGB unless they are kept.
-    Raises what Pillow raises."""
+def deep_parts(data: bytes, *, keeps_colours: bool = False) -> tuple[Levels, Levels | None, bool, bytes | None]:
+    """The fields of a Picture, in uint16, of a file that `is_deep`. Colours become sRGB unless they are kept. Raises
+    what Pillow raises."""
     data = without_metadata(data)
     image = Image.open(io.BytesIO(data), formats=("png",))
     levels = _upright(_levels(image, data), image)
     alpha = _alpha(levels, image.info.get("transparency"))
     colours = levels[..., 0] if levels.shape[2] < 3 else levels[..., :3]
-    if not keeps_colours:
-        image.info |= {"cicp": code_points_of(data)}
-        colours = deep_in_srgb(colours, image.info.get("icc_profile"), signal_in(image))
+    image.info["cicp"] = code_points_of(data)
+    profile = take_profile(image) if keeps_colours else None
+    colours = deep_in_srgb(colours, image.info.get("icc_profile"), signal_in(image))
     is_grey = colours.ndim == 2
-    return np.repeat(colours[..., None], 3, axis=2) if is_grey else colours, alpha, is_grey
+    return np.repeat(colours[..., None], 3, axis=2) if is_grey else colours, alpha, is_grey, profile
 
 
 def _upright(levels: Levels, image: Image.Image) -> Levels:

@@ -20,6 +20,8 @@ else:
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """The colour type of so many channels: grey, with alpha, RGB, with alpha."""
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 UP = 2
 """The filter of a row: its differences from the one above."""
 
@@ -46,11 +48,18 @@ class DeepCanvas:
         height, width = pixels.shape[:2]
         self._levels[top : top + height, left : left + width] = pixels
 
-    def encode(self, options: OutputOptions, *, alpha: Levels | None = None, grey: bool = False) -> bytes:
+    def encode(
+        self, options: OutputOptions, *, alpha: Levels | None = None, grey: bool = False, profile: bytes | None = None
+    ) -> bytes:
         """The PNG of it, with 16 bits. A smaller `alpha`, of uint16, is resampled bicubically."""
         width, height = self.size
         whole = None if alpha is None else resize(alpha, width, height)
-        return _png(width, height, _bands(self._levels, whole, is_grey=grey), (1 if grey else 3) + (alpha is not None))
+        channels = (1 if grey else 3) + (alpha is not None)
+        header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
+        start = [_chunk(b"IHDR", header)]
+        if profile is not None:
+            start.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
+        return b"".join([SIGNATURE, *start, *_packed(_bands(self._levels, whole, is_grey=grey)), _chunk(b"IEND", b"")])
 
 
 def _bands(levels: Levels, alpha: Levels | None, *, is_grey: bool) -> Iterator[Levels]:
@@ -67,18 +76,17 @@ def _luma(band: Levels) -> Levels:
     return luma.astype(np.uint16)
 
 
-def _png(width: int, height: int, bands: Iterator[Levels], channels: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
-    packer = zlib.compressobj(1)
-    packed = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header)]
-    above = np.zeros((1, width * channels * 2), np.uint8)
+def _packed(bands: Iterator[Levels]) -> Iterator[bytes]:
+    """The chunks of the pixels."""
+    packer, above = zlib.compressobj(1), None
     for band in bands:
         rows = np.ascontiguousarray(band, ">u2").reshape(len(band), -1).view(np.uint8)
         filtered = np.full((len(rows), 1 + rows.shape[1]), UP, np.uint8)
-        np.subtract(rows, np.concatenate([above, rows[:-1]]), out=filtered[:, 1:])
+        before = np.zeros_like(rows[:1]) if above is None else above
+        np.subtract(rows, np.concatenate([before, rows[:-1]]), out=filtered[:, 1:])
         above = rows[-1:]
-        packed.append(_chunk(b"IDAT", packer.compress(filtered.data.cast("B"))))
-    return b"".join([*packed, _chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")])
+        yield _chunk(b"IDAT", packer.compress(filtered.data.cast("B")))
+    yield _chunk(b"IDAT", packer.flush())
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -33,7 +33,7 @@ def encode(picture: Picture, options: OutputOptions) -> bytes:
 
     Raises ImageTooLarge when a side is longer than the format can hold.
     """
-    return written(picture.pillow(), options)
+    return written(picture.pillow(), options, picture.profile)
 
 
 def image_of(value: Any) -> Image.Image | None:
@@ -68,15 +68,16 @@ def check_holds(options: OutputOptions, width: int, height: int) -> None:
         )
 
 
-def written(image: Image.Image, options: OutputOptions) -> bytes:
-    """The file of an image in mode L, LA, RGB or RGBA. Raises ImageTooLarge as `encode` does."""
+def written(image: Image.Image, options: OutputOptions, profile: bytes | None = None) -> bytes:
+    """The file of an image in mode L, LA, RGB or RGBA, whose colours are sRGB or what the `profile` says. Raises
+    ImageTooLarge as `encode` does."""
     check_holds(options, *image.size)
     if options.format == "jpeg" and image.mode in ("RGBA", "LA"):
         opaque = Image.new(image.mode[:-1], image.size, "white")
         opaque.paste(image, mask=image.getchannel("A"))
         image = opaque
     out = io.BytesIO()
-    image.save(out, **_save_options(options))
+    image.save(out, **_save_options(options), icc_profile=profile)
     return out.getvalue()
 
 

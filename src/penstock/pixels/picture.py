@@ -35,12 +35,13 @@ class Picture(Struct, frozen=True, eq=False):
     """Decoded pixels, upright, in sRGB with 8 bits: `rgb` is (height, width, 3), `alpha` (height, width) or None.
 
     `grey` says that the source had one channel; `rgb` then holds it three times. Who asks for it by a PixelForm gets
-    uint16 in both, or other colours.
+    uint16 in both, or the colours of the file, and the `profile` that says what they are where they are not sRGB.
     """
 
     rgb: Levels
     alpha: Levels | None = None
     grey: bool = False
+    profile: bytes | None = None
 
     def pillow(self) -> Image.Image:
         """The same pixels as an image of Pillow, in mode L or RGB, with an A where there is alpha."""

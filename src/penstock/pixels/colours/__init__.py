@@ -1,6 +1,7 @@
 """Colours: whatever an image has, as sRGB and a transparency apart."""
 
+from penstock.pixels.colours.kept import take_profile
 from penstock.pixels.colours.keys import form_of, read_as, with_exact_key
-from penstock.pixels.colours.parts import as_it_is, parts_of, picture_of, signal_in
+from penstock.pixels.colours.parts import parts_of, picture_of, signal_in
 
-__all__ = ["as_it_is", "form_of", "parts_of", "picture_of", "read_as", "signal_in", "with_exact_key"]
+__all__ = ["form_of", "parts_of", "picture_of", "read_as", "signal_in", "take_profile", "with_exact_key"]

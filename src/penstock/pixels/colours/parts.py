@@ -20,9 +20,6 @@ else:
 GREY, WITH_ALPHA = ("1", "L", "LA", "La"), ("LA", "RGBA", "PA", "La", "RGBa")
 """Modes of Pillow."""
 
-MEANINGS = ("icc_profile", "cicp", "gamma", "chromaticity")
-"""Where an image of Pillow has what its file says of its values."""
-
 DEEP_STEP = 257
 """Of 16 bits, as many levels are one of 8 bits."""
 
@@ -31,14 +28,6 @@ def picture_of(image: Image.Image) -> Picture:
     """The picture that an image of Pillow is, whatever its mode."""
     rgb, alpha, is_grey = parts_of(image)
     return Picture(np.asarray(rgb), alpha, is_grey)
-
-
-def as_it_is(image: Image.Image) -> Image.Image:
-    """The image without what its file says of its colours, so that they are not converted; inks still become RGB."""
-    if image.mode not in ("CMYK", "LAB"):
-        for name in MEANINGS:
-            image.info.pop(name, None)
-    return image
 
 
 def parts_of(image: Image.Image) -> tuple[Image.Image | Pixels, Pixels | None, bool]:

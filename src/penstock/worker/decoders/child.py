@@ -124,7 +124,7 @@ def _examples() -> Iterator[tuple[str, bytes]]:
 
 
 def _rehearse() -> None:
-    memory = memoryview(bytearray(2 * 4 * 16 * 8))
+    memory = memoryview(bytearray(2**17))
     for form, data in _examples():
         for wanted in (PixelForm(), PixelForm(is_deep=True), PixelForm(keeps_colours=True)):
             decode_to(data, form, memory, wanted)

@@ -16,6 +16,7 @@ from loguru import logger
 
 from penstock.errors import ImageDecodeFailed, Internal
 from penstock.pixels.headers import ImageHeader
+from penstock.pixels.headers.metadata import MOST_PROFILE_BYTES
 from penstock.pixels.picture import USUAL, Picture, PixelForm
 from penstock.telemetry import metrics
 from penstock.worker.decoders.exchange import KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome
@@ -192,3 +193,5 @@ def _check(answer: Decoded, header: ImageHeader, wanted: PixelForm) -> None:
         raise ImageDecodeFailed("the image has another size than its header says")
     if answer.is_16_bits and not wanted.is_deep:
         raise ImageDecodeFailed("the image has more bits than were asked for")
+    if answer.profile_bytes > (MOST_PROFILE_BYTES if wanted.keeps_colours else 0):
+        raise ImageDecodeFailed("the image has a longer profile than there is room for")

@@ -10,6 +10,7 @@ from weakref import ReferenceType, ref
 
 from penstock.pixels.decoding import picture_in
 from penstock.pixels.headers import ImageHeader
+from penstock.pixels.headers.metadata import MOST_PROFILE_BYTES
 from penstock.pixels.picture import Levels, Picture, PixelForm
 from penstock.worker.decoders.exchange import Decoded, Job
 
@@ -53,5 +54,6 @@ class SharedFile:
 
 
 def pixel_bytes(header: ImageHeader, wanted: PixelForm) -> int:
-    """The room of the pixels of an image, also of one that has fewer bits than are wanted."""
-    return (8 if wanted.is_deep else 4) * header.width * header.height
+    """The room of the pixels of an image, also of one that has fewer bits than are wanted, and of its profile."""
+    room = (8 if wanted.is_deep else 4) * header.width * header.height
+    return room + (MOST_PROFILE_BYTES if wanted.keeps_colours else 0)
