@@ -14,6 +14,7 @@ from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
+from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.models.onnxruntime.deep import DeepSession
@@ -142,9 +143,10 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
         header = probe(source, ImageBounds.of(self.limits))
         pixels, enlarged = int(header.megapixels * 1e6), self._files[params.variant].scale ** 2
-        with_alpha = header.has_alpha and params.alpha == "network"
+        is_deep = output.bits == 16
+        with_alpha = header.has_alpha and (params.alpha == "network" or is_deep)  # bicubic of uint16 is made of floats
         alpha = ALPHA_READ_BYTES + enlarged * ALPHA_WRITTEN_BYTES if with_alpha else 0
-        if output.bits == 16:
+        if is_deep:
             return pixels * (2 * READ_BYTES + enlarged * DEEP_WRITTEN_BYTES + 2 * alpha)
         return pixels * (READ_BYTES + enlarged * WRITTEN_BYTES + alpha)
 
@@ -205,10 +207,14 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         return replace(picture, rgb=deepened(picture.rgb), alpha=alpha)
 
     def _deep_session(self, variant: str) -> DeepSession:
-        """A session with 16 bits, opened for the first task that wants it: others neither wait nor pay for it."""
+        """A session with 16 bits, opened for the first task that wants it: others neither wait nor pay for it. Raises
+        ModelUnavailable where the device cannot have it."""
         with self._opening:
             if variant not in self._deep:
-                self._deep[variant] = DeepSession(self._files[variant], self._device)
+                try:
+                    self._deep[variant] = DeepSession(self._files[variant], self._device)
+                except ConfigurationError as error:
+                    raise ModelUnavailable(f"{variant} with 16 bits: {error}") from error
             return self._deep[variant]
 
     def _rule(self, params: SuperresParams) -> SizeRule:

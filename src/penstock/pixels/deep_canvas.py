@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -59,7 +60,11 @@ class DeepCanvas:
         start = [_chunk(b"IHDR", header)]
         if profile is not None:
             start.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
-        return b"".join([SIGNATURE, *start, *_packed(_bands(self._levels, whole, is_grey=grey)), _chunk(b"IEND", b"")])
+        file = io.BytesIO()  # a list of chunks would be there twice while it is joined
+        file.writelines([SIGNATURE, *start])
+        file.writelines(_packed(_bands(self._levels, whole, is_grey=grey)))
+        file.write(_chunk(b"IEND", b""))
+        return file.getvalue()
 
 
 def _bands(levels: Levels, alpha: Levels | None, *, is_grey: bool) -> Iterator[Levels]:

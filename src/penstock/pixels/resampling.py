@@ -32,8 +32,10 @@ def resize(channel: Levels, width: int, height: int) -> Levels:
         return channel
     if channel.itemsize == 1:
         return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
-    made = Image.fromarray(channel.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    levels: Levels = np.rint(np.asarray(made)).clip(0, 65_535)
+    levels: Levels = np.array(
+        Image.fromarray(channel.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    )
+    np.clip(np.rint(levels, out=levels), 0, 65_535, out=levels)
     return levels.astype(np.uint16)
 
 

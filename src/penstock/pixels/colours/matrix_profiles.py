@@ -57,10 +57,17 @@ def matrix_profile(profile: bytes | None, *, is_grey: bool) -> MatrixProfile | N
         if tags.keys() & TABLES:
             return None
         if is_grey:
-            return MatrixProfile((_of_greys(tags, is_lightness=profile[20:24] == b"Lab "),))
-        return None if profile[20:24] != b"XYZ " else _of_colours(tags)
+            return _finite(MatrixProfile((_of_greys(tags, is_lightness=profile[20:24] == b"Lab "),)))
+        return None if profile[20:24] != b"XYZ " else _finite(_of_colours(tags))
     except (KeyError, IndexError, struct.error, ValueError, np.linalg.LinAlgError):
         return None
+
+
+def _finite(profile: MatrixProfile) -> MatrixProfile | None:
+    """The profile, unless its curves have no light for some value."""
+    with np.errstate(all="ignore"):
+        is_finite = all(np.isfinite(curve(np.linspace(0, 1, 256))).all() for curve in profile.curves)
+    return profile if is_finite else None
 
 
 def _of_greys(tags: dict[bytes, bytes], *, is_lightness: bool) -> Callable[[Light], Light]:
