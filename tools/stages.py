@@ -37,7 +37,8 @@ from penstock.core.submission import Submission
 from penstock.core.task import PRIORITIES, Outcome, Result
 from penstock.models import load_runners
 from penstock.models.base import BaseModelRunner, registry
-from penstock.pixels.encoding import MAX_SIDES, encode
+from penstock.pixels.encoding import encode
+from penstock.pixels.formats import MAX_SIDES
 from penstock.pixels.picture import Picture, Pixels
 from penstock.settings import LimitSettings, ModelSettings, QueueSettings
 from penstock.storage.local import LocalStorage

@@ -318,7 +318,7 @@ async def test_models_are_described_with_the_schema_of_their_params(client: http
     assert (version["version"], models[MODEL]["version"]) == ("1", "1")
     assert re.search(r"[0-9a-f]{64}", version["digest"])
     assert models[MODEL]["limits"] == {
-        "input_formats": ["image/png", "image/jpeg", "image/webp"],
+        "input_formats": [f"image/{form}" for form in ("png", "jpeg", "webp", "gif", "tiff", "bmp", "avif")],
         "input_bytes": 50 * 1024 * 1024,
         "input_megapixels": 50,
         "timeout_s": 600.0,

@@ -259,6 +259,23 @@ async def test_a_quote_counts_what_is_ahead_and_queues_nothing(
     assert stored_objects(settings) == []
 
 
+@pytest.mark.parametrize(
+    ("params", "width", "height"),
+    [
+        ({"scale": 2}, 400, 200),
+        ({"width": 300}, 300, 150),
+        ({"width": 300, "height": 300}, 300, 150),
+        ({"width": 300, "height": 300, "fit": "cover"}, 300, 300),
+    ],
+)
+async def test_a_quote_says_the_size_that_is_asked_for(
+    client: httpx.AsyncClient, params: dict[str, Any], width: int, height: int
+) -> None:
+    answer = await quoted(client, image_url=data_uri(image(200, 100)), params=params)
+
+    assert answer.json()["output"] == {"width": width, "height": height}
+
+
 async def test_a_quote_of_what_nobody_has_seen_has_no_sizes_and_one_of_a_score_no_output(
     client: httpx.AsyncClient,
 ) -> None:

@@ -320,10 +320,18 @@ def test_jpg_is_another_word_for_jpeg(client: httpx.Client) -> None:
 
 NAMED = {
     "a priority": (body(priority="urgent"), "priority", "high, normal, low"),
-    "a format": (body(output={"format": "gif"}), "output.format", "jpeg, jpg, png, webp"),
+    "a format": (body(output={"format": "gif"}), "output.format", "avif, jpeg, jpg, png, source, tiff, webp"),
     "a parameter's value": (body(params={"variant": "x"}), "params.variant", "clean, general"),
-    "a parameter": (body(params={"scale": 2}), "params.scale", "known are: variant, alpha"),
-    "a member": (body(output={"size": 2}), "output.size", "known are: format, quality, lossless"),
+    "a parameter": (
+        body(params={"sale": 2}),
+        "params.sale",
+        "known are: variant, alpha, scale, width, height, fit, tile",
+    ),
+    "a member": (
+        body(output={"size": 2}),
+        "output.size",
+        "format, quality, lossless, max_bytes, chroma, background, dpi, bits, color",
+    ),
     "an event": (body(webhook={"url": "https://a.example", "events": ["x"]}), "webhook.events[0]", "canceled, expired"),
     "a model": (body(model="esrgan"), "model", "the models are image-scoring-v1, superres-x4"),
 }

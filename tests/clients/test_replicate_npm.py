@@ -142,9 +142,9 @@ def test_it_validates_webhooks_with_the_secret_that_it_reads(found: Any) -> None
 def test_its_errors_say_what_is_wrong(found: Any) -> None:
     refusals = found["refusals"]
 
-    assert "input.scale: superres-x4 cannot do 2: leave it out, or give 4" in refusals["scale"]
+    assert "input.scale: Expected a number <= 8" in refusals["scale"]
     assert "input.face_enhance: superres-x4 cannot do true" in refusals["face"]
-    assert "input.tile: " in refusals["unknown"]
+    assert "input.tiles: " in refusals["unknown"]
     assert "404" in refusals["model"]
     assert refusals["damaged"].startswith("Prediction failed: ")
     assert refusals["stream"] == "Prediction does not support streaming"

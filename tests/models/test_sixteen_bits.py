@@ -1,11 +1,13 @@
 """superres-x4 with 16 bits: in floats from the file that is read to the one that is written."""
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
@@ -122,6 +124,47 @@ def test_a_jpeg_gives_sixteen_bits_too(upscaler: SuperResolution) -> None:
     photo = encode(Picture((noise(3) >> 8).astype(np.uint8)), OutputOptions(format="jpeg"))
 
     assert len(np.unique(upscaled(upscaler, photo).rgb)) > 1000
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5, 6.0])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_result_of_another_size_has_all_its_bits(upscaler: SuperResolution, channels: int, scale: float) -> None:
+    slope = (np.indices((20, 24)).sum(axis=0) * 1400)[..., None].repeat(channels, 2)
+    data = png(slope + 257 * np.arange(channels), 16)
+    params = SuperresParams(variant="clean", scale=scale)
+
+    deep = decode(file_of(upscaler, data, params), UNBOUNDED, PixelForm(is_deep=True))
+    usual = decode(file_of(upscaler, data, params, OutputOptions()))
+
+    assert deep.rgb.dtype == np.uint16
+    assert deep.rgb.shape == usual.rgb.shape
+    assert len(np.unique(deep.rgb)) > 256
+    assert deep.grey == usual.grey == (channels == 1)
+    assert np.abs(deep.rgb / 257 - usual.rgb).mean() <= 1.5
+
+
+def test_an_image_of_sixteen_bits_is_made_smaller_in_linear_light(upscaler: SuperResolution) -> None:
+    values = noise(3, 40, 40) // 2 + 10_000
+    params = SuperresParams(variant="clean", width=20)
+
+    deep = decode(file_of(upscaler, png(values, 16), params), UNBOUNDED, PixelForm(is_deep=True))
+    usual = decode(file_of(upscaler, png(values, 16), params, OutputOptions()))
+
+    assert np.abs(deep.rgb / 257 - usual.rgb).max() <= 2
+
+
+def test_a_background_and_a_density_are_those_of_eight_bits(upscaler: SuperResolution) -> None:
+    values = noise(4)
+    values[..., 3] = np.indices((20, 24)).sum(axis=0) * 1500
+    made = {}
+    for bits in (8, 16):
+        output = OutputOptions(bits=bits, background="#204080", dpi=300)
+        file = file_of(upscaler, png(values, 16), SuperresParams(), output)
+        made[bits] = decode(file, UNBOUNDED, PixelForm(is_deep=True))
+        assert round(Image.open(io.BytesIO(file)).info["dpi"][0]) == 300
+
+    assert made[16].alpha is made[8].alpha is None
+    assert np.abs(made[16].rgb / 257 - made[8].rgb).mean() <= 1.5
 
 
 def test_a_large_image_in_tiles_has_no_seam() -> None:

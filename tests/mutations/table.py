@@ -1406,4 +1406,25 @@ MUTATIONS = (
         "return tenant",
         "tests/api/test_result_files.py::test_the_url_of_an_output_opens_no_other_task_and_no_form_but_its_own",
     ),
+    Mutation(
+        "a result that is too large is refused at the submit",
+        "src/penstock/intake/examine.py",
+        "            check_result_size(limits, *size, param=call.sizes.target.param if call.sizes.target else None)\n",
+        "",
+        "tests/api/test_submit.py::test_a_submit_is_refused_for[too large a result]",
+    ),
+    Mutation(
+        "a result that is too large is refused by a worker before any work",
+        "src/penstock/models/superres.py",
+        "        check_result_size(self.limits, *layout.canvas, param=target.param)\n",
+        "",
+        "tests/pixels/test_fitting.py::test_a_result_that_is_too_large_is_refused_before_any_work",
+    ),
+    Mutation(
+        "what a format cannot do is refused at the submit",
+        "src/penstock/intake/call.py",
+        "        check_options(task.output.options)\n",
+        "        pass\n",
+        "tests/api/test_submit.py::test_a_submit_is_refused_for[a small PNG]",
+    ),
 )

@@ -160,7 +160,7 @@ def test_two_callers_at_once_each_get_what_they_have_sent(running: System) -> No
         (SPEECH, {"audio": "s3://recordings/none", "text": "a"}, "input_not_found", "audio: the bucket answered"),
         (
             MASKED, {"image": "{png}", "mask": "{source}/recording.wav"},
-            "unsupported_image_format", "mask: the input is not a PNG, JPEG or WebP image",
+            "unsupported_image_format", "mask: the input is audio/wav; send an image as PNG",
         ),
     ],
 )  # fmt: skip

@@ -179,11 +179,17 @@ def test_the_name_of_a_model_that_is_not_here_is_no_version(client: Client, vers
 
 def test_an_input_that_a_model_does_not_have_is_refused_with_those_it_has(client: Client) -> None:
     with pytest.raises(ReplicateError) as refused:
-        client.predictions.create(version=REF, input={"image": SMALL, "tile": 400})
+        client.predictions.create(version=REF, input={"image": SMALL, "tiles": 400})
 
     assert refused.value.status == 422
-    known = "image, variant, scale, face_enhance, output_format, output_quality"
-    assert f"input.tile: superres-x4 has no such input; known are: {known}" in str(refused.value)
+    written = "format quality lossless max_bytes chroma background dpi"
+    known = ", ".join(
+        [
+            "image, variant, scale, width, height, fit, tile, face_enhance",
+            *(f"output_{word}" for word in written.split()),
+        ]
+    )
+    assert f"input.tiles: superres-x4 has no such input; known are: {known}" in str(refused.value)
 
 
 async def test_models_are_listed_and_read_with_what_they_take(client: Client) -> None:
@@ -194,7 +200,8 @@ async def test_models_are_listed_and_read_with_what_they_take(client: Client) ->
     assert [model.id for model in read] == ["penstock/image-scoring-v1", "penstock/superres-x4"]
     assert (await client.models.async_list()).results == listed.results
     assert superres["Input"]["properties"].keys() >= {"image", "variant", "output_format", "scale", "face_enhance"}
-    assert superres["Input"]["properties"]["scale"]["const"] == 4
+    assert superres["Input"]["properties"]["scale"]["default"] == 4
+    assert superres["Input"]["properties"]["face_enhance"]["const"] is False
     assert superres["Output"] == {"title": "Output", "type": "string", "format": "uri"}
     assert scoring["Output"]["type"] == "object"
     assert "scale" not in scoring["Input"]["properties"]
@@ -308,9 +315,9 @@ def test_inputs_that_say_what_happens_anyway_are_taken(client: Client, given: di
 @pytest.mark.parametrize(
     ("model", "given", "said"),
     [
-        ("superres-x4", {"scale": 2}, "input.scale: superres-x4 cannot do 2: leave it out, or give 4"),
-        ("superres-x4", {"face_enhance": True}, "input.face_enhance: superres-x4 cannot do true"),
-        ("superres-x4", {"tile": 400}, "input.tile: "),
+        ("superres-x4", {"scale": 10}, "input.scale: Expected a number <= 8"),
+        ("superres-x4", {"face_enhance": True}, "input.face_enhance: superres-x4 cannot do true: leave it out, or"),
+        ("superres-x4", {"tiles": 400}, "input.tiles: "),
         ("superres-x4", {"variant": 3}, "input.variant: "),
         ("superres-x4", {"output_format": "gif"}, "input.output_format: "),
         ("superres-x4", {"output_quality": 500}, "input.output_quality: "),

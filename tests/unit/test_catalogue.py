@@ -96,7 +96,7 @@ def test_the_built_in_models_say_what_their_runners_compute() -> None:
 
     assert scoring.sizes.rule.kilopixels_of(4000, 3000) == 50
     assert scoring.sizes.rule.result_of(4000, 3000) is None
-    rule = superres.sizes.rule_for("clean")
+    rule = superres.sizes.rule_of({"variant": "clean"})
     assert rule.result_of(100, 50) == (400, 200)
     assert rule.kilopixels_of(100, 50) >= 5
     by_network, bicubic = (superres.sizes.rule_of({"variant": "clean", "alpha": how}) for how in ("network", "bicubic"))

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.api.replicate.versions import model_of, openapi_of, params_in, version_id
-from penstock.core.model import Member, Model
+from penstock.core.model import Member, Model, SizeRule, Sizes
 from penstock.errors import InvalidRequest, ModelNotFound, NotReady
 from penstock.intake.models import Catalogue
 from tests.support.published import models_of, taken
@@ -104,11 +104,22 @@ def test_a_version_describes_every_member_of_its_input() -> None:
 
 
 def test_an_upscaler_does_what_others_take_for_granted_and_nothing_else() -> None:
-    inputs = openapi_of(MODELS[IMAGES])["components"]["schemas"]["Input"]["properties"]
+    fixed = Model(name="four", version="1", digest="d", produces="image", sizes=Sizes(rule=SizeRule(scale=4.0)))
+    inputs = openapi_of(fixed)["components"]["schemas"]["Input"]["properties"]
 
     assert (inputs["scale"]["const"], inputs["face_enhance"]["const"]) == (4, False)
-    assert params_in(MODELS[IMAGES], {"scale": 4, "variant": "clean"}) == {"variant": "clean"}
+    assert params_in(fixed, {"scale": 4}) == {}
     with pytest.raises(InvalidRequest, match="cannot do 2"):
-        params_in(MODELS[IMAGES], {"scale": 2})
+        params_in(fixed, {"scale": 2})
     with pytest.raises(InvalidRequest, match="no such input"):
         params_in(MODELS[SCORES], {"scale": 4})
+
+
+def test_an_upscaler_of_any_scale_takes_it_as_its_own_and_repairs_no_faces() -> None:
+    inputs = openapi_of(MODELS[IMAGES])["components"]["schemas"]["Input"]["properties"]
+
+    assert (inputs["scale"]["default"], inputs["face_enhance"]["const"]) == (4.0, False)
+    given = {"scale": "what a schema refuses", "variant": "clean", "face_enhance": False}
+    assert params_in(MODELS[IMAGES], given) == {"scale": "what a schema refuses", "variant": "clean"}
+    with pytest.raises(InvalidRequest, match="superres-x4 cannot do true: leave it out, or give false"):
+        params_in(MODELS[IMAGES], {"face_enhance": True})

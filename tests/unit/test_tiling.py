@@ -85,6 +85,18 @@ def test_smaller_tiles_have_fewer_pixels_than_those_that_were_too_large(area: in
         assert plan.height % multiple == plan.width % multiple == 0
 
 
+@given(longest=st.integers(96, 4096), height=st.integers(1, 900), width=st.integers(1, 900))
+def test_of_the_shapes_of_a_gpu_those_are_taken_that_are_no_longer_than_was_asked_for(
+    longest: int, height: int, width: int
+) -> None:
+    ladder = Ladder(((64, 64), (64, 128), (128, 128), (128, 192), (192, 192), (384, 384)), 32)
+
+    plan = ladder.up_to(longest).plan(height, width)
+
+    assert max(plan.height, plan.width) <= max(longest, 128)  # none with a side up to 96 is wider than the overlaps
+    assert min(plan.height, plan.width) > 64
+
+
 def box_blur_x2(image: np.ndarray, radius: int) -> np.ndarray:
     """A stand-in network: each output pixel depends on `radius` input pixels around it, then every pixel twice."""
     padded = np.pad(image.astype(np.float32), ((radius, radius), (radius, radius), (0, 0)))

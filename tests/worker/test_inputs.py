@@ -193,7 +193,7 @@ async def test_an_image_that_is_none_is_refused_by_the_member_that_it_is(server:
     refused = await refusal(MASKED, image=Source(data=image()), mask=Source(data=wav()))
 
     assert isinstance(refused, UnsupportedImageFormat)
-    assert refused.detail == "mask: the input is not a PNG, JPEG or WebP image"
+    assert refused.detail == "mask: the input is audio/wav; send an image as PNG, JPEG, WebP, AVIF, TIFF, GIF or BMP"
 
 
 async def test_files_together_are_held_to_a_limit_of_their_own() -> None:

@@ -17,6 +17,10 @@ TARGETS = (
     Target(
         "webp", images.check_of_image, partial(images.seeds_of, "webp"), images.WORDS["webp"], mended=images.with_length
     ),
+    *(
+        Target(form, images.check_of_image, partial(images.seeds_of, form), images.WORDS[form])
+        for form in ("gif", "bmp", "tiff", "avif")
+    ),
     Target("json", requests.check_of_json, lambda: requests.BODIES, requests.JSON_WORDS),
     Target("data-uri", requests.check_of_data_uri, lambda: requests.URIS, requests.URI_WORDS),
     Target("form", requests.check_of_form, lambda: requests.FORMS, requests.FORM_WORDS),

@@ -28,10 +28,12 @@ LAYERS: list[set[str]] = [
 
 INSIDE: dict[str, list[set[str]]] = {
     "pixels": [
-        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture"},
+        {"pixels.notes"},
+        {"pixels.headers", "pixels.pillow", "pixels.linear", "pixels.picture", "pixels.formats", "pixels.quality"},
         {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency"},
+        {"pixels.gifs", "pixels.jpegs", "pixels.pngs"},
         {"pixels.deep"},
-        {"pixels.encoding", "pixels.decoding"},
+        {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas", "pixels.deep_canvas"},
     ],
     "settings": [
@@ -109,7 +111,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"worker.threads", "worker.memory", "worker.results", "worker.model_code", "worker.log_capture"},
         {"worker.codecs"},
         {"worker.batcher", "worker.sources"},
-        {"worker.inputs"},
+        {"worker.inputs", "worker.output_options"},
         {"worker.residency"},
         {"worker.pipeline"},
         {"worker.attempt"},
@@ -148,6 +150,7 @@ VENDORS: dict[str, set[str]] = {
     "hiredis": {"store/multiplexed.py"},
     "jsonschema_rs": {"intake/params.py"},
     "redis": {"store"},
+    "simplejpeg": {"pixels/jpegs.py"},
     "standardwebhooks": {"webhooks/signature.py"},
 }
 """Vendor -> the files and folders that may import it."""

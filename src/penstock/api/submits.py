@@ -12,6 +12,7 @@ from penstock.core.events import Dialect
 from penstock.core.task import Task, new_task_id
 from penstock.errors import (
     IdempotencyMismatch,
+    ImageAnimated,
     ImageDecodeFailed,
     ImageTooLarge,
     InputTooLarge,
@@ -43,7 +44,7 @@ POLL_S = 1
 
 SUBMIT_ERRORS = (
     MalformedRequest, ModelNotFound, InputTooLarge, PayloadTooLarge, UnsupportedMediaType, UnsupportedImageFormat,
-    InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageDecodeFailed,
+    InvalidRequest, UrlBlocked, IdempotencyMismatch, ImageTooLarge, ImageAnimated, ImageDecodeFailed,
     UploadNotFound, UploadNotReady, UploadMismatch, WebhooksDisabled, QueueFull, RateLimited, NotReady,
     ModelUnavailable, StorageUnavailable,
 )  # fmt: skip

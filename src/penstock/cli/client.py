@@ -14,6 +14,7 @@ import click
 
 from penstock.cli.context import coroutine, name_of
 from penstock.cli.filters import PRIORITIES, filtered
+from penstock.cli.written import taken_from, written_as
 
 if TYPE_CHECKING:
     from penstock.client import AsyncClient, Model
@@ -121,11 +122,7 @@ def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--param", "pairs", multiple=True, metavar="K=V", help="Parameter of the model, such as variant=clean; repeatable."
 )
-@click.option(
-    "--format", "format_", type=click.Choice(["png", "jpeg", "jpg", "webp"]), help="Format of result images [png]."
-)
-@click.option("--quality", type=click.IntRange(1, 100), help="Quality of JPEG and WebP results [90].")
-@click.option("--lossless", is_flag=True, help="Write WebP results without loss.")
+@written_as
 @click.option("--priority", type=PRIORITIES, default="normal", show_default=True)
 @click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Number of tasks at a time."
@@ -133,10 +130,7 @@ def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--overwrite", is_flag=True, help="Fetch results again that exist already.")
 @AS_JSON
 @at_a_server
-def submit(
-    url: str | None, api_key: str | None, pairs: tuple[str, ...], format_: str | None, quality: int | None,
-    lossless: bool, **members: Any,
-) -> None:  # fmt: skip
+def submit(url: str | None, api_key: str | None, pairs: tuple[str, ...], **members: Any) -> None:
     """Run files and folders through a model, and fetch the results.
 
     Each file is a task; members that --input names are the same for all of them. With --input alone there is one task.
@@ -146,15 +140,14 @@ def submit(
     """
     if not members["paths"] and not members["inputs"]:
         raise click.UsageError("give files or folders, or the members of the input by --input")
-    written = {"format": format_, "quality": quality, "lossless": lossless or None}
-    said = {name: value for name, value in written.items() if value is not None}
+    written = taken_from(members)
 
     async def submitting() -> int:
         from penstock.cli.progress_bars import Pauses
         from penstock.cli.submitting import PATIENCE_S, SubmitOptions
         from penstock.cli.submitting import submit as run
 
-        options = SubmitOptions(params=params_of(pairs), written=said, **members)  # type: ignore[arg-type]
+        options = SubmitOptions(params=params_of(pairs), written=written, **members)
         model = await _model_at_once(url, api_key, options.model)
         async with reached(url, api_key, PATIENCE_S, Pauses()) as client:
             return await run(client, options, model or await client.model(options.model))

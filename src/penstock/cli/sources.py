@@ -18,7 +18,7 @@ from penstock.client.inputs import Inputs
 from penstock.client.media_types import media_type_of, suffix_of
 from penstock.errors import ConfigurationError
 
-IMAGES = ("image/png", "image/jpeg", "image/webp")
+IMAGES = ("image/png", "image/jpeg", "image/webp", "image/avif", "image/tiff", "image/gif", "image/bmp")
 """Types of the images that a folder is searched for. A file that is named itself may have any."""
 
 NAME_BYTES = 255

@@ -117,7 +117,8 @@ def files_for(model: Model, options: SubmitOptions) -> list[SourceFile]:
     members = model.inputs or {"image": Member()}
     kinds = {name: member.kind for name, member in members.items()}
     inputs = parse_inputs(options.inputs, kinds)
-    suffix = {"image": options.written.get("format", "png"), "data": "json"}.get(model.produces)
+    form = options.written.get("format", "png")
+    suffix = {"image": None if form == "source" else form, "data": "json"}.get(model.produces)
     if not options.paths:
         return [alone(inputs, options.output, suffix, name=options.model)]
     required = [name for name, member in members.items() if member.required]
@@ -133,7 +134,7 @@ def files_for(model: Model, options: SubmitOptions) -> list[SourceFile]:
 
 def _named(types: Sequence[str]) -> str:
     if types == IMAGES:
-        return "PNG, JPEG or WebP files"
+        return "image files"
     return f"files of {' or '.join(types)}" if types else "files"
 
 

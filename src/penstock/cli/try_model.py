@@ -22,7 +22,9 @@ from penstock.settings import Settings
     "--input", "inputs", multiple=True, metavar="NAME=VALUE", help="Member of the input: @path, or JSON; repeatable."
 )
 @click.option("--param", "pairs", multiple=True, metavar="K=V", help="Parameter of the model; repeatable.")
-@click.option("--format", "format_", type=click.Choice(["png", "jpeg", "webp"]), default="png", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(["png", "jpeg", "webp", "avif", "tiff"]), default="png", show_default=True
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Directory of the result.")
 def try_model(
     model: str, file: Path | None, inputs: tuple[str, ...], pairs: tuple[str, ...], format_: Any, output: Path | None

@@ -11,6 +11,7 @@ ADDED = {
     ".ogg": "audio/ogg",
     ".mkv": "video/x-matroska",
     ".webp": "image/webp",
+    ".avif": "image/avif",
     ".npy": "application/x-npy",
     ".npz": "application/x-npz",
     ".jsonl": "application/jsonl",

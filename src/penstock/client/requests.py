@@ -11,11 +11,17 @@ from penstock.client.inputs import Source, input_of
 
 
 class Output(TypedDict, total=False):
-    """How a result image is written. `quality` (1 to 100) applies to JPEG and WebP, `lossless` to WebP."""
+    """How a result image is written. `source` is the format of the input. `quality` (1 to 100) is of jpeg, webp and
+    avif, and so is `max_bytes`, for which the quality is lowered; `chroma` is of jpeg and avif, `dpi` of png, jpeg and
+    tiff, `lossless` of webp. The `background`, such as `#fff`, is put under what is transparent."""
 
-    format: Literal["png", "jpeg", "jpg", "webp"]
+    format: Literal["png", "jpeg", "jpg", "webp", "avif", "tiff", "source"]
     quality: int
     lossless: bool
+    max_bytes: int
+    chroma: Literal["444", "422", "420"]
+    background: str
+    dpi: int
     bits: Literal[8, 16]
     color: Literal["srgb", "keep"]
 

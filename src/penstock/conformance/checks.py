@@ -93,7 +93,7 @@ async def encoding(on: CheckedModel) -> Seen:
         given = (await on.run(on.sample, OutputOptions(format=asked))).files[0].content_type
         if given != content_type:
             return "fail", f"asked for {asked}, and the file is {given}: encode with the `output` of postprocess"
-    return "ok", "PNG, JPEG and WebP as asked"
+    return "ok", f"{', '.join(CONTENT_TYPES)} as asked"
 
 
 async def again(on: CheckedModel) -> Seen:

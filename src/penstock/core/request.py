@@ -1,24 +1,13 @@
 """The request of a client: the part of a task's record that never changes. Pure."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from penstock.core.events import Webhook
-
-Format = Literal["png", "jpeg", "webp"]
-Bits = Literal[8, 16]
-Color = Literal["srgb", "keep"]
-
-
-class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a result image is encoded."""
-
-    format: Format = "png"
-    quality: Annotated[int, Meta(ge=1, le=100)] = 90
-    lossless: bool = False
-    bits: Bits = 8
-    color: Color = "srgb"
+from penstock.core.output import Bits as Bits
+from penstock.core.output import Format as Format
+from penstock.core.output import OutputOptions as OutputOptions
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,10 +1,12 @@
 """How large a result is, how much a device computes for it, and how many tiles an image is cut into. Pure."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
+
+from penstock.core.target import TILE, Target, asked_in
 
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 """Pixels."""
@@ -26,6 +28,13 @@ class TileSides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     least: Side = LEAST_TILE_PX
     multiple: Side = 1
     overlap_px: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+    def up_to(self, longest: int) -> "TileSides":
+        """The same with tiles that are no longer, as far as the network can do with such."""
+        bearable = max(longest, self.least, 2 * self.overlap_px + self.multiple)
+        longest = min(self.longest, bearable - bearable % self.multiple)
+        fixed = tuple(side for side in self.fixed if side <= longest) or self.fixed[:1]
+        return replace(self, fixed=fixed, longest=longest)
 
     def side_for(self, length: int) -> int:
         """The side of the tiles that together compute the least along this length; of equal ones the longest."""
@@ -50,16 +59,20 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
     computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
-    With `alpha_too` it computes as much again for the transparency of an image that has any.
+    With a `target` the result is resampled to that size after the network, with `alpha_too` the device computes as much
+    again for the transparency of an image that has any.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     kilopixels: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     tiles: TileSides | None = None
+    target: Target | None = None
     alpha_too: bool = False
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where no image comes, or nobody knows."""
+        if self.target is not None:
+            return self.target.layout(width, height).canvas
         return None if self.scale is None else (round(width * self.scale), round(height * self.scale))
 
     def kilopixels_of(self, width: int, height: int, *, has_alpha: bool = False) -> int:
@@ -71,23 +84,32 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules. Where
-    the parameter `alpha_param` is `network`, the transparency of an image goes through the network too."""
+    """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules.
+
+    Where sizes are `asked`, the parameters named in `core.target` say how large the result is to be, and how long the
+    side of a tile may be. Where the parameter `alpha_param` is `network`, the transparency of an image goes through the
+    network too.
+    """
 
     rule: SizeRule = SizeRule()
     param: str = ""
     by_value: dict[str, SizeRule] = {}
+    asked: bool = False
     alpha_param: str = ""
 
-    def rule_of(self, params: Mapping[str, object]) -> SizeRule:
-        """The rule for a task with these parameters."""
-        rule = self.rule_for(params.get(self.param)) if self.param else self.rule
-        is_alpha_too = bool(self.alpha_param) and params.get(self.alpha_param) == "network"
-        return replace(rule, alpha_too=True) if is_alpha_too else rule
+    def rule_of(self, params: Mapping[str, Any]) -> SizeRule:
+        """The rule for a task with these parameters, the model's defaults among them."""
+        rule = self.by_value.get(str(params.get(self.param)), self.rule) if self.param else self.rule
+        if self.alpha_param and params.get(self.alpha_param) == "network":
+            rule = replace(rule, alpha_too=True)
+        return _as_asked(rule, params) if self.asked else rule
 
-    def rule_for(self, value: object) -> SizeRule:
-        """The rule for a task whose parameter `param` has this value."""
-        return self.by_value.get(str(value), self.rule)
+
+def _as_asked(rule: SizeRule, params: Mapping[str, Any]) -> SizeRule:
+    target, longest = asked_in(params, rule.scale), params.get(TILE)
+    if target is not None:
+        rule = replace(rule, target=target)
+    return rule if longest is None or rule.tiles is None else replace(rule, tiles=rule.tiles.up_to(longest))
 
 
 def tiles_along(length: int, tile: int, overlap: int) -> int:

@@ -8,11 +8,11 @@ PenstockError
 │                BatchNotFound BatchAlreadyFinal BatchNotFinal WorkerNotFound AccessKeyNotFound
 │                AccessKeyReplaced QueueFull TooManyBatches QuotaExceeded RateLimited NotReady
 │                StoreUnavailable
-├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge
+├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge ImageAnimated
 │                ImageDecodeFailed UnsupportedImageFormat
 └── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
-                 ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost PoisonInput
-                 RecordUnreadable Internal
+                 OutputTooLarge ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost
+                 PoisonInput RecordUnreadable Internal
 
 ConfigurationError (of the set-up; a client never sees it)
 """
@@ -59,6 +59,7 @@ from penstock.errors.base import (
     PenstockError,
 )
 from penstock.errors.of_input import (
+    ImageAnimated,
     ImageDecodeFailed,
     ImageTooLarge,
     InputDownloadFailed,
@@ -76,6 +77,7 @@ from penstock.errors.of_run import (
     ModelError,
     ModelResultInvalid,
     ModelUnavailable,
+    OutputTooLarge,
     PoisonInput,
     RecordUnreadable,
     StartDeadlineExceeded,
@@ -96,6 +98,7 @@ __all__ = [
     "ExecutionTimeout",
     "Forbidden",
     "IdempotencyMismatch",
+    "ImageAnimated",
     "ImageDecodeFailed",
     "ImageTooLarge",
     "InputDownloadFailed",
@@ -112,6 +115,7 @@ __all__ = [
     "ModelUnavailable",
     "NotFound",
     "NotReady",
+    "OutputTooLarge",
     "PayloadTooLarge",
     "PenstockError",
     "PoisonInput",

@@ -29,9 +29,15 @@ class InputTooLarge(PenstockError):
 
 
 class ImageTooLarge(PenstockError):
-    """The image has more pixels, frames, scans or chunks than is allowed."""
+    """The image has more pixels, scans or chunks than is allowed."""
 
     code, status, title = "image_too_large", 422, "Image too large"
+
+
+class ImageAnimated(PenstockError):
+    """The image has more than one frame, and `limits.animations` takes none that moves."""
+
+    code, status, title = "image_animated", 422, "Image is animated"
 
 
 class ImageDecodeFailed(PenstockError):
@@ -41,6 +47,6 @@ class ImageDecodeFailed(PenstockError):
 
 
 class UnsupportedImageFormat(PenstockError):
-    """The input is not a PNG, JPEG or WebP image, or was sent with a Content-Encoding."""
+    """The input is no image of a format that is taken, or was sent with a Content-Encoding."""
 
     code, status, title = "unsupported_image_format", 415, "Unsupported image format"

@@ -33,6 +33,12 @@ class InvalidOutput(PenstockError):
     code, status, title = "invalid_output", 500, "Model output invalid"
 
 
+class OutputTooLarge(PenstockError):
+    """No quality makes the file of the result as small as `output.max_bytes`; the message has the smallest size."""
+
+    code, status, title = "output_too_large", 422, "Result larger than max_bytes"
+
+
 class ModelResultInvalid(PenstockError):
     """The model returned data that JSON cannot hold, or more than `limits.max_result_data_bytes`."""
 

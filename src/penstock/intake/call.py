@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from penstock.core.access import Caller
 from penstock.core.events import Dialect
 from penstock.core.model import Model
-from penstock.core.request import Line
+from penstock.core.request import Line, OutputOptions
 from penstock.core.sizes import SizeRule
 from penstock.errors import InvalidRequest, MalformedRequest
 from penstock.intake.given import Given, given_of
@@ -18,7 +18,8 @@ from penstock.intake.inline import is_inline
 from penstock.intake.models import Catalogue
 from penstock.intake.params import complete_params
 from penstock.intake.parse import convert
-from penstock.intake.requests import ClientRequestId, TaskRequest
+from penstock.intake.requests import ClientRequestId, OutputRequest, TaskRequest
+from penstock.pixels.formats import check_options
 
 MAX_PARAMS_BYTES = 64 * 1024
 """Parameters are kept in the record of the task, in the memory of Redis."""
@@ -26,6 +27,8 @@ CANCEL_AFTER_MIN_S, CANCEL_AFTER_MAX_S = 5, 604_800
 KEY_PATTERN = r'^("([!#-\[\]-~]|\\["\\]){1,128}"|[!#-~]{1,128})$'
 DURATION_PATTERN = r"^(([0-9]{1,4}h)?([0-9]{1,6}m)?[0-9]{1,7}s?|([0-9]{1,4}h)?[0-9]{1,6}m|[0-9]{1,4}h)$"
 """What is documented of the headers `Idempotency-Key` and `Cancel-After`; a little less than what is understood."""
+
+USUAL_OUTPUT = OutputRequest()
 
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(r"[!#-~]+")
@@ -102,12 +105,8 @@ def checked_call(
     if task.params and (size := len(msgspec.json.encode(task.params))) > MAX_PARAMS_BYTES:
         raise InvalidRequest(f"they have {size} bytes, the limit is {MAX_PARAMS_BYTES}", param="params")
     params = complete_params(task.params, model)
-    if task.output.lossless and task.output.format == "jpeg":
-        raise InvalidRequest("JPEG is never lossless; ask for png or webp", param="output.lossless")
-    if task.output.bits > 8:
-        _check_bits(task, model)
-    if task.output.color == "keep" and not model.keeps_color:
-        raise InvalidRequest(f"{model.name} gives sRGB only", param="output.color")
+    if task.output != USUAL_OUTPUT:
+        _check_output(task.output.options, model)
     return SubmitCall(
         caller=caller,
         task=task,
@@ -123,11 +122,12 @@ def checked_call(
     )
 
 
-def _check_bits(task: TaskRequest, model: Model) -> None:
-    if task.output.format != "png":
-        raise InvalidRequest(f"{task.output.format} has 8 bits; ask for png", param="output.bits")
-    if task.output.bits > model.max_bits:
+def _check_output(options: OutputOptions, model: Model) -> None:
+    check_options(options)
+    if options.bits > model.max_bits:
         raise InvalidRequest(f"{model.name} gives images of {model.max_bits} bits", param="output.bits")
+    if options.color == "keep" and not model.keeps_color:
+        raise InvalidRequest(f"{model.name} gives sRGB only", param="output.color")
 
 
 def request_id_of(header: str, of_body: str | None) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import msgspec
 from loguru import logger
 from msgspec import Struct
 
 from penstock.core.access import Caller
-from penstock.core.request import OutputOptions, Request, Source
+from penstock.core.request import Request, Source
 from penstock.core.submission import EnqueuePermit, Submission, input_keys
 from penstock.errors import PenstockError, StorageUnavailable, StoreUnavailable
 from penstock.intake.call import SubmitCall
@@ -117,7 +116,7 @@ async def submission_of(
             guessed=tuple(call.model.guessed),
             inputs=_sources(input_name or task_id, examined.found, call.caller),
             params=task.params,
-            output=msgspec.convert(task.output, OutputOptions, from_attributes=True),
+            output=task.output.options,
             client_request_id=task.client_request_id,
             metadata=task.metadata,
             traceparent=call.traceparent,

@@ -10,7 +10,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core.events import Webhook
-from penstock.core.request import OutputOptions
 from penstock.errors import InputTooLarge
 from penstock.intake.call import SubmitCall
 from penstock.intake.deps import Deps
@@ -20,7 +19,7 @@ from penstock.intake.requests import LinksRequest, TaskRequest
 from penstock.intake.reuse_digest import reuse_digest
 from penstock.intake.uploads import check_digest
 from penstock.intake.webhook import webhook_of
-from penstock.pixels.encoding import check_holds
+from penstock.pixels.formats import check_holds, check_result_size, for_source
 from penstock.pixels.headers import ImageHeader
 from penstock.settings import LimitSettings, Settings
 
@@ -73,7 +72,7 @@ async def _examine_members(call: SubmitCall, deps: Deps, webhook: Webhook | None
         return Examined(cost=UNSEEN, fingerprint=_fingerprint(call.task, found), found=found, webhook=webhook)
     held = _bytes_held(found, deps.settings.limits)
     if (first := _first_image(found)) is not None:
-        _check_result_fits(call, first)
+        _check_result_fits(call, first, deps.settings.limits)
     weighed = partial(_weighed, call, found, deps.settings, webhook)
     examined = weighed() if held <= MAX_ON_LOOP else await asyncio.to_thread(weighed)
     if examined.reuse_digest is not None and call.task.reuse:
@@ -107,10 +106,11 @@ def look_at(call: SubmitCall, settings: Settings, header: ImageHeader | None = N
     """Look at the inline image that is all the input of a task. A header that is known from a first look is only
     compared with the limits, which may have changed since.
 
-    Raises InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed.
+    Raises InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageAnimated,
+    ImageDecodeFailed.
     """
     found = of_data(call.given[0], settings.limits, header)
-    _check_result_fits(call, found)
+    _check_result_fits(call, found, settings.limits)
     return found
 
 
@@ -154,11 +154,12 @@ def _first_image(found: Sequence[Found]) -> Found | None:
     return None
 
 
-def _check_result_fits(call: SubmitCall, found: Found) -> None:
+def _check_result_fits(call: SubmitCall, found: Found, limits: LimitSettings) -> None:
     header = found.header
     if header is not None and (size := output_size(call, header.width, header.height)):
         with Blaming(found.given.param):
-            check_holds(msgspec.convert(call.task.output, OutputOptions, from_attributes=True), *size)
+            check_result_size(limits, *size, param=call.sizes.target.param if call.sizes.target else None)
+            check_holds(for_source(call.task.output.options, header.format), *size)
 
 
 def _fingerprint(task: TaskRequest, found: Sequence[Found]) -> str:

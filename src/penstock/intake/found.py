@@ -75,7 +75,7 @@ async def find(given: Given, call: SubmitCall, deps: Deps) -> Found:
     """Look at one member. What takes long is done in a thread.
 
     Raises UrlBlocked, InvalidRequest, InputTooLarge, UnsupportedMediaType, UnsupportedImageFormat, ImageTooLarge,
-    ImageDecodeFailed, UploadNotFound, UploadNotReady, UploadMismatch.
+    ImageAnimated, ImageDecodeFailed, UploadNotFound, UploadNotReady, UploadMismatch.
     """
     with Blaming(given.param):
         if given.upload_id is not None:

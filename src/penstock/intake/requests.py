@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from msgspec.structs import force_setattr
 
 from penstock.core.events import BatchEventType, TaskEventType
-from penstock.core.request import Bits, Color, Format
+from penstock.core.output import Background, Bits, Chroma, Color, Dpi, Format, MaxBytes, OutputOptions, Quality
 from penstock.core.task import Priority
+from penstock.pixels.headers import TAKEN
 
 IMAGE_URL, UPLOAD_ID = "input.image_url", "input.upload_id"
 """What errors call the two members of `input`."""
@@ -16,7 +18,7 @@ MAX_INLINE = 1_000
 MAX_LINES = 50_000
 
 _URI = {"format": "uri"}
-_IMAGE_URL = "http(s) URL, data: URI of a PNG, JPEG or WebP in any form, or s3://bucket/key where that is allowed"
+_IMAGE_URL = f"http(s) URL, data: URI of a {TAKEN} in any form, or s3://bucket/key where that is allowed"
 
 ClientRequestId = Annotated[
     str,
@@ -26,7 +28,7 @@ CustomId = Annotated[str, Meta(min_length=1, max_length=128, description="the cl
 UploadId = Annotated[str, Meta(pattern=r"^upl_[0-9a-f]{32}(?!\n)$", description="of POST /v1/uploads")]
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=128)]
-Metadata = Annotated[
+TaskMetadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
 ]
 StartWithin = Annotated[float, Meta(ge=1, le=604_800, description="not started by then: the task ends as EXPIRED")]
@@ -67,14 +69,17 @@ InputMembers = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/comp
 
 
 class OutputRequest(RequestBody, frozen=True):
-    """How a result image is written; `quality` is of JPEG and WebP, jpg is another word for jpeg. PNG is always
-    lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write. A PNG may have 16 bits
-    where the model computes with as many. Colours become sRGB, or with `keep` stay those of the input, whose profile
-    the result then has."""
+    """How a result image is written. `source` is the format of the input, jpg is another word for jpeg. PNG and TIFF
+    are always lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write. A PNG may
+    have 16 `bits` where the model computes with as many. What a format cannot do is refused."""
 
     format: Literal[Format, "jpg"] = "png"
-    quality: Annotated[int, Meta(ge=1, le=100)] = 90
+    quality: Quality = 90
     lossless: bool = False
+    max_bytes: MaxBytes | None = None
+    chroma: Chroma | None = None
+    background: Background | None = None
+    dpi: Dpi | None = None
     bits: Bits = 8
     color: Color = "srgb"
 
@@ -82,6 +87,11 @@ class OutputRequest(RequestBody, frozen=True):
         """Keep one word for one format."""
         if self.format == "jpg":
             force_setattr(self, "format", "jpeg")
+
+    @property
+    def options(self) -> OutputOptions:
+        """The same as a record has it."""
+        return msgspec.convert(self, OutputOptions, from_attributes=True)
 
 
 class RetryRequest(RequestBody, frozen=True):
@@ -118,7 +128,7 @@ class TaskRequest(RequestBody, frozen=True):
     output: OutputRequest = OutputRequest()
     priority: Priority = Priority.NORMAL
     client_request_id: ClientRequestId | None = None
-    metadata: Metadata = {}
+    metadata: TaskMetadata = {}
     start_within_s: StartWithin | None = None
     finish_within_s: FinishWithin | None = None
     timeout_s: Timeout | None = None
@@ -137,7 +147,7 @@ class LineMembers(RequestBody, frozen=True):
     params: dict[str, Any] | UnsetType = UNSET
     output: OutputRequest | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
-    metadata: Metadata | UnsetType = UNSET
+    metadata: TaskMetadata | UnsetType = UNSET
     start_within_s: StartWithin | UnsetType | None = UNSET
     finish_within_s: FinishWithin | UnsetType | None = UNSET
     timeout_s: Timeout | UnsetType | None = UNSET
@@ -175,7 +185,7 @@ class BatchOptions(RequestBody, frozen=True):
         default_factory=dict
     )
     client_request_id: ClientRequestId | None = None
-    metadata: Metadata = field(default_factory=dict)
+    metadata: TaskMetadata = field(default_factory=dict)
     webhook: BatchWebhookRequest | None = None
     result_ttl_s: (
         Annotated[int, Meta(ge=60, le=604_800, description="the batch is deleted this long after its end")] | None

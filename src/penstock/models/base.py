@@ -25,7 +25,7 @@ from msgspec.structs import asdict
 from penstock.core.device import Device
 from penstock.core.model import Example, Produces
 from penstock.core.request import Bits, OutputOptions
-from penstock.core.sizes import SizeRule, Sizes
+from penstock.core.sizes import Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models import products
@@ -239,13 +239,13 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def output_size(cls, width: int, height: int, params: ParamsT) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where there is no image, or it is not
         known."""
-        return _rule(cls.sizes(), params).result_of(width, height)
+        return cls.sizes().rule_of(asdict(params)).result_of(width, height)
 
     @classmethod
     def device_size(cls, width: int, height: int, params: ParamsT) -> int:
         """How much the network computes for an image of this size, in kilopixels: fair shares and estimates go by
         it."""
-        return _rule(cls.sizes(), params).kilopixels_of(width, height)
+        return cls.sizes().rule_of(asdict(params)).kilopixels_of(width, height)
 
     def load_model(self, device: Device) -> None:
         """Load the model. Called on the device thread; no task is claimed before all models are loaded."""
@@ -288,10 +288,6 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
 
 
 _take_former_names(BaseModelRunner)
-
-
-def _rule(sizes: Sizes, params: Params) -> SizeRule:
-    return sizes.rule_of(asdict(params))
 
 
 def as_tile(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -77,8 +77,8 @@ class ImageScoring(BaseModelRunner[Params]):
             yield GoldenWork(self._file, self._device, (SIDE, SIDE))
 
     def memory_needed(self, source: bytes, params: Params) -> int:
-        """8 bytes for each pixel: 4 in Pillow, 3 in the array, and at most 1 in the file."""
-        return int(probe(source, ImageBounds.of(self.limits)).megapixels * 1e6) * 8
+        """What decoding takes, and the file."""
+        return probe(source, ImageBounds.of(self.limits)).decoding_bytes + len(source)
 
     def prepare(self, source: bytes, params: Params) -> Work:
         """Make one tile of the whole image, with transparency on white."""

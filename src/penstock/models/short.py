@@ -19,8 +19,8 @@ from penstock.models.signatures import Form
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
 
-PIXEL_BYTES = 20
-"""What a task is expected to take for each pixel of an image: 4 in Pillow, 3 in an array, 12 as fp32, and the file."""
+TENSOR_BYTES = 12
+"""What a task is expected to take for each pixel of an image behind its decoding: three values as fp32."""
 
 
 class ShortContract(BaseModelRunner[Any]):
@@ -49,8 +49,8 @@ class ShortContract(BaseModelRunner[Any]):
         self._own.interrupt(work)
 
     def memory_needed(self, source: Any, params: Params) -> int:
-        """What the class says; else the bytes of the input, and PIXEL_BYTES for each pixel of the images of its
-        members."""
+        """What the class says; else the bytes of the input, and of the images of its members what decoding takes, and
+        TENSOR_BYTES for each pixel."""
         if self.own.memory_needed is not BaseModelRunner.memory_needed:
             return self._own.memory_needed(self._input(source), params)
         if not self.inputs:
@@ -58,8 +58,9 @@ class ShortContract(BaseModelRunner[Any]):
         members = self._members(source)
         images = [members[name] for name, m in self.inputs.items() if m.kind == "image" and name in members]
         bounds = ImageBounds.of(self.limits)
-        pixels = sum(header.width * header.height for header in (probe(image, bounds) for image in images))
-        return size_of(members) + pixels * PIXEL_BYTES
+        headers = [probe(image, bounds) for image in images]
+        pixels = sum(header.width * header.height for header in headers)
+        return size_of(members) + sum(header.decoding_bytes for header in headers) + pixels * TENSOR_BYTES
 
     def prepare(self, source: Any, params: Params) -> Work:
         given = self._input(source)

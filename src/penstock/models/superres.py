@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
+from penstock.core.target import Fit, Layout
 from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
@@ -23,8 +25,11 @@ from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
 from penstock.models.tiling import TiledImage, tiling_on
 from penstock.pixels.decoding import decode
-from penstock.pixels.encoding import CONTENT_TYPES
+from penstock.pixels.deep_canvas import deep_png
+from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
+from penstock.pixels.fitting import fitted, fitted_alpha
+from penstock.pixels.formats import CONTENT_TYPES, check_result_size
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
@@ -39,10 +44,13 @@ ALPHA_READ_BYTES, ALPHA_WRITTEN_BYTES = 8, 2
 """As many more where transparency goes through the network: 4 of the array of both, 3 of the filled colours and 1 for
 what is even; and the alpha of the result twice while it joins the colours."""
 
-READ_BYTES, WRITTEN_BYTES = 8, 6
-"""Bytes for each pixel that is read and for each that is written. Read: 3 in the array, 4 in Pillow, and at most 1 in
-the file. Written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an image that is transparent
-or grey as well take 1 or 2 more for a moment."""
+WRITTEN_BYTES = 6
+"""Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an
+image that is transparent or grey as well take 1 or 2 more for a moment."""
+
+CANVAS_BYTES, FITTED_BYTES = 7, 9
+"""Where the result is resampled: for each pixel of the network's result, 4 in Pillow and 3 in an array; for each of
+the result, 3 in an array beside what is written."""
 
 EIGHT_BITS = OutputOptions()
 
@@ -60,20 +68,38 @@ DEEP_WRITTEN_BYTES = 14
 """Of a result with 16 bits: 6 in the array, at most 6 in the file, and 2 for a moment."""
 
 
+Scale = Annotated[float, Meta(ge=1, le=8, description="how many times as wide and high the result is")]
+Length = Annotated[int, Meta(ge=1, le=65_535, description="pixels; the other side follows where it is not given")]
+TileLength = Annotated[int, Meta(ge=96, le=4096, description="longest side of a tile, in pixels of the input")]
+
+
 class SuperresParams(Params, frozen=True):
-    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original."""
+    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original.
+
+    The result has `scale` times the size of the input, or the `width` and `height`, into which another shape goes as
+    `fit` says: `inside` them, `outside`, `contain` with a border, `cover` with its edges cut off, or `fill` by being
+    stretched.
+    """
 
     variant: Variant = "general"
-    alpha: Annotated[Alpha, Meta(description="How transparency is enlarged.")] = "network"
+    alpha: Annotated[Alpha, Meta(description="how transparency is enlarged")] = "network"
+    scale: Scale = 4.0
+    width: Length | None = None
+    height: Length | None = None
+    fit: Fit = "inside"
+    tile: TileLength | None = None
 
 
 class _Sides(Struct, frozen=True, eq=False):
     """What bypasses the network: transparency that it is not given, whether the source was grey, and the profile of
-    colours that are kept."""
+    colours that are kept; and where the image lies in a result of another size than the network makes, which is
+    resampled in linear light or as it is."""
 
-    alpha: NDArray[np.uint8] | None
+    alpha: NDArray[Any] | None
     grey: bool
-    profile: bytes | None
+    profile: bytes | None = None
+    layout: Layout | None = None
+    in_linear_light: bool = False
 
 
 @model_runner("superres-x4")
@@ -91,7 +117,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         produces="image",
         max_bits=16,
         keeps_color=True,
-        notes={"scale": 4, "formats": ["png", "jpeg", "webp"], "bits": [8, 16], "color": ["srgb", "keep"]},
+        notes={
+            "scale": 4,
+            "formats": ["png", "jpeg", "webp", "avif", "tiff"],
+            "bits": [8, 16],
+            "color": ["srgb", "keep"],
+        },
     )
 
     example = Example(
@@ -113,6 +144,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """For each variant its scale, and tiles as a CPU cuts them: clients do not know the device."""
         files = {variant: file for (name, variant), file in manifest().items() if name == cls.name}
         return Sizes(
+            asked=True,
             param="variant",
             alpha_param="alpha",
             by_value={
@@ -140,15 +172,19 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             yield GoldenWork(self._files[variant], self._device, (height, width), lane=variant)
 
     def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
-        """The bytes of the pixels before and after the network, in arrays, in Pillow and in files."""
-        header = probe(source, ImageBounds.of(self.limits))
-        pixels, enlarged = int(header.megapixels * 1e6), self._files[params.variant].scale ** 2
-        is_deep = output.bits == 16
-        with_alpha = header.has_alpha and (params.alpha == "network" or is_deep)  # bicubic of uint16 is made of floats
-        alpha = ALPHA_READ_BYTES + enlarged * ALPHA_WRITTEN_BYTES if with_alpha else 0
-        if is_deep:
-            return pixels * (2 * READ_BYTES + enlarged * DEEP_WRITTEN_BYTES + 2 * alpha)
-        return pixels * (READ_BYTES + enlarged * WRITTEN_BYTES + alpha)
+        """The bytes of the pixels before and after the network, in arrays, in Pillow and in files. Raises ImageTooLarge
+        for a result that is larger than the operator allows."""
+        header, is_deep = probe(source, ImageBounds.of(self.limits)), output.bits == 16
+        layout = self._layout(header.width, header.height, params)
+        pixels = header.width * header.height
+        canvas, step = pixels * self._files[params.variant].scale ** 2, 2 if is_deep else 1
+        needed = step * header.decoding_bytes
+        if header.has_alpha and (params.alpha == "network" or is_deep):  # bicubic of uint16 is made of floats
+            needed += step * (pixels * ALPHA_READ_BYTES + canvas * ALPHA_WRITTEN_BYTES)
+        written = DEEP_WRITTEN_BYTES if is_deep else WRITTEN_BYTES
+        if layout is None:
+            return needed + canvas * written
+        return needed + step * (canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES)
 
     def prepare(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> Work:
         """Decode the image, with 16 bits where the result has as many, and lay out its tiles."""
@@ -157,14 +193,26 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
         height, width = pixels.shape[:2]
+        layout, tiling = self._layout(width, height, params), self._tilings[params.variant]
+        is_smaller = layout is not None and prod(layout.image) < width * height
         return TiledImage(
             pixels,
-            self._tilings[params.variant],
+            tiling if params.tile is None else tiling.up_to(params.tile),
             scale=self._files[params.variant].scale,
             lane=params.variant + (ALPHA_LANE if with_network else "") + (DEEP_LANE if is_deep else ""),
-            context=_Sides(alpha, picture.grey, picture.profile),
+            context=_Sides(alpha, picture.grey, picture.profile, layout, is_smaller and picture.profile is None),
             device_size=self._rule(params).kilopixels_of(width, height, has_alpha=with_network),
+            result_size=layout and layout.canvas,
         )
+
+    def _layout(self, width: int, height: int, params: SuperresParams) -> Layout | None:
+        """The layout of a result that is resampled; None of one that has the size that the network makes."""
+        target = self._rule(params).target
+        if target is None:
+            return None
+        layout = target.layout(width, height)
+        check_result_size(self.limits, *layout.canvas, param=target.param)
+        return layout
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels. Of an alpha
@@ -180,10 +228,9 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        width, height = work.canvas.size
-        alpha = work.context.alpha if work.alpha is None else work.alpha.pixels
+        width, height = work.size
         return Product(
-            file=work.canvas.encode(output, alpha=alpha, grey=work.context.grey, profile=work.context.profile),
+            file=_encoded(work, work.context, output),
             content_type=CONTENT_TYPES[output.format],
             extension=output.format,
             width=width,
@@ -219,3 +266,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def _rule(self, params: SuperresParams) -> SizeRule:
         return self.sizes().rule_of(asdict(params))
+
+
+def _encoded(work: TiledImage, sides: _Sides, output: OutputOptions) -> bytes:
+    alpha = sides.alpha if work.alpha is None else work.alpha.pixels
+    if sides.layout is None:
+        return work.canvas.encode(output, alpha=alpha, grey=sides.grey, profile=sides.profile)
+    rgb = fitted(work.canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
+    picture = Picture(rgb, fitted_alpha(alpha, sides.layout, rgb.dtype), sides.grey, profile=sides.profile)
+    return encode(picture, output) if rgb.itemsize == 1 else deep_png(picture, output)

@@ -82,6 +82,10 @@ class AnyShape(NamedTuple):
         smaller = replace(self.sides, longest=max(longest, 1), least=min(self.sides.least, max(longest, 1)))
         return AnyShape(smaller) if longest > 2 * self.sides.overlap_px else None
 
+    def up_to(self, longest: int) -> AnyShape:
+        """Tiles with no longer side, as far as the network can do with such."""
+        return AnyShape(self.sides.up_to(longest))
+
 
 class Ladder(NamedTuple):
     """Tile shapes, (height, width), that a device may be shown, and the overlap that the network needs."""
@@ -99,6 +103,11 @@ class Ladder(NamedTuple):
         """The same ladder with its shapes of fewer pixels; None when none of them is wider than the overlaps."""
         lower = tuple((h, w) for h, w in self.shapes if h * w < area)
         return Ladder(lower, self.overlap) if any(min(shape) > 2 * self.overlap for shape in lower) else None
+
+    def up_to(self, longest: int) -> Ladder:
+        """The shapes with no longer side, or the smallest that is wider than the overlaps."""
+        usable = sorted((shape for shape in self.shapes if min(shape) > 2 * self.overlap), key=max)
+        return Ladder(tuple(shape for shape in usable if max(shape) <= longest) or tuple(usable[:1]), self.overlap)
 
     def _fits(self, length: int, tile: int) -> bool:
         return length <= tile or tile > 2 * self.overlap
@@ -134,6 +143,7 @@ class TiledImage(Work):
         canvas: Canvas | DeepCanvas | None = None,
         alpha: AlphaCanvas | None = None,
         device_size: int | None = None,
+        result_size: tuple[int, int] | None = None,
     ) -> None:
         layout = tiling.plan(*rgb.shape[:2])
         spots = [(row, column) for row in layout.rows for column in layout.columns]
@@ -143,6 +153,7 @@ class TiledImage(Work):
         self._tiling = tiling
         self._layout = layout
         self._scale = scale
+        self._result_size = result_size
         kind = Canvas if rgb.itemsize == 1 else DeepCanvas
         self.canvas = canvas or kind(rgb.shape[1] * scale, rgb.shape[0] * scale)
         self.alpha = alpha or (AlphaCanvas(rgb[..., 3], scale) if rgb.shape[2] == 4 else None)
@@ -162,12 +173,13 @@ class TiledImage(Work):
             canvas=self.canvas,
             alpha=self.alpha,
             device_size=self.device_size,
+            result_size=self._result_size,
         )
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the canvas."""
-        return self.canvas.size
+        """Width and height of the result: of the canvas, unless that is resampled."""
+        return self._result_size or self.canvas.size
 
     @property
     def shape(self) -> tuple[int, ...]:

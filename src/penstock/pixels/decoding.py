@@ -1,4 +1,4 @@
-"""Decodes images: PNG, JPEG and WebP outside, one plain form of pixels inside.
+"""Decodes images: many formats outside, one plain form of pixels inside.
 
 Inputs are untrusted: no other format is ever tried, `headers` has held what the file says to its bounds before anything
 is decoded, and whatever a decoder raises becomes an error with a code.
@@ -11,32 +11,53 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from PIL import Image, ImageOps
+from msgspec.structs import replace
+from PIL import ExifTags, Image, ImageOps
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
-from penstock.pixels.colours import parts_of, take_profile, with_exact_key
+from penstock.pixels.colours import parts_of, profile_note, take_profile
 from penstock.pixels.deep import deep_parts, is_deep
+from penstock.pixels.gifs import open_gif
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
-from penstock.pixels.headers.metadata import code_points_of, without_metadata
+from penstock.pixels.headers.header import broken, truncated
+from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
+from penstock.pixels.notes import Note, bits_of, in_order, notes_in
 from penstock.pixels.picture import USUAL, Levels, Picture, PixelForm
 from penstock.pixels.pillow import write_image
+from penstock.pixels.pngs import open_png
 
 if TYPE_CHECKING:
     import numpy as np
 else:
     np = lazy_import("numpy")
 
+TURNS = range(2, 9)
+"""Values of the orientation in Exif that are not upright."""
+
 UNBOUNDED = ImageBounds()
 """For images of our own: any size, but not any number of scans and chunks."""
 
 Parts: TypeAlias = "tuple[Image.Image | Levels, Levels | None, bool, bytes | None]"
-"""The fields of a Picture."""
+"""The fields of a Picture, but for its notes."""
 
-WrittenParts: TypeAlias = tuple[int, int, bool, bool, bool, int]
+WrittenParts: TypeAlias = tuple[int, int, bool, bool, int, bool, int]
 """What `decode_to` returns."""
+
+
+def _by_pillow(form: str, data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=(form,))
+
+
+OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
+    "png": open_png,
+    "jpeg": open_jpeg,
+    "gif": open_gif,
+    **{form: partial(_by_pillow, form) for form in ("webp", "tiff", "bmp", "avif")},
+}
 
 DECODER: ContextVar[Callable[[bytes, ImageHeader, PixelForm], Picture] | None] = ContextVar("decoder", default=None)
 """Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
@@ -45,42 +66,54 @@ DECODER: ContextVar[Callable[[bytes, ImageHeader, PixelForm], Picture] | None] =
 def decode(data: bytes, bounds: ImageBounds = UNBOUNDED, wanted: PixelForm = USUAL) -> Picture:
     """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
     what a colour profile, or a PNG in cICP or gAMA, says of the values is converted to sRGB, unless pixels of another
-    form are `wanted`. No metadata survives. Raises what `headers.probe` raises."""
+    form are `wanted`. No metadata survives. Its `notes` tell which of these were done. Raises what `headers.probe`
+    raises."""
     header = probe(data, bounds)
     decoder = DECODER.get()
-    return decode_here(data, header.format, wanted) if decoder is None else decoder(data, header, wanted)
+    picture = decode_here(data, header.format, wanted) if decoder is None else decoder(data, header, wanted)
+    return replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
 
 
 def decode_here(data: bytes, form: str, wanted: PixelForm = USUAL) -> Picture:
     """Decode an image of this format in this thread. Raises ImageDecodeFailed."""
-    with _parts(data, form, wanted) as (rgb, alpha, is_grey, profile):
-        return Picture(np.asarray(rgb), alpha, is_grey, profile)
+    with _opened(data, form) as image:
+        notes = _notes_of(image)
+        rgb, alpha, is_grey, profile = _parts_of(image, data, form, wanted)
+        return Picture(np.asarray(rgb), alpha, is_grey, _with_kept(notes, profile), profile)
 
 
 def decode_to(data: bytes, form: str, into: memoryview, wanted: PixelForm = USUAL) -> WrittenParts:
     """Decode an image into a buffer of bytes: `rgb`, then `alpha` where there is one, and behind the room of both the
     profile where there is one.
 
-    Returns width, height, whether there is an alpha, `grey`, whether the samples have 16 bits, and the length of the
-    profile. Raises ImageDecodeFailed.
+    Returns width, height, whether there is an alpha, `grey`, `notes` as bits, whether the samples have 16 bits, and the
+    length of the profile. Raises ImageDecodeFailed.
     """
-    with _parts(data, form, wanted) as (rgb, alpha, is_grey, profile):
+    with _opened(data, form) as image:
+        notes = _notes_of(image)
+        rgb, alpha, is_grey, profile = _parts_of(image, data, form, wanted, into)
+        width, height = rgb.size if isinstance(rgb, Image.Image) else rgb.shape[1::-1]
         if isinstance(rgb, Image.Image):
-            width, height = rgb.size
             write_image(rgb, into)
-        else:
-            height, width = rgb.shape[:2]
+        elif not np.may_share_memory(rgb, into):
             into[: rgb.nbytes] = _bytes_of(rgb)
         sample = 1 if isinstance(rgb, Image.Image) else rgb.itemsize
         if alpha is not None:
             into[3 * sample * alpha.size : 4 * sample * alpha.size] = _bytes_of(alpha)
-        behind, profile = 4 * sample * width * height, profile or b""
-        into[behind : behind + len(profile)] = profile
-        return width, height, alpha is not None, is_grey, sample == 2, len(profile)
+        behind, notes = 4 * sample * width * height, _with_kept(notes, profile)
+        into[behind : behind + len(profile or b"")] = profile or b""
+        return width, height, alpha is not None, is_grey, bits_of(notes), sample == 2, len(profile or b"")
 
 
 def picture_in(
-    pixels: Any, width: int, height: int, has_alpha: bool, is_grey: bool, is_16_bits: bool, profile_bytes: int
+    pixels: Any,
+    width: int,
+    height: int,
+    has_alpha: bool,
+    is_grey: bool,
+    notes: int,
+    is_16_bits: bool,
+    profile_bytes: int,
 ) -> Picture:
     """The picture that `decode_to` has written into a buffer. It is not copied: all arrays of the picture are views of
     one, their `base`."""
@@ -88,37 +121,59 @@ def picture_in(
     size = width * height
     alpha = base[3 * size : 4 * size].reshape(height, width) if has_alpha else None
     profile = bytes(memoryview(pixels)[base.nbytes : base.nbytes + profile_bytes]) or None
-    return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey, profile)
+    return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey, notes_in(notes), profile)
 
 
 @contextmanager
-def _parts(data: bytes, form: str, wanted: PixelForm) -> Iterator[Parts]:
-    """The parts of an image, upright; what goes wrong inside of the block becomes ImageDecodeFailed."""
+def _opened(data: bytes, form: str) -> Iterator[Image.Image]:
+    """An image that is not loaded; what goes wrong inside of the block becomes ImageDecodeFailed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
-            if wanted.is_deep and is_deep(data, form):
-                yield deep_parts(data, keeps_colours=wanted.keeps_colours)
-                return
-            image = _opened_png(without_metadata(data)) if form == "png" else _opened(data, form)
-            ImageOps.exif_transpose(image, in_place=True)
-        with image:
-            profile = take_profile(image) if wanted.keeps_colours else None
-            yield *parts_of(image), profile
+            with OPENERS[form](data) as image:
+                yield image
+    except ImageDecodeFailed:
+        raise
     except Exception as error:  # decoders of hostile bytes throw anything
-        raise ImageDecodeFailed("the image is damaged or truncated") from error
+        raise (truncated() if "truncated" in str(error) else broken()) from error
 
 
-def _opened(data: bytes, form: str) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=(form,))
+def _notes_of(image: Image.Image) -> tuple[Note, ...]:
+    """What is done to an image that is not loaded."""
+    profile = profile_note(image)
+    done: dict[Note, bool] = {
+        "turned": image.getexif().get(ExifTags.Base.Orientation, 1) in TURNS,
+        "first_frame": image.format == "MPO",
+    }
+    return (*(note for note, is_done in done.items() if is_done), *([profile] if profile else []))
 
 
-def _opened_png(data: bytes) -> Image.Image:
-    image = with_exact_key(_opened(data, "png"), data)
-    code_points = code_points_of(data)
-    if code_points:
-        image.info["cicp"] = code_points
-    return image
+def _notes_of_header(header: ImageHeader, picture: Picture) -> Iterator[Note]:
+    """What only the file tells: some of it is left out before it is opened."""
+    if header.has_icc and picture.profile is None and "profile_converted" not in picture.notes:
+        yield "profile_ignored"
+    if header.frames > 1:
+        yield "first_frame"
+    if header.has_metadata:
+        yield "metadata_stripped"
+
+
+def _with_kept(notes: tuple[Note, ...], profile: bytes | None) -> tuple[Note, ...]:
+    """Without the note of a profile that was not converted."""
+    return notes if profile is None else tuple(note for note in notes if note != "profile_converted")
+
+
+def _parts_of(image: Image.Image, data: bytes, form: str, wanted: PixelForm, into: memoryview | None = None) -> Parts:
+    """The fields of a Picture. `rgb` may be in `into` already."""
+    if wanted.is_deep and is_deep(data, form):
+        return deep_parts(data, keeps_colours=wanted.keeps_colours)
+    if form == "jpeg":
+        if is_plain(image):
+            return jpeg_pixels(data, image.mode, into), None, False, None
+        image = loaded(image, data)
+    ImageOps.exif_transpose(image, in_place=True)
+    profile = take_profile(image) if wanted.keeps_colours else None
+    return *parts_of(image), profile
 
 
 def _bytes_of(pixels: Levels) -> memoryview:

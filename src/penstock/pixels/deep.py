@@ -6,7 +6,6 @@ pass, and two channels as if they were four of 8 bits, which lie in a file in th
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from penstock.pixels.colours import form_of, read_as, signal_in, take_profile
 from penstock.pixels.colours.deep import deep_in_srgb
 from penstock.pixels.headers.metadata import code_points_of, without_metadata
 from penstock.pixels.picture import Levels
+from penstock.pixels.pngs import WholePng
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ def deep_parts(data: bytes, *, keeps_colours: bool = False) -> tuple[Levels, Lev
     """The fields of a Picture, in uint16, of a file that `is_deep`. Colours become sRGB unless they are kept. Raises
     what Pillow raises."""
     data = without_metadata(data)
-    image = Image.open(io.BytesIO(data), formats=("png",))
+    image = WholePng(data)
     levels = _upright(_levels(image, data), image)
     alpha = _alpha(levels, image.info.get("transparency"))
     colours = levels[..., 0] if levels.shape[2] < 3 else levels[..., :3]
@@ -72,7 +72,7 @@ def _upright(levels: Levels, image: Image.Image) -> Levels:
 def _levels(image: Image.Image, data: bytes) -> Levels:
     """The samples, (height, width, channels)."""
     if data[TYPE_AT] == GREY_WITH_ALPHA:
-        pairs = np.asarray(Image.open(io.BytesIO(_as_four_bytes(data)), formats=("png",)))
+        pairs = np.asarray(WholePng(_as_four_bytes(data)))
         return _joined(pairs[..., ::2], pairs[..., 1::2])
     form = form_of(image)
     if form not in LOWER:

@@ -8,9 +8,11 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from PIL import ImageColor
+
 from penstock.core.request import OutputOptions
 from penstock.lazy_import import lazy_import
-from penstock.pixels.picture import Levels
+from penstock.pixels.picture import Levels, Picture
 from penstock.pixels.resampling import resize
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ UP = 2
 """The filter of a row: its differences from the one above."""
 
 BAND_ROWS = 64
+
+METRES_PER_INCH = 0.0254
 
 LUMA = (19595, 38470, 7471)
 """Of 65,536 parts: the luma of ITU-R 601, as Pillow computes it."""
@@ -53,18 +57,38 @@ class DeepCanvas:
         self, options: OutputOptions, *, alpha: Levels | None = None, grey: bool = False, profile: bytes | None = None
     ) -> bytes:
         """The PNG of it, with 16 bits. A smaller `alpha`, of uint16, is resampled bicubically."""
-        width, height = self.size
-        whole = None if alpha is None else resize(alpha, width, height)
-        channels = (1 if grey else 3) + (alpha is not None)
-        header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
-        start = [_chunk(b"IHDR", header)]
-        if profile is not None:
-            start.append(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
-        file = io.BytesIO()  # a list of chunks would be there twice while it is joined
-        file.writelines([SIGNATURE, *start])
-        file.writelines(_packed(_bands(self._levels, whole, is_grey=grey)))
-        file.write(_chunk(b"IEND", b""))
-        return file.getvalue()
+        whole = None if alpha is None else resize(alpha, *self.size)
+        return deep_png(Picture(self._levels, whole, grey, profile=profile), options)
+
+
+def deep_png(picture: Picture, options: OutputOptions) -> bytes:
+    """The PNG of a picture of uint16; what is transparent is put on the background that is asked for."""
+    picture = _flattened(picture, options.background)
+    channels = (1 if picture.grey else 3) + (picture.alpha is not None)
+    height, width = picture.rgb.shape[:2]
+    file = io.BytesIO()  # a list of chunks would be there twice while it is joined
+    file.write(SIGNATURE)
+    file.write(_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)))
+    if picture.profile is not None:
+        file.write(_chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.profile)))
+    if options.dpi is not None:
+        per_metre = round(options.dpi / METRES_PER_INCH)
+        file.write(_chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
+    file.writelines(_packed(_bands(picture.rgb, picture.alpha, is_grey=picture.grey)))
+    file.write(_chunk(b"IEND", b""))
+    return file.getvalue()
+
+
+def _flattened(picture: Picture, background: str | None) -> Picture:
+    if picture.alpha is None or background is None:
+        return picture
+    colour = np.array(ImageColor.getrgb(background), np.float32) * np.float32(257)
+    made = np.empty_like(picture.rgb)
+    for top in range(0, len(made), BAND_ROWS):
+        band = slice(top, top + BAND_ROWS)
+        opacity = picture.alpha[band, :, None] / np.float32(65_535)
+        made[band] = np.rint(picture.rgb[band] * opacity + colour * (1 - opacity))
+    return Picture(made, grey=picture.grey and len(set(colour.tolist())) == 1, profile=picture.profile)
 
 
 def _bands(levels: Levels, alpha: Levels | None, *, is_grey: bool) -> Iterator[Levels]:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from PIL import Image
 
 from penstock.lazy_import import lazy_import
+from penstock.pixels.notes import Note
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,13 +35,15 @@ USUAL = PixelForm()
 class Picture(Struct, frozen=True, eq=False):
     """Decoded pixels, upright, in sRGB with 8 bits: `rgb` is (height, width, 3), `alpha` (height, width) or None.
 
-    `grey` says that the source had one channel; `rgb` then holds it three times. Who asks for it by a PixelForm gets
-    uint16 in both, or the colours of the file, and the `profile` that says what they are where they are not sRGB.
+    `grey` says that the source had one channel; `rgb` then holds it three times. `notes` tell what was done to it. Who
+    asks for it by a PixelForm gets uint16 in both, or the colours of the file, and the `profile` that says what they
+    are where they are not sRGB.
     """
 
     rgb: Levels
     alpha: Levels | None = None
     grey: bool = False
+    notes: tuple[Note, ...] = ()
     profile: bytes | None = None
 
     def pillow(self) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 core: Any = getattr(Image, "core")  # noqa: B009  it is not among the names that the types of Pillow export
 
@@ -11,6 +11,9 @@ ENCODED_BYTES = 2**16
 
 # Our own limit is checked on every header before any pixel is decoded; Pillow's is a warning first.
 Image.MAX_IMAGE_PIXELS = None
+
+# A process that decodes for others may start no threads, and a worker has as many codecs at work as it has cores.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def keep_memory(most_bytes: int) -> None:

@@ -242,10 +242,15 @@ class LimitSettings(Section, frozen=True):
     """Longest JSON of one member of the input of a task."""
     max_upload_bytes: Positive = 200 * 1024 * 1024
     max_image_megapixels: Positive = 50
+    max_result_megapixels: NonNegative = 0
+    """Most pixels of a result image, in millions; 0 means 16 times `max_image_megapixels`, which is what the largest
+    image has when it is four times as wide and high."""
     max_image_scans: Positive = 100
     """Most scans of a JPEG. A progressive photo has about 10, and each costs a pass over all of its pixels."""
     max_image_chunks: Positive = 50_000
     """Most chunks of a PNG or WebP, and segments of a JPEG."""
+    animations: Literal["refuse", "first_frame"] = "refuse"
+    """What becomes of an animated image: an error, `image_animated`, or a result that is made of its first frame."""
     fetch_timeout_s: Seconds = 20.0
     max_redirects: NonNegative = 3
     allow_http: bool = True
@@ -266,6 +271,11 @@ class LimitSettings(Section, frozen=True):
     """Files of one result; with more the task fails as `model_result_invalid`."""
     max_result_bytes: Positive = 4 * 1024 * 1024 * 1024
     """Bytes of the files of one result together; with more the task fails as `model_result_invalid`."""
+
+    @property
+    def result_megapixels(self) -> int:
+        """Most pixels of a result image, in millions."""
+        return self.max_result_megapixels or 16 * self.max_image_megapixels
 
     @property
     def bytes_in_all(self) -> int:

@@ -47,8 +47,9 @@ class Inputs:
     async def collect(self, lease: Lease, members: Members, clock: AttemptClock) -> bytes | InputMembers:
         """Return the input of a task for a model with these members; the bytes of the one image where it declares none.
 
-        Raises InputTooLarge, UnsupportedMediaType, UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed, and what
-        `Sources.read` raises. The text names the member at fault, unless the model takes nothing but one image.
+        Raises InputTooLarge, UnsupportedMediaType, UnsupportedImageFormat, ImageTooLarge, ImageAnimated,
+        ImageDecodeFailed, and what `Sources.read` raises. The text names the member at fault, unless the model takes
+        nothing but one image.
         """
         if not members:
             source = next(iter(lease.request.inputs.values()), Source())

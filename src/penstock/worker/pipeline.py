@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 
 from penstock.core.lease import Lease
+from penstock.core.output import OutputOptions
 from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
 from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
-from penstock.pixels.encoding import check_holds
+from penstock.pixels.formats import check_holds, check_result_size
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
@@ -22,6 +23,7 @@ from penstock.worker.codecs import CodecThreads
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
+from penstock.worker.output_options import options_for
 from penstock.worker.residency.resident import Use
 from penstock.worker.residency.residents import Residents
 from penstock.worker.results import published
@@ -161,7 +163,8 @@ class Pipeline:
     ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
-        given = (source, params, lease.request.output) if runner.reads_output else (source, params)
+        output = lease.request.output if runner.card.produces == "data" else options_for(lease.request.output, source)
+        given = (source, params, output) if runner.reads_output else (source, params)
         with stage("prepare"):
             work = await on_cpu(self._prepare_if_granted, runner, given, grant, log)
         if work is None:
@@ -170,8 +173,9 @@ class Pipeline:
             with stage("prepare"):
                 work = await on_cpu(_prepare, runner, given, log)
         if work.size is not None:
-            check_holds(lease.request.output, *work.size)
-        pack = partial(self._pack, lease, runner, params, log)
+            check_holds(output, *work.size)
+            check_result_size(self._limits, *work.size)
+        pack = partial(self._pack, lease, runner, params, output, log)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:
             done = await self._device.run(
@@ -210,13 +214,12 @@ class Pipeline:
         return _prepare(runner, given, log) if self._memory.take(grant, needed) else None
 
     def _pack(
-        self, lease: Lease, runner: Runner, params: Params, log: TaskLog, work: Work
+        self, lease: Lease, runner: Runner, params: Params, output: OutputOptions, log: TaskLog, work: Work
     ) -> tuple[Result, StoredFiles | None]:
         """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
         # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
         with model_code("postprocess", log):
-            returned = runner.postprocess(work, params, lease.request.output)
-            product = product_of(returned, lease.request.output)
+            product = product_of(runner.postprocess(work, params, output), output)
         return published(
             product,
             results_of(lease) + lease.token,

@@ -152,9 +152,9 @@ async function webhooks() {
 
 async function refusals() {
   return {
-    scale: await said(replicate.run(MODEL, { input: { image, scale: 2 } })),
+    scale: await said(replicate.run(MODEL, { input: { image, scale: 10 } })),
     face: await said(replicate.run(MODEL, { input: { image, face_enhance: true } })),
-    unknown: await said(replicate.run(MODEL, { input: { image, tile: 400 } })),
+    unknown: await said(replicate.run(MODEL, { input: { image, tiles: 400 } })),
     model: await said(replicate.run("someone/superres-x5", { input: { image } })),
     damaged: await said(replicate.run(MODEL, { input: { image: DAMAGED } })),
     stream: await said(replicate.stream(MODEL, { input: { image } }).next()),

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from penstock.core.request import Format
-from penstock.errors import ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
+from penstock.errors import ImageAnimated, ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
 from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, content_type_of, end_of, probe, probe_beginning
 from penstock.pixels.headers.metadata import without_metadata
@@ -19,31 +18,52 @@ from tools.fuzz.target import ACCEPTED, refusal
 
 BOUNDS = ImageBounds(0.05, scans=20, chunks=60)
 """So small that every image within them is decoded at once."""
-REFUSALS = (UnsupportedImageFormat, ImageTooLarge, ImageDecodeFailed)
+REFUSALS = (UnsupportedImageFormat, ImageTooLarge, ImageAnimated, ImageDecodeFailed)
 
-FORMS: dict[Format, tuple[tuple[str, dict[str, Any]], ...]] = {
+FORMS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "png": (("RGB", {}), ("RGBA", {}), ("P", {}), ("L", {}), ("1", {}), ("I;16", {}), ("LA", {})),
     "jpeg": (("RGB", {}), ("L", {}), ("CMYK", {}), ("RGB", {"progressive": True}), ("L", {"restart_marker_rows": 1})),
     "webp": (("RGB", {}), ("RGBA", {}), ("RGB", {"lossless": True}), ("RGBA", {"lossless": True})),
+    "gif": (("P", {}), ("P", {"interlace": 1}), ("P", {"transparency": 3, "comment": b"a"})),
+    "bmp": (("RGB", {}), ("P", {}), ("1", {}), ("L", {})),
+    "tiff": (
+        *(("RGB", {"compression": way}) for way in ("raw", "tiff_lzw", "tiff_deflate", "packbits", "jpeg")),
+        *(("1", {"compression": "group4"}), ("I;16", {}), ("CMYK", {}), ("LA", {}), ("P", {})),
+    ),
+    "avif": (("RGB", {"max_threads": 1}), ("RGBA", {"max_threads": 1}), ("L", {"max_threads": 1})),
 }
-WORDS: dict[Format, tuple[bytes, ...]] = {
+WORDS: dict[str, tuple[bytes, ...]] = {
     "png": (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"zTXt", b"\0\0\0\0IEND"),
     "jpeg": (
         *(bytes((0xFF, code)) for code in (0xC0, 0xC2, 0xC4, 0xD0, 0xD8, 0xD9, 0xDA, 0xDB, 0xE1, 0xE2, 0x00, 0xFF)),
         *(b"\0\2", b"\0\0", b"Exif\0\0", b"ICC_PROFILE\0"),
     ),
     "webp": (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"RIFF", b"WEBP", b"\x9d\x01\x2a"),
+    "gif": (b"GIF89a", b"GIF87a", b",", b"!\xf9\4", b"!\xfe", b"!\xff\x0bNETSCAPE2.0", b";", b"\0", b"\xff", b"\x87"),
+    "bmp": (b"BM", b"\x28\0\0\0", b"\x0c\0\0\0", b"\x7c\0\0\0", b"\xff\xff\xff\xff", b"\3\0\0\0", b"\x20\0"),
+    "tiff": (
+        *(b"II*\0", b"MM\0*", b"\xff\xff\xff\xff", b"\3\0\1\0\0\0", b"\4\0\1\0\0\0"),
+        *(
+            struct.pack("<H", tag)
+            for tag in (256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 320, 322, 324, 339)
+        ),
+    ),
+    "avif": (
+        *(b"ftyp", b"avif", b"avis", b"mif1", b"meta", b"pitm", b"iloc", b"iinf", b"iprp", b"ipco", b"ipma", b"ispe"),
+        *(b"irot", b"imir", b"colr", b"pixi", b"av1C", b"mdat", b"\0\0\0\1", b"\0\0\0\0"),
+    ),
 }
 
 
 @cache
-def seeds_of(form: Format) -> tuple[bytes, ...]:
+def seeds_of(form: str) -> tuple[bytes, ...]:
     """Small images in every way in which they are written, one with a profile and an orientation."""
     colours = Image.fromarray(np.random.default_rng(1).integers(0, 256, (12, 20, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    rich = _saved(colours, form, icc_profile=profile, exif=exif)
+    threads = {"max_threads": 1} if form == "avif" else {}
+    rich = _saved(colours, form, icc_profile=profile, exif=exif, **threads)
     return (*(_saved(_in_mode(colours, mode), form, **options) for mode, options in FORMS[form]), rich)
 
 
@@ -76,7 +96,10 @@ def check_of_image(data: bytes) -> str:
 
 def check_of_png(data: bytes) -> str:
     """As `check_of_image`; and what is left out of a PNG is left out at once."""
-    plain = without_metadata(data)
+    try:
+        plain = without_metadata(data)
+    except ImageDecodeFailed as error:
+        return refusal(error)
     assert len(plain) <= len(data)
     assert without_metadata(plain) == plain
     return check_of_image(data)
@@ -115,7 +138,7 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
 
 
-def _saved(image: Image.Image, form: Format, **options: Any) -> bytes:
+def _saved(image: Image.Image, form: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, form, **options)
     return out.getvalue()

@@ -10,6 +10,7 @@ from loguru import logger
 from penstock.api.description.nullable import REF, or_null, title_of, with_nulls
 from penstock.api.http.contents import Schema, component
 from penstock.core.model import Member, Model
+from penstock.pixels.headers import TAKEN
 
 MOST_BYTES = 512 * 1024
 """Most bytes that the schemas of all models take; the models after that share one request, which takes anything."""
@@ -119,7 +120,7 @@ def _member(name: str, member: Member, model: Model, found: Schema) -> Schema:
 
 
 def _file(member: Member) -> Schema:
-    types = " or ".join(member.media_types) or ("PNG, JPEG or WebP" if member.kind == "image" else "any type")
+    types = " or ".join(member.media_types) or (TAKEN if member.kind == "image" else "any type")
     url = {"type": "string", "format": "uri", "description": f"http(s) URL, or data: URI, of a file of {types}"}
     return {"anyOf": [url, component("UploadReference")]}
 

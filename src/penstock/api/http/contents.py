@@ -15,7 +15,7 @@ Content = Mapping[str, type[Struct] | Schema]
 """Media type -> the struct that its JSON becomes, or the schema of what is not decoded to a struct."""
 
 BINARY: Schema = {"type": "string", "format": "binary"}
-IMAGES: Content = dict.fromkeys(("image/png", "image/jpeg", "image/webp"), BINARY)
+IMAGES: Content = dict.fromkeys(("image/png", "image/jpeg", "image/webp", "image/avif", "image/tiff"), BINARY)
 
 _OPTION = "contents"
 

@@ -12,20 +12,20 @@ from penstock.core.events import EventType
 from penstock.core.model import Member, Model
 from penstock.errors import InvalidRequest, PenstockError
 from penstock.intake.parse import convert, leave_out_nulls
-from penstock.intake.requests import RequestBody, TaskRequest
+from penstock.intake.requests import OutputRequest, RequestBody, TaskRequest
 
-IMAGE = ("image", "image_url")
-OUTPUT = {"output_format": "format", "output_quality": "quality"}
+IMAGE = ("image", "image_url", "img")
+"""What predictions call the one image of a model, beside its own name."""
+OUTPUT = {f"output_{member}": member for member in OutputRequest.__struct_fields__}
+"""Input of a prediction -> member of our `output`."""
 FORMAT = {"jpg": "jpeg"}
 
 PLACES = {
     "params": "input",
     "input.image_url": "input.image",
     "input.upload_id": "input.image",
-    "output.format": "input.output_format",
-    "output.quality": "input.output_quality",
     "webhook.url": "webhook",
-}
+} | {f"output.{ours}": f"input.{theirs}" for theirs, ours in OUTPUT.items()}
 """Member of our submit -> its place in a prediction, where its own members stand too."""
 
 _FILE = re.compile(r"https?://[^?#]*/replicate/v1/files/(upl_[0-9a-f]{32})", re.IGNORECASE)
@@ -44,11 +44,11 @@ HookEvent = Literal["start", "output", "logs", "completed"]
 
 class PredictionBody(RequestBody, frozen=True, kw_only=True):
     """The members that all predictions share. `input` has the image (http(s) URL, data: URI, or the URL of a file),
-    or whatever members the model takes, `output_format` and `output_quality`; all else in it are params of the
-    model, or inputs of Replicate's upscalers with the value that the model has anyway. The signed prediction is
-    sent to `webhook` when it starts, progresses and has ended, or only at the events of the filter;
-    `webhook_completed` is an older name for a webhook that is sent the end only. No model streams: `stream` changes
-    nothing."""
+    or whatever members the model takes, and `output_format`, `output_quality` and all other members of our `output`
+    with `output_` before them; all else in it are params of the model, or inputs of Replicate's upscalers with the
+    value that the model has anyway. The signed prediction is sent to `webhook` when it starts, progresses and has
+    ended, or only at the events of the filter; `webhook_completed` is an older name for a webhook that is sent the end
+    only. No model streams: `stream` changes nothing."""
 
     input: dict[str, Any]
     webhook: Annotated[str, Meta(min_length=1, extra_json_schema={"format": "uri"})] | None = None

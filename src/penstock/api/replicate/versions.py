@@ -82,8 +82,7 @@ def params_in(model: Model, inputs: dict[str, Any]) -> dict[str, Any]:
 
 def openapi_of(model: Model) -> dict[str, Any]:
     """Return the OpenAPI document of a version, which has only the schemas `Input` and `Output`, as Cog makes it."""
-    written = properties(msgspec.json.schema(OutputRequest))
-    of_file = {"output_format": written["format"], "output_quality": written["quality"]}
+    of_file = {f"output_{name}": one for name, one in properties(msgspec.json.schema(OutputRequest)).items()}
     fixed = {name: {"const": value, "default": value} for name, value in _fixed_inputs(model, {}).items()}
     own, schemas = _own_inputs(model.params)
     members: dict[str, Any] = {}
@@ -136,8 +135,9 @@ def _fixed_inputs(model: Model, params: dict[str, Any]) -> dict[str, Any]:
     These are the factor of enlargement, and no repair of faces. There are none for a model that does not say how large
     its images get.
     """
-    chosen = with_defaults(params, model.params, model.params).get(model.sizes.param)
-    scale = model.sizes.rule_for(chosen).scale
+    if model.sizes.asked:
+        return {"face_enhance": False}
+    scale = model.sizes.rule_of(with_defaults(params, model.params, model.params)).scale
     known = {} if scale is None else {"scale": int(scale) if scale == int(scale) else scale, "face_enhance": False}
     own = properties(model.params)
     return {name: value for name, value in known.items() if name not in own}

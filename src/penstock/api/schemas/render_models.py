@@ -18,10 +18,9 @@ from penstock.api.schemas.render import moment
 from penstock.core.model import Model, Residence, ResidenceState, split_id
 from penstock.intake.models import Catalogue
 from penstock.intake.residence import Resident, differing, residents
+from penstock.pixels.headers import MEDIA_TYPES
 from penstock.settings import Settings
 from penstock.store import PublishedModel, WorkerInfo
-
-FORMATS = ("image/png", "image/jpeg", "image/webp")
 
 BEST_FIRST: tuple[ResidenceState, ...] = ("ready", "loading", "evicted", "cold", "failed")
 
@@ -58,7 +57,7 @@ def model_view(model: Model, models: Catalogue, workers: Sequence[WorkerInfo], s
         produces=model.produces,
         score_range=None if model.score_range is None else RangeView(minimum=low, maximum=high),
         limits=LimitsView(
-            input_formats=FORMATS if has_image else (),
+            input_formats=MEDIA_TYPES if has_image else (),
             input_bytes=settings.limits.max_input_bytes,
             input_megapixels=settings.limits.max_image_megapixels,
             timeout_s=settings.worker.task_timeout_s,

@@ -2,6 +2,15 @@
 
 from penstock.pixels.colours.kept import take_profile
 from penstock.pixels.colours.keys import form_of, read_as, with_exact_key
-from penstock.pixels.colours.parts import parts_of, picture_of, signal_in
+from penstock.pixels.colours.parts import parts_of, picture_of, profile_note, signal_in
 
-__all__ = ["form_of", "parts_of", "picture_of", "read_as", "signal_in", "take_profile", "with_exact_key"]
+__all__ = [
+    "form_of",
+    "parts_of",
+    "picture_of",
+    "profile_note",
+    "read_as",
+    "signal_in",
+    "take_profile",
+    "with_exact_key",
+]

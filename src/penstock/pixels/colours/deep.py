@@ -47,7 +47,7 @@ def _converted(levels: Levels, meaning: MatrixProfile) -> Levels:
     values = np.arange(WHITE + 1) / WHITE
     lights = [curve(values).astype(np.float32) for curve in meaning.curves]
     if meaning.matrix is None or levels.ndim == 2:
-        tables = [_levels_of(light) for light in lights]
+        tables = [levels_of_light(light) for light in lights]
         return _looked_up(levels, tables, np.empty_like(levels))
     made = np.empty_like(levels)
     for top in range(0, len(levels), BAND_ROWS):
@@ -56,7 +56,7 @@ def _converted(levels: Levels, meaning: MatrixProfile) -> Levels:
         mixed = [
             sum(weight * seen[..., i] for i, weight in enumerate(row)) for row in meaning.matrix.astype(np.float32)
         ]
-        made[top : top + BAND_ROWS] = _levels_of(np.stack(mixed, axis=2))
+        made[top : top + BAND_ROWS] = levels_of_light(np.stack(mixed, axis=2))
     return made
 
 
@@ -69,7 +69,7 @@ def _looked_up(levels: Levels, tables: list[NDArray[Any]], into: NDArray[Any]) -
     return into
 
 
-def _levels_of(light: NDArray[Any]) -> Levels:
+def levels_of_light(light: NDArray[Any]) -> Levels:
     """The transfer function of sRGB (IEC 61966-2-1), as levels."""
     light = light.clip(0, 1)
     values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

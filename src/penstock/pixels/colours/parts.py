@@ -9,6 +9,7 @@ from PIL import Image
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours.profiles import grey_curve, in_srgb, printed
 from penstock.pixels.colours.signals import Signal, signal_of
+from penstock.pixels.notes import Note
 from penstock.pixels.picture import Picture, Pixels
 
 if TYPE_CHECKING:
@@ -28,6 +29,18 @@ def picture_of(image: Image.Image) -> Picture:
     """The picture that an image of Pillow is, whatever its mode."""
     rgb, alpha, is_grey = parts_of(image)
     return Picture(np.asarray(rgb), alpha, is_grey)
+
+
+def profile_note(image: Image.Image) -> Note | None:
+    """What becomes of what the file says its values mean; None where it says nothing, or sRGB without a profile."""
+    if signal_in(image) is not None:
+        return "profile_converted"
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return None
+    is_grey = image.mode in GREY or image.mode.startswith(("I", "F"))
+    like = Image.new("L" if is_grey else "CMYK" if image.mode == "CMYK" else "RGB", (1, 1))
+    return "profile_ignored" if in_srgb(like, profile) is None else "profile_converted"
 
 
 def parts_of(image: Image.Image) -> tuple[Image.Image | Pixels, Pixels | None, bool]:

@@ -8,13 +8,19 @@ from msgspec import Struct
 from penstock.errors import ImageDecodeFailed
 from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
 
-EOI, SOS, APP1, APP2 = 0xD9, 0xDA, 0xE1, 0xE2
+EOI, SOS, APP1, APP2, APP13, COMMENT = 0xD9, 0xDA, 0xE1, 0xE2, 0xED, 0xFE
+METADATA = frozenset({APP1, APP13, COMMENT})
+"""Exif and XMP, IPTC, and text."""
+
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Start of frame, in all forms of coding. The three others are tables and reserved."""
 
 PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 ALONE = frozenset({0x01, 0xD8, EOI})
 """Markers without a length."""
+
+ALL_BANDS = 2**64 - 1
+"""A bit for each of the 64 frequencies of a block."""
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """Any marker but those of a restart, which stand between coded data as stuffed bytes (FF 00) do."""
@@ -39,19 +45,20 @@ class _Frame(Struct, frozen=True):
     bits: int
     height: int
     width: int
-    components: int
+    components: bytes
     is_progressive: bool
 
 
 def read_jpeg(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     """The header of a JPEG; None when the bytes end before its size. What follows its end, such as the further
     images of a phone's MPO file, does not count. Raises ImageTooLarge, ImageDecodeFailed."""
-    frame, scans, segments, end, only_scan_at = None, 0, 0, None, 0
-    notes = set()
-    for marker, at in _segments(data):
-        segments += 1
-        if segments > bounds.chunks:
-            bounds.check_chunks(segments)
+    frame, scans, count, end, only_scan_at = None, 0, 0, None, 0
+    notes, precise, has_metadata = set(), dict[int, int](), False
+    for marker, at in segments(data):
+        count += 1
+        if count > bounds.chunks:
+            bounds.check_chunks(count)
+        has_metadata = has_metadata or marker in METADATA
         if marker in (APP1, APP2):
             notes.add(data[at + 2 : at + 8])
         elif marker in FRAMES:
@@ -63,6 +70,7 @@ def read_jpeg(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
             if _is_all(data, at, frame):
                 only_scan_at = at
                 break
+            _note_precise(data, at, frame, precise)
         elif marker == EOI:
             end = at
             break
@@ -76,11 +84,13 @@ def read_jpeg(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         frame.height,
         frame.bits,
         max(1, scans),
-        segments,
+        count,
         end,
         has_icc=b"ICC_PR" in notes,
         has_exif=b"Exif\0\0" in notes,
+        has_metadata=has_metadata,
         only_scan_at=only_scan_at,
+        is_partial=not only_scan_at and any(precise.get(one) != ALL_BANDS for one in frame.components),
     )
 
 
@@ -94,8 +104,11 @@ def end_of_scan(data: bytes, at: int) -> int | None:
     return None
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Each marker, and the place behind it, where the length of its segment is. Coded data is passed over."""
+def segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Each marker, and the place behind it, where the length of its segment is. Coded data is passed over.
+
+    Raises ImageDecodeFailed.
+    """
     at, size, search = 2, len(data), _MARKER.search
     while found := search(data, at, at + NEAR_BYTES + 1) or _far(data, at + NEAR_BYTES):
         at = found.end()
@@ -146,11 +159,23 @@ def _frame(data: bytes, at: int, marker: int, earlier: _Frame | None) -> _Frame:
     if int.from_bytes(body[:2]) < 8:
         raise damaged()
     height, width = int.from_bytes(body[3:5]), int.from_bytes(body[5:7])
-    return _Frame(body[2], height, width, body[7], marker in PROGRESSIVE)
+    components = data[at + 8 : at + 8 + 3 * body[7] : 3]
+    return _Frame(body[2], height, width, components, marker in PROGRESSIVE)
 
 
 def _is_all(data: bytes, at: int, frame: _Frame | None) -> bool:
     """Whether a decoder is done after this scan: it has all components, in full precision."""
     if frame is None:
         raise damaged()
-    return not frame.is_progressive and data[at + 2 : at + 3] == frame.components.to_bytes()
+    return not frame.is_progressive and data[at + 2 : at + 3] == len(frame.components).to_bytes()
+
+
+def _note_precise(data: bytes, at: int, frame: _Frame | None, precise: dict[int, int]) -> None:
+    """Note for each component of this scan the bands to which nothing is left to be added, a bit for each."""
+    behind = at + 3 + 2 * int.from_bytes(data[at + 2 : at + 3])
+    bands = ALL_BANDS
+    if frame is not None and frame.is_progressive:
+        first, last, shifts = data[behind : behind + 3].ljust(3, b"\1")
+        bands = (2 << last) - (1 << first) if first <= last < 64 and not shifts & 15 else 0
+    for component in data[at + 3 : behind : 2]:
+        precise[component] = precise.get(component, 0) | bands

@@ -3,10 +3,11 @@
 import zlib
 from collections.abc import Iterator
 
+from penstock.pixels.headers.header import broken
 from penstock.pixels.headers.png import FIRST_CHUNK, head_of
 
 CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
-"""A decoder judges these itself."""
+"""Without these there are no pixels, or wrong ones."""
 
 USED: dict[bytes, int | None] = {
     b"tRNS": None,
@@ -28,7 +29,10 @@ MOST_NAME_BYTES = 80
 
 def without_metadata(data: bytes) -> bytes:
     """The PNG without texts, times, previews and the like. A chunk that is used is left out when its checksum or its
-    length is wrong, and a colour profile when it is longer than a MiB. `data` itself where nothing is left out."""
+    length is wrong, and a colour profile when it is longer than a MiB. `data` itself where nothing is left out.
+
+    Raises ImageDecodeFailed for a wrong checksum of what makes the pixels.
+    """
     kept = list(_kept(data))
     return data if len(kept) == 1 else b"".join(kept)
 
@@ -36,32 +40,52 @@ def without_metadata(data: bytes) -> bytes:
 def code_points_of(data: bytes) -> bytes | None:
     """The four bytes of a chunk cICP (ITU-T H.273) before the pixels of a PNG from which metadata was taken; None where
     there is none."""
-    at = FIRST_CHUNK
-    while at + 12 <= len(data):
-        length, kind = head_of(data, at)
+    for kind, at, length in _chunks(data):
         if kind == b"cICP":
             return data[at + 8 : at + 8 + length]
         if kind == b"IDAT":
             return None
-        at += 12 + length
     return None
+
+
+def data_of(data: bytes) -> Iterator[memoryview]:
+    """The compressed data of the pixels, chunk by chunk; the last may be cut off."""
+    for kind, at, length in _chunks(data):
+        if kind == b"IDAT":
+            yield memoryview(data)[at + 8 : at + 8 + length]
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The type of each chunk, its place, and the length of its data."""
+    at = FIRST_CHUNK
+    while at + 8 <= len(data):
+        length, kind = head_of(data, at)
+        yield kind, at, length
+        if kind == b"IEND":
+            return
+        at += 12 + length
 
 
 def _kept(data: bytes) -> Iterator[memoryview]:
     """The parts between the chunks that are left out."""
-    whole, begin, at = memoryview(data), 0, FIRST_CHUNK
-    while at + 12 <= len(data):
-        length, kind = head_of(data, at)
+    whole, begin = memoryview(data), 0
+    for kind, at, length in _chunks(data):
         behind = at + 12 + length
-        if kind not in CRITICAL and not (kind in USED and _is_sound(whole[at:behind], kind)):
+        if kind in CRITICAL:
+            if behind <= len(data) and not _is_intact(whole[at:behind]):
+                raise broken()
+        elif not (kind in USED and _is_sound(whole[at:behind], kind)):
             yield whole[begin:at]
             begin = behind
-        at = behind
     yield whole[begin:]
 
 
+def _is_intact(chunk: memoryview) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+
+
 def _is_sound(chunk: memoryview, kind: bytes) -> bool:
-    if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]) or USED[kind] not in (None, len(chunk) - 12):
+    if not _is_intact(chunk) or USED[kind] not in (None, len(chunk) - 12):
         return False
     return kind != b"iCCP" or _is_short_profile(bytes(chunk[8:-4]))
 

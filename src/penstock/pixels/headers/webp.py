@@ -7,7 +7,7 @@ from penstock.errors import ImageDecodeFailed
 from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
 
 FIRST_CHUNK = 12
-ICC, ALPHA, EXIF = 0x20, 0x10, 0x08
+ICC, ALPHA, EXIF, XMP = 0x20, 0x10, 0x08, 0x04
 """Flags of an extended file."""
 
 _head_of = struct.Struct("<4sI").unpack_from
@@ -16,7 +16,8 @@ Size = tuple[int, int]
 
 
 def read_webp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
-    """The header of a WebP; None when the bytes end before its size. Raises ImageTooLarge, ImageDecodeFailed."""
+    """The header of a WebP; None when the bytes end before its size. Raises ImageTooLarge,
+    ImageAnimated, ImageDecodeFailed."""
     said_end = 8 + int.from_bytes(data[4:8], "little")
     end = said_end if said_end <= len(data) else None
     chunks = frames = flags = 0
@@ -35,8 +36,18 @@ def read_webp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
             raise damaged()
         return None
     bounds.check_size(*size)
-    has_icc, has_exif, has_alpha = bool(flags & ICC), bool(flags & EXIF), bool(flags & ALPHA)
-    return ImageHeader("webp", *size, chunks=chunks, end=end, has_icc=has_icc, has_exif=has_exif, has_alpha=has_alpha)
+    has_icc, has_exif = bool(flags & ICC), bool(flags & EXIF)
+    return ImageHeader(
+        "webp",
+        *size,
+        chunks=chunks,
+        end=end,
+        has_icc=has_icc,
+        has_exif=has_exif,
+        has_alpha=bool(flags & ALPHA),
+        has_metadata=bool(flags & (EXIF | XMP)),
+        frames=max(1, frames),
+    )
 
 
 def _chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int]]:

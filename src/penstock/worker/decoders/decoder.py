@@ -19,7 +19,7 @@ from penstock.pixels.headers import ImageHeader
 from penstock.pixels.headers.metadata import MOST_PROFILE_BYTES
 from penstock.pixels.picture import USUAL, Picture, PixelForm
 from penstock.telemetry import metrics
-from penstock.worker.decoders.exchange import KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome
+from penstock.worker.decoders.exchange import FAULTS, KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome
 from penstock.worker.decoders.shared_file import SharedFile, pixel_bytes
 
 START_S = 60.0
@@ -45,11 +45,6 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(128 * 1024**2),
 }
 """All that a child has, beside its path: nothing of the worker's environment, where its secrets are."""
-
-FAULTS: dict[int, str] = {
-    DecodeOutcome.DAMAGED: "the image is damaged or truncated",
-    DecodeOutcome.OUT_OF_MEMORY: "decoding the image takes more memory than an image of this size may",
-}
 
 
 class Decoder:
@@ -79,6 +74,11 @@ class Decoder:
         finally:
             if file is not self._file:
                 file.close()
+
+    @property
+    def process_id(self) -> int:
+        """The number of its process."""
+        return self._process.pid
 
     @property
     def cpu_s(self) -> float:

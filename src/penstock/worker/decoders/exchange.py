@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple, Self
 
+from penstock.pixels.headers.header import broken, truncated
 from penstock.pixels.picture import USUAL, PixelForm
 
 MOST_MESSAGE_BYTES = 64
@@ -18,10 +19,10 @@ KEPT_BYTES = 64 * 1024**2
 """The largest file that both sides keep for the next image, of 16 megapixels: new pages take as long as the copy into
 them twice over, 15 ms for 32 MB."""
 
-FORMATS: Sequence[str] = ("png", "jpeg", "webp")
+FORMATS: Sequence[str] = ("png", "jpeg", "webp", "gif", "tiff", "bmp", "avif")
 
 _JOB = struct.Struct("<BQQQ??")
-_ANSWER = struct.Struct("<BII???I")
+_ANSWER = struct.Struct("<BII??B?I")
 
 
 class DecodeOutcome(IntEnum):
@@ -30,6 +31,14 @@ class DecodeOutcome(IntEnum):
     DECODED = 0
     DAMAGED = 1
     OUT_OF_MEMORY = 2
+    TRUNCATED = 3
+
+
+FAULTS: dict[int, str] = {
+    DecodeOutcome.DAMAGED: broken().detail,
+    DecodeOutcome.OUT_OF_MEMORY: "decoding the image takes more memory than an image of this size may",
+    DecodeOutcome.TRUNCATED: truncated().detail,
+}
 
 
 class Job(NamedTuple):
@@ -52,13 +61,14 @@ class Job(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What is in the file now."""
+    """What is in the file now; `notes` as `pixels.notes.bits_of` packs them."""
 
     outcome: int
     width: int = 0
     height: int = 0
     has_alpha: bool = False
     is_grey: bool = False
+    notes: int = 0
     is_16_bits: bool = False
     profile_bytes: int = 0
 

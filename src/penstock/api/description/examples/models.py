@@ -14,6 +14,7 @@ from penstock.api.schemas.models import (
     VersionView,
 )
 from penstock.api.schemas.tasks import ResponseBody
+from penstock.pixels.headers import MEDIA_TYPES
 
 MODEL = ModelView(
     name="superres-x4",
@@ -47,12 +48,12 @@ MODEL = ModelView(
     produces="image",
     score_range=None,
     limits=LimitsView(
-        input_formats=("image/png", "image/jpeg", "image/webp"),
+        input_formats=MEDIA_TYPES,
         input_bytes=52_428_800,
         input_megapixels=50,
         timeout_s=600.0,
     ),
-    notes={"scale": 4, "formats": ["png", "jpeg", "webp"]},
+    notes={"scale": 4, "formats": ["png", "jpeg", "webp", "avif", "tiff"]},
     params={"type": "object", "properties": {"variant": {"enum": ["clean", "general"], "default": "general"}}},
     inputs={"image": MemberView(kind="image", required=True, description="", media_types=(), schema={})},
     example=ExampleView(

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-READ_BYTES = 8
-"""Bytes for each pixel that is read: 3 in the array, 4 in Pillow, and at most 1 in the file."""
-
 RESIZED_BYTES = 8
 """Bytes for each pixel that is resized: 4 in Pillow, and at most 4 in the array."""
 
@@ -108,7 +105,7 @@ class OneImage(DeclaredKind):
         steps = ((placed.source, placed.padded), (placed.padded, placed.resized))
         made = sum(prod(after) for before, after in steps if after != before)
         tensor = prod(placed.canvas) * self.section.channels * self.form.dtype.itemsize
-        return int(header.megapixels * 1e6) * READ_BYTES + made * RESIZED_BYTES + tensor
+        return header.decoding_bytes + made * RESIZED_BYTES + tensor
 
     def work(self, source: bytes, device: Device) -> Work:
         """One tile: the tensor of the image."""

@@ -1,0 +1,108 @@
+"""The boxes of an AVIF (ISO/IEC 14496-12 and 23008-12), as far as they tell of its primary image."""
+
+import struct
+from collections.abc import Iterator
+
+from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
+
+PRIMARY, PROPERTIES, LIST, LINKS = b"pitm", b"iprp", b"ipco", b"ipma"
+TURNS = frozenset({b"irot", b"imir"})
+SEQUENCE = b"avis"
+OPACITY = b"auxiliary:alpha\0"
+"""How the name of an auxiliary image that is an alpha ends."""
+
+WIDE_LINKS = 1
+"""The flag of links with 15 bits for a property, not 7."""
+
+MOST_PROPERTIES = 1000
+
+_head_of = struct.Struct(">I4s").unpack_from
+
+Box = tuple[bytes, int, int]
+"""Its type, and where its content begins and ends."""
+
+
+def read_avif(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
+    """The header of an AVIF; None when the bytes end before its description. Raises ImageTooLarge, ImageAnimated,
+    ImageDecodeFailed."""
+    frames = 2 if data[8:12] == SEQUENCE else 1
+    bounds.check_frames(frames)
+    meta = _first(b"meta", _boxes(data, 0, len(data), bounds))
+    if meta is None:
+        return None
+    _, begin, end = meta
+    if end > len(data):
+        return None
+    properties = _primary_properties(data, begin + 4, end, bounds)
+    size = _first(b"ispe", iter(properties))
+    if size is None or size[1] + 12 > size[2]:
+        raise damaged()
+    width, height = _number(data, size[1] + 4, 4), _number(data, size[1] + 8, 4)
+    bounds.check_size(width, height)
+    kinds = {kind for kind, _, _ in properties}
+    return ImageHeader(
+        "avif",
+        width,
+        height,
+        has_icc=any(kind == b"colr" and data[at : at + 4] in (b"prof", b"rICC") for kind, at, _ in properties),
+        has_exif=not TURNS.isdisjoint(kinds),
+        has_metadata=data.find(b"Exif", begin, end) >= 0 or data.find(b"mime", begin, end) >= 0,
+        has_alpha=data.find(OPACITY, begin, end) >= 0,
+        frames=frames,
+    )
+
+
+def _primary_properties(data: bytes, begin: int, end: int, bounds: ImageBounds) -> list[Box]:
+    """The properties of the primary image, each once."""
+    boxes = list(_boxes(data, begin, end, bounds))
+    primary, properties = _first(PRIMARY, iter(boxes)), _first(PROPERTIES, iter(boxes))
+    if primary is None or properties is None:
+        raise damaged()
+    inside = list(_boxes(data, properties[1], properties[2], bounds))
+    listed, links = _first(LIST, iter(inside)), _first(LINKS, iter(inside))
+    if listed is None or links is None:
+        raise damaged()
+    known = list(_boxes(data, listed[1], listed[2], bounds))[:MOST_PROPERTIES]
+    item = _number(data, primary[1] + 4, 4 if _number(data, primary[1], 1) else 2)
+    wanted = _links_of(item, data, links[1], links[2])
+    return [known[place - 1] for place in sorted(wanted) if 0 < place <= len(known)]
+
+
+def _links_of(item: int, data: bytes, begin: int, end: int) -> set[int]:
+    """The places of an item's properties in their list, from 1."""
+    id_bytes = 4 if _number(data, begin, 1) else 2
+    is_wide = _number(data, begin + 3, 1) & WIDE_LINKS
+    at, end, found, each = begin + 8, min(end, len(data)), set[int](), 2 if is_wide else 1
+    while at + id_bytes + 1 <= end:
+        its, count = _number(data, at, id_bytes), data[at + id_bytes]
+        at += id_bytes + 1
+        if its == item:
+            mask = 0x7FFF if is_wide else 0x7F
+            found.update(_number(data, place, each) & mask for place in range(at, min(at + each * count, end), each))
+        at += each * count
+    return found
+
+
+def _boxes(data: bytes, at: int, end: int, bounds: ImageBounds) -> Iterator[Box]:
+    count, end = 0, min(end, len(data))
+    while at + 8 <= end:
+        count += 1
+        bounds.check_chunks(count)
+        size, kind = _head_of(data, at)
+        head = 8
+        if size == 1:
+            size, head = _number(data, at + 8, 8), 16
+        elif size == 0:
+            size = end - at
+        if size < head:
+            raise damaged()
+        yield kind, at + head, at + size
+        at += size
+
+
+def _first(kind: bytes, boxes: Iterator[Box]) -> Box | None:
+    return next((box for box in boxes if box[0] == kind), None)
+
+
+def _number(data: bytes, at: int, size: int) -> int:
+    return int.from_bytes(data[at : at + size])

@@ -1,0 +1,34 @@
+"""Notes: what was done to an image on its way to a result, in a closed list of words."""
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+Note = Literal[
+    "turned",
+    "profile_converted",
+    "profile_ignored",
+    "alpha_filled",
+    "first_frame",
+    "metadata_stripped",
+    "truncated",
+]
+"""In the order in which they are told. `profile_…` is said of whatever tells what the values mean: an ICC profile, or a
+PNG's cICP, gAMA and cHRM."""
+
+NOTES: tuple[Note, ...] = get_args(Note)
+
+
+def in_order(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """Each of these notes once, in the order of `Note`."""
+    given = set(notes)
+    return tuple(note for note in NOTES if note in given)
+
+
+def bits_of(notes: Iterable[Note]) -> int:
+    """The notes as one number, with a bit for each."""
+    return sum(1 << NOTES.index(note) for note in set(notes))
+
+
+def notes_in(bits: int) -> tuple[Note, ...]:
+    """The notes that `bits_of` has packed. Bits of no note count for nothing."""
+    return tuple(note for place, note in enumerate(NOTES) if bits >> place & 1)

@@ -1,0 +1,30 @@
+"""How the result of one input is encoded.
+
+What only the input tells is known here, before anything runs: no runner has to ask for it.
+"""
+
+from penstock.core.output import OutputOptions
+from penstock.models.members import InputMembers
+from penstock.pixels.formats import for_source
+from penstock.pixels.headers import content_type_of
+
+
+def options_for(output: OutputOptions, source: bytes | InputMembers) -> OutputOptions:
+    """The options as runners get them: `source` becomes the format of the input's first image.
+
+    Raises InvalidRequest when that format cannot do what is asked.
+    """
+    if output.format != "source":
+        return output
+    image = first_image(source)
+    if image is None:
+        return for_source(output, None)
+    return for_source(output, str(content_type_of(image)).removeprefix("image/"))
+
+
+def first_image(source: bytes | InputMembers) -> bytes | None:
+    """The first file of an input that begins as an image does; None where there is none."""
+    for file in (source,) if isinstance(source, bytes) else source.values():
+        if isinstance(file, bytes) and content_type_of(file) is not None:
+            return file
+    return None

@@ -1,0 +1,187 @@
+"""Formats: what is taken, what of it is decoded, and what an error says of the rest."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from penstock.errors import ImageAnimated, ImageDecodeFailed, UnsupportedImageFormat
+from penstock.pixels.decoding import decode
+from penstock.pixels.headers import ImageBounds, probe
+from penstock.settings import LimitSettings
+
+RAMP = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(32, axis=0)
+COLOURS = np.dstack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)])
+FIRST_FRAME = ImageBounds.of(LimitSettings(animations="first_frame"))
+
+
+def saved(image: Image.Image, form: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def animated(form: str) -> bytes:
+    first, *others = (Image.fromarray(np.roll(COLOURS, 9 * n, axis=1)) for n in range(3))
+    return saved(first, form, save_all=True, append_images=others, duration=40, **ANIMATIONS[form])
+
+
+ANIMATIONS: dict[str, dict[str, object]] = {
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "GIF": {},
+    "AVIF": {"max_threads": 1},
+}
+
+
+@pytest.mark.parametrize("form", ANIMATIONS)
+def test_an_animation_has_an_error_of_its_own(form: str) -> None:
+    for look in (probe, decode):
+        with pytest.raises(ImageAnimated, match="send one frame"):
+            look(animated(form), ImageBounds(1))
+
+
+@pytest.mark.parametrize("form", ANIMATIONS)
+def test_of_an_animation_the_first_frame_is_decoded_where_that_is_set(form: str) -> None:
+    first = saved(Image.fromarray(COLOURS), form, **ANIMATIONS[form])
+
+    picture = decode(animated(form), FIRST_FRAME)
+
+    assert np.abs(picture.rgb.astype(int) - decode(first).rgb).mean() < 3
+    assert picture.notes == ("first_frame",)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_a_file_with_one_frame_is_no_animation(form: str) -> None:
+    data = saved(Image.fromarray(COLOURS), form, save_all=True, **ANIMATIONS[form])
+
+    assert np.array_equal(decode(data).rgb, COLOURS)
+
+
+def test_a_photo_with_a_preview_behind_it_is_no_animation() -> None:
+    data = saved(Image.fromarray(COLOURS), "MPO", save_all=True, append_images=[Image.fromarray(RAMP)])
+
+    assert probe(data, ImageBounds(1)).format == "jpeg"
+    assert decode(data).rgb.shape == COLOURS.shape
+
+
+ALPHA = Image.fromarray(COLOURS)
+ALPHA.putalpha(Image.fromarray(RAMP))
+GREY = Image.fromarray(RAMP)
+PALETTE = Image.fromarray(COLOURS).quantize(64)
+PLAIN: dict[str, bytes] = {
+    "bmp": saved(Image.fromarray(COLOURS), "BMP"),
+    "bmp, grey": saved(GREY, "BMP"),
+    "bmp, palette": saved(PALETTE, "BMP"),
+    "bmp, one bit": saved(GREY.convert("1"), "BMP"),
+    "gif": saved(PALETTE, "GIF"),
+    "gif, interlaced": saved(PALETTE, "GIF", interlace=1),
+    "gif, transparent": saved(PALETTE, "GIF", transparency=5),
+    **{
+        f"tiff, {way}": saved(Image.fromarray(COLOURS), "TIFF", compression=way)
+        for way in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits")
+    },
+    "tiff, big-endian": saved(Image.fromarray(COLOURS), "TIFF", big_endian=True),
+    "tiff, grey": saved(GREY, "TIFF", compression="tiff_lzw"),
+    "tiff, alpha": saved(ALPHA, "TIFF"),
+    "tiff, palette": saved(PALETTE, "TIFF"),
+    "tiff, fax": saved(GREY.convert("1"), "TIFF", compression="group4"),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_every_format_comes_out_as_it_went_in(name: str) -> None:
+    with Image.open(io.BytesIO(PLAIN[name])) as image:
+        pixels = np.asarray(image.convert("RGBA"))
+
+    picture = decode(PLAIN[name], ImageBounds(1))
+
+    assert np.array_equal(picture.rgb, pixels[..., :3])
+    assert (picture.alpha is not None) == (not (pixels[..., 3] == 255).all())
+    assert picture.alpha is None or np.array_equal(picture.alpha, pixels[..., 3])
+    assert probe(PLAIN[name], ImageBounds(1)).format == name.partition(",")[0]
+
+
+def test_an_avif_is_decoded_with_its_transparency() -> None:
+    picture = decode(saved(ALPHA, "AVIF", quality=95, max_threads=1), ImageBounds(1))
+
+    assert picture.alpha is not None
+    assert np.abs(picture.rgb.astype(int) - COLOURS).mean() < 4
+    assert np.abs(picture.alpha.astype(int) - RAMP).mean() < 4
+
+
+def test_an_avif_that_calls_itself_a_container_of_images_is_one() -> None:
+    data = saved(Image.fromarray(COLOURS), "AVIF", max_threads=1)
+    (size,) = struct.unpack_from(">I", data)
+    contained = data.replace(b"ftypavif", b"ftypmif1", 1)
+    assert b"avif" in contained[16:size]
+
+    assert np.array_equal(decode(contained).rgb, decode(data).rgb)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_tiff_or_avif_is_upright(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, object] = {"max_threads": 1, "quality": 95} if form == "AVIF" else {}
+    upright = [None, None, 0, 3, 1, 5, 4, 6, 2][orientation]  # of Image.Transpose
+    image = Image.fromarray(COLOURS)
+    wanted = np.asarray(image if upright is None else image.transpose(Image.Transpose(upright)))
+
+    picture = decode(saved(image, form, exif=exif, **options))
+
+    assert picture.rgb.shape == wanted.shape
+    assert np.abs(picture.rgb.astype(int) - wanted).mean() < 4
+    assert ("turned" in picture.notes) == (orientation > 1)
+
+
+def test_of_several_pages_the_first_is_decoded_and_noted() -> None:
+    pages = saved(Image.fromarray(COLOURS), "TIFF", save_all=True, append_images=[GREY])
+
+    picture = decode(pages, ImageBounds(1))
+
+    assert np.array_equal(picture.rgb, COLOURS)
+    assert picture.notes == ("first_frame",)
+
+
+def test_sixteen_bits_of_a_tiff_are_scaled() -> None:
+    deep = Image.fromarray(RAMP.astype(np.uint16) * 257)
+
+    picture = decode(saved(deep, "TIFF", compression="tiff_lzw"), ImageBounds(1))
+
+    assert picture.grey
+    assert np.array_equal(picture.rgb[..., 0], RAMP)
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_values_that_are_no_levels_are_refused_by_name(mode: str) -> None:
+    with pytest.raises(ImageDecodeFailed, match="unusual way; save it anew"):
+        decode(saved(GREY.convert(mode), "TIFF"), ImageBounds(1))
+
+
+OTHERS: dict[str, tuple[bytes, str]] = {
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/heic"),
+    "jxl": (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
+    "psd": (b"8BPS\0\x01", "image/vnd.adobe.photoshop"),
+    "pdf": (b"%PDF-1.7", "application/pdf"),
+    "mp4": (b"\0\0\0\x18ftypisom", "video/mp4"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "text such as HTML or SVG"),
+    "page": (b"\xef\xbb\xbf\n<!doctype html><title>Sign in</title>", "text such as HTML or SVG"),
+    "nothing": (b"", "empty"),
+    "anything": (b"hello", "no image that is known"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_error_says_what_a_file_is_and_what_is_taken(name: str) -> None:
+    data, what = OTHERS[name]
+
+    with pytest.raises(UnsupportedImageFormat) as refused:
+        decode(data + bytes(100) * bool(data), ImageBounds(1))
+
+    assert f"the input is {what}" in refused.value.detail
+    for taken in ("PNG", "JPEG", "WebP", "AVIF", "TIFF", "GIF", "BMP"):
+        assert taken in refused.value.detail
