@@ -2,10 +2,11 @@
 
     python -m tools.memory [--megapixels 100] [--format png]
 
-Decodes a real photo of that size, cuts it, joins outputs and encodes the result with the server's own code. The network
-is left out: on a CPU it would run for hours, and it needs memory for one batch only. Instead, each output is its tile
-with every pixel four times as wide and high. The peak is that of the process (VmHWM), less what it held before; it
-should stay below the prediction that is printed beside it.
+Decodes a real photo of that size, cuts it, joins outputs and encodes the result with the server's own code: a PNG while
+its tiles come, as a worker does, any other format at the end. The network is left out: on a CPU it would run for hours,
+and it needs memory for one batch only. Instead, each output is its tile with every pixel four times as wide and high.
+The peak is that of the process (VmHWM), less what it held before; it should stay below the prediction that is printed
+beside it.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from PIL import Image
 
 from penstock.core.request import OutputOptions
 from penstock.models.base import registry
+from penstock.models.products import FileWriter
 from penstock.models.superres import SuperresParams
 from penstock.settings import LimitSettings
 from penstock.worker.devices import cpu
@@ -36,18 +38,19 @@ def main() -> None:
     source = photo(round((options.megapixels * 1e6) ** 0.5))
     runner: Any = registry()["superres-x4"](LimitSettings(max_image_megapixels=options.megapixels + 1))
     runner.load_model(cpu(1))
-    params = SuperresParams()
-    predicted = runner.memory_needed(source, params)
+    params, output = SuperresParams(), OutputOptions(format=options.format, quality=90)
+    predicted = runner.memory_for(source, params, output)
     before = resident()
     forget_peak()
     work: Any = timed("decoded", lambda: runner.prepare(source, params))
-    timed("joined", lambda: draw(work))
-    product = timed(
-        "encoded", lambda: runner.postprocess(work, params, OutputOptions(format=options.format, quality=90))
-    )
+    stream = runner.stream(work, params, output)
+    if stream is None:
+        timed("joined", lambda: draw(work))
+        size = len(timed("encoded", lambda: runner.postprocess(work, params, output)).file)
+    else:
+        size = timed("written", lambda: written(work, stream.writer))
     width, height = work.size
-    written = f"{len(product.file) / 1e9:.2f} GB of {options.format}"
-    print(f"{options.megapixels:g} MP ({len(source) / 1e6:.0f} MB) to {width} x {height} px, {written}")
+    print(f"{options.megapixels:g} MP ({len(source) / 1e6:.0f} MB) to {width} x {height} px, {size / 1e9:.2f} GB")
     print(f"  predicted  {predicted / 1e9:.2f} GB")
     print(f"  peak       {(peak() - before) / 1e9:.2f} GB = {(peak() - before) / (width * height):.2f} bytes a pixel")
 
@@ -62,8 +65,24 @@ def photo(side: int) -> bytes:
 def draw(work: Any) -> None:
     """Enlarges every tile without a network and joins the results."""
     for index in range(work.count):
-        enlarged = np.repeat(np.repeat(work.tile(index), 4, axis=0), 4, axis=1)
-        work.accept(index, (enlarged, 0.0))
+        accept(work, index)
+
+
+def written(work: Any, writer: FileWriter) -> int:
+    """Enlarges every tile, and writes the file meanwhile, whose bytes are gone when they are sent; returns its size."""
+    size = 0
+    for index in range(work.count):
+        assert index < work.open, "the rows of the canvas are taken, and its tiles wait"
+        accept(work, index)
+        while writer.is_ready:
+            size += len(writer.write())
+    return size + len(writer.finish())
+
+
+def accept(work: Any, index: int) -> None:
+    """Enlarges one tile and joins it."""
+    enlarged = np.repeat(np.repeat(work.tile(index), 4, axis=0), 4, axis=1)
+    work.accept(index, (enlarged, 0.0))
 
 
 def timed(name: str, step: Any) -> Any:

@@ -436,7 +436,7 @@ async def ping(p: Place) -> Call:
 async def progress(p: Place) -> Call:
     await p.tasks(1)
     lease = await p.claim()
-    return lambda: p.store.leases.progress(lease, "infer", Progress(done=1, total=2))
+    return lambda: p.store.leases.progress(lease, "infer", Progress(done=1, total=2), took_ms=1.0)
 
 
 async def prune(p: Place) -> Call:

@@ -167,6 +167,25 @@ async def test_a_batch_with_too_many_lines_is_refused_and_leaves_nothing(
     assert (await clients["three-lines"].post("/v1/batches", json=lines(3))).status_code == 202
 
 
+async def test_lines_that_are_run_again_count_for_the_quota_of_lines(
+    clients: Mapping[str, httpx.AsyncClient], store: Store
+) -> None:
+    client, lines = clients["three-lines"], {"lines": [body(custom_id=f"line-{n}") for n in range(3)]}
+    first = (await client.post("/v1/batches", json=lines)).raise_for_status().json()["batch_id"]
+    async with asyncio.timeout(60):
+        while (await store.accounts.held(["three-lines"]))[0].tasks_waiting < 3:
+            await asyncio.sleep(0.02)
+        (await client.post(f"/v1/batches/{first}/cancel")).raise_for_status()
+        while (await store.accounts.held(["three-lines"]))[0].batch_lines:
+            await asyncio.sleep(0.02)
+    (await client.post("/v1/batches", json=lines)).raise_for_status()
+
+    refused = await client.post("/v1/tasks/retry", params={"status": "CANCELED", "batch_id": first})
+
+    assert (refused.status_code, refused.json()["quota"]) == (429, "batch_lines")
+    assert (await store.accounts.held(["three-lines"]))[0].batch_lines == 3
+
+
 async def test_lines_of_a_batch_wait_for_the_quota_and_none_of_them_fails(
     clients: Mapping[str, httpx.AsyncClient], store: Store
 ) -> None:

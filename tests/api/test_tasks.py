@@ -72,6 +72,17 @@ async def test_a_waiting_task_is_shown_whole(client: httpx.AsyncClient) -> None:
     assert answer.headers["Retry-After"] == "1"
 
 
+async def test_a_result_tells_what_was_done_to_the_image(client: httpx.AsyncClient, store: Store) -> None:
+    path = await submitted(client)
+    result = Result(data={"score": 5.0}, notes=("turned", "first_frame"))
+    await store.leases.complete(await claim(store), Outcome(result=result))
+
+    task = (await client.get(path)).json()
+
+    assert task["result"]["notes"] == ["turned", "first_frame"]
+    assert (await client.get(f"{path}/result")).json() == {"score": 5.0}
+
+
 async def test_a_running_task_shows_its_progress(client: httpx.AsyncClient, store: Store) -> None:
     path = await submitted(client)
     lease = await claim(store)
@@ -97,7 +108,7 @@ async def test_a_finished_task_shows_result_timing_and_attempts(
     name, _ = of_file.pop("name"), of_file.pop("s3_key")
     shown = {"s3_key": storage.full_key(file.s3_key), "url": f"{server}{path}/result", "data": None}
     files = [of_file | {"name": name, "url": f"{server}{path}/result/{name}"}]
-    assert task["result"] == of_file | shown | {"files": files}
+    assert task["result"] == of_file | shown | {"files": files, "notes": []}
     assert task["timing"] == {"queue_ms": 1.0, "infer_ms": 2.5, "total_ms": 9.0}
     assert task["execution"] == {"worker": "w0", "device": "cpu", "tiles": 4}
     (attempt,) = task["attempts"]

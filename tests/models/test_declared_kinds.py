@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from penstock.core.output import OutputOptions
 from penstock.errors import InvalidOutput, InvalidRequest
 from penstock.models.declared.check import answered
 from penstock.models.declared.kinds.packing import npy, npz
 from penstock.models.onnxruntime.session import manifest
 from penstock.models.superres import SuperResolution
 from penstock.settings import LimitSettings
+from penstock.worker.devices import cpu
 from tests.support.declared import (
     ALONE,
     BATCHING,
@@ -449,6 +452,28 @@ async def test_an_image_is_enlarged_in_one_piece_or_in_tiles(
     for image, answer in zip(images, answers, strict=True):
         assert (pixels(answer) == twice(image)).all()
         assert (answer.width, answer.height) == (2 * image.shape[1], 2 * image.shape[0])
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_large_image_in_tiles_is_written_while_they_come(tmp_path: Path, channels: int) -> None:
+    toml = UPSCALE.format(input="", output="") + TILED.format(allowed="supported")
+    runner = loaded(folder_of(tmp_path, toml, doubled()), cpu(1))
+    source = png(noise(1100, 900, channels=channels))
+    work, whole = (runner.prepare(source, runner.params()) for _ in range(2))
+    stream = runner.stream(work, runner.params(), OutputOptions())
+    assert stream is not None
+    assert runner.stream(whole, runner.params(), OutputOptions(format="jpeg")) is None
+    file = b""
+    for index in range(work.count):
+        (output,) = runner.infer(work.tile(index)[None], work)
+        work.accept(index, output)
+        whole.accept(index, output)
+        while stream.writer.is_ready:
+            file += stream.writer.write()
+    product = replace(stream.product, file=file + stream.writer.finish())
+
+    assert (pixels(product) == pixels(runner.postprocess(whole, runner.params(), OutputOptions()))).all()
+    assert (product.width, product.height) == (1800, 2200)
 
 
 async def test_grey_stays_grey_and_transparency_is_put_back(tmp_path: Path) -> None:

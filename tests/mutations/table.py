@@ -34,6 +34,7 @@ PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
+TRUNCATED = "tests/pixels/test_truncated.py::test_"
 QUOTAS = "tests/store/test_quotas.py::test_"
 CAPS = "tests/store/test_running_caps.py::test_"
 QUOTED = "tests/store/test_request_quotas.py::test_"
@@ -184,7 +185,7 @@ MUTATIONS = (
     Mutation(
         "a canceled attempt takes back what it has stored",
         "src/penstock/worker/spool.py",
-        "            await self._storage.delete(*files.keys)\n",
+        "            await self.storage.delete(*files.keys)\n",
         "            pass\n",
         "tests/worker/test_spool.py",
     ),
@@ -443,6 +444,13 @@ MUTATIONS = (
         QUOTAS + "a_task_is_not_run_again_beyond_a_quota",
     ),
     Mutation(
+        "a tenant with more bytes than it may have runs no task again",
+        f"{LUA}/resubmit.lua",
+        "beyond_redis(limits, tenant, 0) or beyond_storage(limits, tenant, 0)\n  or ",
+        "",
+        QUOTAS + "a_tenant_that_holds_more_than_it_may_runs_no_task_again",
+    ),
+    Mutation(
         "a line that a quota keeps out does not fail",
         "src/penstock/intake/batch_enqueue.py",
         "QueueFull | QuotaExceeded | StoreUnavailable",
@@ -515,9 +523,23 @@ MUTATIONS = (
     Mutation(
         "an attempt on the device costs what it did",
         f"{LUA}/parts/pace.lua",
-        "charged * math.min(1, (task.done + 1) / total)",
+        "charged * tiles / total",
         "charged",
         SHARES + "what_was_on_the_device_and_failed_is_charged_as_far_as_it_came",
+    ),
+    Mutation(
+        "an attempt that waits for the device costs nothing",
+        f"{LUA}/parts/pace.lua",
+        "took and charged or 0",
+        "charged",
+        ACCOUNTS + "an_attempt_that_is_ended_without_its_worker_is_billed_what_its_tiles_had_taken",
+    ),
+    Mutation(
+        "a canceled attempt costs what its tiles had taken",
+        f"{LUA}/parts/pace.lua",
+        "took and done > 0 and took * tiles / done or ",
+        "",
+        ACCOUNTS + "an_attempt_that_is_ended_without_its_worker_is_billed_what_its_tiles_had_taken",
     ),
     Mutation(
         "a failed attempt says what it took",
@@ -1049,9 +1071,30 @@ MUTATIONS = (
     Mutation(
         "all files of a put that is canceled are taken back",
         "src/penstock/worker/spool.py",
-        "await self._storage.delete(*files.keys)",
-        "await self._storage.delete(files.keys[0])",
+        "await self.storage.delete(*files.keys)",
+        "await self.storage.delete(files.keys[0])",
         "tests/worker/test_spool.py::test_none_of_several_files_stays_when_their_put_is_canceled",
+    ),
+    Mutation(
+        "a canceled result that is sent while it is made is taken back",
+        "src/penstock/worker/streaming.py",
+        "            self._upload.discard()\n",
+        "            pass\n",
+        "tests/worker/test_streaming.py::test_of_a_canceled_attempt_nothing_stays_in_the_storage",
+    ),
+    Mutation(
+        "the limit of a result that is sent while it is made",
+        "src/penstock/worker/streaming.py",
+        "        self._check_bytes(self._upload.size)\n",
+        "",
+        "tests/worker/test_streaming.py::test_a_file_with_more_bytes_than_a_result_may_have_ends_its_tiles",
+    ),
+    Mutation(
+        "tiles wait until rows above them are written",
+        "src/penstock/worker/batcher/device_work.py",
+        "return bool(self.waiting) and self.waiting[-1] < self.work.open",
+        "return bool(self.waiting)",
+        "tests/worker/test_streaming.py::test_the_device_waits_where_nobody_takes_the_rows",
     ),
     Mutation(
         "files of earlier attempts go with the end of a later one",
@@ -1325,6 +1368,41 @@ MUTATIONS = (
         " and not any(ip in network for network in _METADATA)",
         "",
         GUARD + "ss13_the_metadata_of_a_cloud_is_blocked_by_name_and_address_whatever_is_allowed",
+    ),
+    Mutation(
+        "a JPEG whose data ends early is truncated",
+        "src/penstock/pixels/jpegs.py",
+        "        if _MISSING in str(error):\n            raise truncated() from error\n        raise\n",
+        "        return simplejpeg.decode_jpeg(data, colours, buffer=into, strict=False)\n",
+        TRUNCATED + "a_jpeg_that_lacks_some_of_its_data_is_refused",
+    ),
+    Mutation(
+        "zeros in place of the end of a JPEG are no pixels",
+        "src/penstock/pixels/jpegs.py",
+        "data.endswith(HOLE)",
+        "False",
+        TRUNCATED + "a_jpeg_that_lacks_some_of_its_data_is_refused",
+    ),
+    Mutation(
+        "a JPEG or TIFF that lacks parts is truncated",
+        "src/penstock/pixels/headers/reader.py",
+        "if header.is_partial:",
+        "if False:",
+        TRUNCATED + "a_progressive_jpeg_that_ends_between_two_scans_is_refused",
+    ),
+    Mutation(
+        "the rows of a PNG are counted",
+        "src/penstock/pixels/pngs.py",
+        "            raise truncated()",
+        "            pass",
+        TRUNCATED + "a_png_with_three_of_two_thousand_rows_is_refused",
+    ),
+    Mutation(
+        "a checksum of what makes pixels decides",
+        "src/penstock/pixels/headers/metadata.py",
+        "if behind <= len(data) and not _is_intact(whole[at:behind]):",
+        "if False:",
+        TRUNCATED + "a_checksum_decides_where_pixels_need_the_chunk_and_nowhere_else",
     ),
     Mutation(
         "bound on the scans of a JPEG",

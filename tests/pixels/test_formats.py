@@ -10,6 +10,7 @@ from PIL import Image
 from penstock.errors import ImageAnimated, ImageDecodeFailed, UnsupportedImageFormat
 from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(32, axis=0)
@@ -119,6 +120,23 @@ def test_an_avif_that_calls_itself_a_container_of_images_is_one() -> None:
     assert b"avif" in contained[16:size]
 
     assert np.array_equal(decode(contained).rgb, decode(data).rgb)
+
+
+def test_an_avif_of_a_wide_gamut_or_a_high_range_is_converted() -> None:
+    data = saved(Image.fromarray(COLOURS), "AVIF", quality=95, max_threads=1)
+    at = data.index(b"nclx") + 4
+    primaries, transfer = struct.unpack_from(">HH", data, at)
+    assert (primaries, transfer) == (1, 13)
+
+    def marked(primaries: int, transfer: int) -> Picture:
+        return decode(data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :])
+
+    plain, wide, high = marked(1, 13), marked(12, 13), marked(9, 16)
+
+    assert plain.notes == ()
+    assert wide.notes == high.notes == ("profile_converted",)
+    for picture in (wide, high):
+        assert np.abs(picture.rgb.astype(int) - plain.rgb).max() > 10
 
 
 @pytest.mark.parametrize("form", ["TIFF", "AVIF"])

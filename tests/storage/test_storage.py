@@ -183,6 +183,64 @@ async def test_many_objects_can_be_stored_and_deleted_side_by_side(storage: Stor
             await storage.get(key)
 
 
+@pytest.mark.parametrize("parts", [0, 1, 2])
+@pytest.mark.parametrize("last", [0, 1000])
+async def test_an_object_that_is_written_in_parts_is_there_when_it_is_published(
+    storage: Storage, parts: int, last: int
+) -> None:
+    writer = storage.writer(KEY, PNG)
+    data = os.urandom(parts * writer.part_bytes + last)
+    for at in range(0, parts * writer.part_bytes, writer.part_bytes):
+        await writer.write(data[at : at + writer.part_bytes])
+        with pytest.raises(ResultExpired):
+            await storage.get(KEY)
+    assert [stored async for stored in storage.list("results/")] == []
+    await writer.publish(data[parts * writer.part_bytes :])
+
+    assert await storage.get(KEY) == data
+    assert [stored async for stored in storage.list_unfinished("results/")] == []
+
+
+@pytest.mark.parametrize("storage", ["s3"], indirect=True)
+async def test_publishing_again_is_fine_where_the_answer_to_the_first_try_was_lost(storage: Storage) -> None:
+    writer = storage.writer(KEY, PNG)
+    part = os.urandom(writer.part_bytes)
+    await writer.write(part)
+    await writer.publish(b"end")
+    await writer.publish(b"end")
+
+    assert await storage.get(KEY) == part + b"end"
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+async def test_of_an_object_that_is_discarded_nothing_stays(storage: Storage, parts: int) -> None:
+    writer = storage.writer(KEY, PNG)
+    for _ in range(parts):
+        await writer.write(os.urandom(writer.part_bytes))
+    await writer.discard()
+    await writer.discard()
+
+    with pytest.raises(ResultExpired):
+        await storage.get(KEY)
+    assert [stored async for stored in storage.list_unfinished("results/")] == []
+
+
+@pytest.mark.parametrize("storage", ["s3", "memory"], indirect=True)
+async def test_an_object_whose_writer_is_gone_is_listed_and_can_be_given_up(storage: Storage) -> None:
+    writer, before = storage.writer(KEY, PNG), int(time.time() * 1000)
+    await writer.write(os.urandom(writer.part_bytes))
+
+    (found,) = [stored async for stored in storage.list_unfinished("results/")]
+    assert (found.key, found.size) == (KEY, 0)
+    assert abs(found.modified - before) < 60_000
+    await storage.give_up(found)
+    await storage.give_up(found)
+    assert [stored async for stored in storage.list_unfinished("results/")] == []
+    with pytest.raises(ResultExpired):
+        await writer.publish(b"end")
+    await writer.discard()
+
+
 async def test_a_storage_that_works_passes_its_probe_and_its_checks(storage: Storage) -> None:
     await storage.probe()
     await storage.check()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from penstock.core.batch import FeedLease, task_id_of
 from penstock.core.lease import Lease
 from penstock.core.submission import EnqueuePermit, Forecast, Submission
-from penstock.core.task import Artifact, ErrorRecord, Outcome, Result, State
+from penstock.core.task import Artifact, ErrorRecord, Outcome, Progress, Result, Stage, State
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Holdings, Redis, Store, Usage, connect
 from penstock.store.keys import Keys
@@ -172,6 +172,45 @@ async def test_the_tasks_of_a_dead_worker_are_counted_right(place: Place) -> Non
     assert (await place.used()).failed == 1
     await place.delete_all()
     assert await place.holds() == NOTHING
+
+
+@pytest.mark.parametrize("end", ["cancel", "reclaim"])
+@pytest.mark.parametrize(
+    ("stage", "progress", "took_ms", "billed_ms"),
+    [
+        ("load", None, None, 0.0),
+        ("infer", None, None, 0.0),
+        ("infer", None, 0.0, 1000.0),
+        ("infer", Progress(done=4, total=20), 8000.0, 10_000.0),
+        ("infer", Progress(done=20, total=20), 40_000.0, 40_000.0),
+        ("postprocess", None, 40_000.0, 40_000.0),
+    ],
+)
+async def test_an_attempt_that_is_ended_without_its_worker_is_billed_what_its_tiles_had_taken(
+    place: Place, end: str, stage: Stage, progress: Progress | None, took_ms: float | None, billed_ms: float
+) -> None:
+    task_id = await place.submit(stored())
+    lease = await lease_of(place.store)
+    assert await place.store.leases.progress(lease, stage, progress, took_ms=took_ms)
+
+    if end == "cancel":
+        await place.store.tasks.cancel(task_id, "default")
+    else:
+        await place.store.overdue.reclaim("w1")
+
+    assert (await place.used()).device_ms == pytest.approx(billed_ms)
+
+
+async def test_what_an_earlier_attempt_took_is_not_billed_again(place: Place) -> None:
+    task_id = await place.submit(stored())
+    first = await lease_of(place.store)
+    await place.store.leases.progress(first, "infer", Progress(done=4, total=4), took_ms=500.0)
+    await place.store.leases.release(first, device_ms=500.0)
+    second = await lease_of(place.store)
+    await place.store.leases.progress(second, "prepare")
+    await place.store.tasks.cancel(task_id, "default")
+
+    assert (await place.used()).device_ms == pytest.approx(500)
 
 
 async def test_a_task_whose_record_was_damaged_is_taken_off_as_it_was_counted(place: Place) -> None:

@@ -197,7 +197,18 @@ EQUAL_ONES = st.lists(
 CLASSES = st.lists(st.sampled_from(PRIORITIES), min_size=1, unique=True)
 ENDINGS = st.tuples(st.sampled_from((Verb.COMPLETE, *SETTLING)), st.sampled_from(RETRIES_AFTER_MS))
 ASKING = st.sampled_from(("cancel", "resubmit", "delete", "look"))
-PROGRESS = st.sampled_from((("prepare", 0, 0), ("infer", 1, 4), ("infer", 4, 4)))
+PROGRESS = st.sampled_from(
+    (
+        ("load", 0, 0, None),
+        ("prepare", 0, 0, None),
+        ("infer", 0, 0, None),
+        ("infer", 0, 0, 0.0),
+        ("infer", 1, 4, None),
+        ("infer", 2, 4, 300.0),
+        ("infer", 4, 4, 700.5),
+        ("postprocess", 0, 0, 900.25),
+    )
+)
 
 T = TypeVar("T")
 
@@ -489,11 +500,14 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.do(self.store.leases.renew(worker_info(worker), self.known[worker])) == expected
 
     @rule(lease=leases, progress=PROGRESS)
-    def report(self, lease: Lease, progress: tuple[Any, int, int]) -> None:
-        stage, done, total = progress
+    def report(self, lease: Lease, progress: tuple[Any, int, int, float | None]) -> None:
+        stage, done, total, took_ms = progress
         expected = self.model.progress(lease, *progress)
 
-        assert self.do(self.store.leases.progress(lease, stage, Progress(done=done, total=total))) == expected
+        assert (
+            self.do(self.store.leases.progress(lease, stage, Progress(done=done, total=total), took_ms=took_ms))
+            == expected
+        )
 
     @rule(lease=consumes(held), ending=ENDINGS)
     def settle(self, lease: Lease, ending: tuple[Verb, int]) -> None:

@@ -19,6 +19,7 @@ from penstock.storage import MARKER, Item, LocalStorage, Storage, Stored, open_s
 from penstock.store import BatchStore, Engine, Installation, Store, UploadStore, connect
 from penstock.store.keys import Keys
 from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, move_beat, sweep_orphans
+from tests.support.memory_storage import MemoryStorage
 from tests.support.processes import penstock
 from tests.support.stores import lease_of, open_upload, submission, submit
 
@@ -107,6 +108,25 @@ async def test_what_no_record_knows_of_is_found_and_deleted_and_nothing_else(
     assert [stored.key async for stored in storage.list("results/")] == [result]
     assert await storage.get(upload) == await storage.get("probe/x") == await storage.get("else/where/y") == b"12345"
     assert await find_orphans(installation, storage) == []
+
+
+async def test_a_result_that_was_begun_in_parts_and_never_finished_is_found_and_deleted(
+    world: World, installation: Installation, store: Store, storage: Storage
+) -> None:
+    in_memory = MemoryStorage()
+    await in_memory.put(MARKER, await storage.get(MARKER), "application/json")
+    running = await submit(store)
+    unknown, known = (f"results/default/{task}/1-0a.png" for task in (new_task_id(), running))
+    for key, days in ((unknown, 2), (unknown, 0), (known, 2)):
+        writer = in_memory.writer(key, PNG)
+        await writer.write(b"x" * writer.part_bytes)
+        writer.begun -= int(days * DAY_S * 1000)
+
+    found = await find_orphans(installation, in_memory)
+    deleted = await delete_orphans(installation, in_memory, found)
+
+    assert keys_of(found) == keys_of(deleted) == {unknown}
+    assert sorted(writer.key for writer in in_memory.writers) == sorted([unknown, known])
 
 
 async def test_what_is_younger_than_a_day_is_left_alone(

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from penstock.core.batch import BatchPlan, Started, new_batch_id
 from penstock.core.lease import Lease
 from penstock.core.quotas import Quotas
 from penstock.core.submission import Forecast, Submission
-from penstock.core.task import Outcome, Result, State
+from penstock.core.task import ErrorRecord, Outcome, Result, State
 from penstock.core.upload import new_upload_id
 from penstock.errors import QuotaExceeded
-from penstock.store import Store, Submitted
-from penstock.store.accounts import Holdings
+from penstock.settings import QueueSettings, RedisSettings
+from penstock.store import Store, Submitted, connect
+from penstock.store.accounts import EPOCH, Holdings
+from tests.support.moved_clock import KEY, STILL, ByStillClock, moved_clock
 from tests.support.stores import MODEL, lease_of, open_store, own_input, submission
 
 TENANT = "north"
@@ -209,6 +212,34 @@ async def test_what_a_task_was_expected_to_take_is_replaced_by_what_it_took(stor
     assert used_up.retry_after_s == pytest.approx(86_400 - seconds % 86_400, abs=5)
 
 
+async def test_the_device_time_of_a_day_begins_anew_at_midnight_and_what_runs_then_counts_for_the_new_day(
+    redis_url: str, namespace: str
+) -> None:
+    quotas, midnight_us = Quotas(device_seconds_per_day=10), 20_000 * 86_400_000_000
+    with moved_clock(STILL):
+        async with connect(RedisSettings(url=redis_url, namespace=namespace)) as client:
+            store = Store(ByStillClock(client, namespace, QueueSettings()))
+            try:
+                await client.set(KEY, midnight_us - 1_000_000)
+                for device_ms in (6_000.0, 4_000.0):
+                    await submit(store, quotas, device_ms=device_ms)
+                lease = await lease_of(store)
+                await client.set(KEY, midnight_us + 1_000_000)
+                reserved = await refusal_of(submit(store, quotas, device_ms=1_000.0))
+                await complete(store, lease, 7_000.0)
+                used = await refusal_of(submit(store, quotas, device_ms=4_000.0))
+                used_up = await refusal_of(submit(store, quotas, device_ms=3_001.0))
+                today = EPOCH + timedelta(days=20_000)
+                days = await store.accounts.usage_of(TENANT, today - timedelta(days=1), today)
+                await client.set(KEY, midnight_us + 86_400_000_000)
+                await submit(store, quotas, device_ms=6_000.0)
+            finally:
+                await client.delete(KEY)
+
+    assert (reserved.retry_after_s, used.retry_after_s, used_up.retry_after_s) == (5, 86_399, 86_399)
+    assert [(one.usage.submitted, one.usage.device_ms) for one in days] == [(2, 0), (0, 7_000)]
+
+
 async def test_a_task_is_not_run_again_beyond_a_quota(store: Store) -> None:
     quotas = Quotas(tasks_waiting=1)
     first = await submit(store, quotas)
@@ -220,6 +251,20 @@ async def test_a_task_is_not_run_again_beyond_a_quota(store: Store) -> None:
     assert refused.quota == "tasks_waiting"
     await lease_of(store)
     assert await store.tasks.resubmit(first.id, TENANT, quotas=quotas)
+
+
+@pytest.mark.parametrize("quotas", [Quotas(redis_bytes=8 * KIB), Quotas(storage_bytes=KIB)])
+async def test_a_tenant_that_holds_more_than_it_may_runs_no_task_again(store: Store, quotas: Quotas) -> None:
+    task_id = (await submit(store, quotas)).id
+    lease, problem = await lease_of(store), ErrorRecord(code="internal", message="x" * 8 * KIB, retryable=False)
+    await store.leases.fail(lease, Outcome(error=problem))
+    await open_upload(store, Quotas(), 2 * KIB)
+
+    refused = await refusal_of(store.tasks.resubmit(task_id, TENANT, quotas=quotas))
+
+    assert getattr(quotas, refused.quota) > 0
+    assert (await store.tasks.get(task_id, TENANT)).state is State.FAILED
+    assert await store.tasks.resubmit(task_id, TENANT, quotas=Quotas())
 
 
 async def open_upload(store: Store, quotas: Quotas, size: int) -> str:

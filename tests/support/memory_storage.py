@@ -18,6 +18,7 @@ class MemoryStorage:
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
         self.objects: dict[str, bytes] = {} if objects is None else objects
         self._modified: dict[str, int] = defaultdict(int)
+        self.writers: list[MemoryWriter] = []
 
     def full_key(self, key: str) -> str:
         """See Storage. There is only this namespace."""
@@ -32,6 +33,22 @@ class MemoryStorage:
         """See Storage. Puts one object after the other."""
         for item in items:
             await self.put(*item)
+
+    def writer(self, key: str, content_type: str) -> "MemoryWriter":
+        """See Storage."""
+        return MemoryWriter(self, checked_key(key), content_type)
+
+    async def list_unfinished(self, prefix: str) -> AsyncIterator[Stored]:
+        """See Storage."""
+        checked_prefix(prefix)
+        for writer in [*self.writers]:
+            if writer.key.startswith(prefix):
+                yield Stored(writer.key, 0, writer.begun, str(id(writer)))
+
+    async def give_up(self, *unfinished: Stored) -> None:
+        """See Storage."""
+        given_up = {one.unfinished for one in unfinished}
+        self.writers = [writer for writer in self.writers if str(id(writer)) not in given_up]
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """See Storage."""
@@ -100,3 +117,36 @@ class MemoryStorage:
         yield b""
         for at in range(0, len(data), CHUNK_BYTES):
             yield data[at : at + CHUNK_BYTES]
+
+
+class MemoryWriter:
+    """Keeps the parts of an object until it is published."""
+
+    part_bytes = 2**16
+
+    def __init__(self, storage: MemoryStorage, key: str, content_type: str) -> None:
+        self.key = key
+        self.begun = time.time_ns() // 1_000_000
+        self.parts: list[bytes] = []
+        self._storage = storage
+        self._content_type = content_type
+
+    async def write(self, part: bytes) -> None:
+        """See PartWriter."""
+        if not self.parts:
+            self._storage.writers.append(self)
+        elif self not in self._storage.writers:
+            raise ResultExpired
+        self.parts.append(part)
+
+    async def publish(self, last: bytes) -> None:
+        """See PartWriter."""
+        if self.parts and self not in self._storage.writers and self.key not in self._storage.objects:
+            raise ResultExpired
+        await self._storage.put(self.key, b"".join([*self.parts, last]), self._content_type)
+        await self.discard()
+
+    async def discard(self) -> None:
+        """See PartWriter."""
+        if self in self._storage.writers:
+            self._storage.writers.remove(self)

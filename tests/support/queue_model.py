@@ -56,6 +56,7 @@ class Expected:
     cut_off: int | None = None
     pool: tuple[str, ...] = ()
     charged: float = 0.0
+    took_ms: float | None = None
     is_capped: bool = False
     attempts: list[tuple[int, str, str]] = field(default_factory=list)
     told: list[State] = field(default_factory=list)
@@ -173,7 +174,7 @@ class QueueModel:
             task.pool, task.charged = pool, self.shares.give(pool, turn, passed_over)
             task.is_capped = task.is_capped or self.cap > 0
             self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
-            task.epoch, task.worker, task.progress = task.epoch + 1, worker, None
+            task.epoch, task.worker, task.progress, task.took_ms = task.epoch + 1, worker, None, None
             return task.submission.id, task.epoch
 
     def holds(self, lease: Lease) -> bool:
@@ -189,11 +190,12 @@ class QueueModel:
             self.tasks[lease.id].score = self.now + self._lease_ms
         return {lease.key for lease in leases if not self.holds(lease)}
 
-    def progress(self, lease: Lease, stage: str, done: int, total: int) -> bool:
+    def progress(self, lease: Lease, stage: str, done: int, total: int, took_ms: float | None) -> bool:
         """Whether the progress was written."""
         if self.holds(lease):
             self.tasks[lease.id].stage = stage
             self.tasks[lease.id].progress = (done, total) if total else self.tasks[lease.id].progress
+            self.tasks[lease.id].took_ms = self.tasks[lease.id].took_ms if took_ms is None else took_ms
         return self.holds(lease)
 
     def settle(self, verb: Verb, lease: Lease, *, delay_ms: int, ending: str, device_ms: float | None) -> bool:
@@ -610,7 +612,12 @@ def _key(s: Submission) -> tuple[str, str] | None:
 
 def _taken_ms(task: Expected) -> float:
     """Returns the device time in ms as far as the progress shows it."""
-    if task.stage in ("fetch", "prepare"):
+    if task.stage in ("fetch", "load", "prepare"):
         return 0.0
-    done, total = task.progress or (0, 1)
-    return task.charged * min(1, (done + 1) / total)
+    if task.stage != "infer":
+        return task.charged if task.took_ms is None else task.took_ms
+    if task.progress is None:
+        return 0.0 if task.took_ms is None else task.charged
+    done, total = task.progress
+    tiles = min(total, done + 1)
+    return task.charged * tiles / total if task.took_ms is None else task.took_ms * tiles / done

@@ -198,6 +198,14 @@ def an_answer(status: int, body: bytes, **headers: str) -> httpx.Response:
     return httpx.Response(status, content=body, headers=headers, request=httpx.Request("GET", "http://gpu.example/x"))
 
 
+def test_a_refusal_by_a_quota_names_it() -> None:
+    body = b'{"detail": "2 wait", "code": "quota_exceeded", "retryable": true, "quota": "tasks_waiting"}'
+    error = refusal(an_answer(429, body))
+
+    assert (error.code, error.quota) == ("quota_exceeded", "tasks_waiting")
+    assert refusal(an_answer(429, body.replace(b', "quota": "tasks_waiting"', b""))).quota is None
+
+
 def test_a_problem_document_keeps_all_its_members() -> None:
     body = (
         b'{"type": "urn:x", "title": "Queue full", "status": 503, "detail": "100 wait", "code": "queue_full",'

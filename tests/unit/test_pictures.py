@@ -87,6 +87,16 @@ def test_an_upright_image_is_made_of_a_turned_one() -> None:
     assert picture.rgb.shape == (64, 32, 3)
 
 
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0" + bytes(30), b"Exif\0\0II*\0\xff\xff\0\0", b"Exif\0\0II*\0\x08\0\0\0\xff\xff"]
+)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_exif_that_cannot_be_read_does_not_decide(format: str, exif: bytes) -> None:
+    data = saved(Image.fromarray(COLOURS), format, exif=exif)
+
+    assert decoded(data).rgb.shape == COLOURS.shape
+
+
 def test_cmyk_becomes_rgb() -> None:
     picture = decoded(saved(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"))
 
@@ -319,6 +329,9 @@ def test_a_canvas_in_kept_memory_takes_no_new_pages_and_has_no_old_pixels(kept_b
 
 def test_kept_memory_is_bounded(kept_blocks: int) -> None:
     canvases = [Canvas(4000, 4000) for _ in range(3)]  # 4 blocks each
+    for canvas in canvases:
+        canvas.put(0, 0, np.zeros((1, 1, 3), np.uint8))
+    del canvas
     canvases.clear()
 
     assert Image.core.get_stats()["blocks_cached"] == kept_blocks

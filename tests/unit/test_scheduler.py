@@ -112,6 +112,21 @@ async def test_tiles_of_several_tasks_meet_in_one_batch() -> None:
     assert [results(item) for item in items] == [[4], [6], [8]]
 
 
+async def test_the_time_on_the_device_is_told_before_each_progress() -> None:
+    told: list[float | str] = []
+    async with scheduler(Doubling()) as run:
+        done = await run(
+            work(1, 2, 3),
+            heard=lambda done, _: told.append(f"{done}"),
+            on_begin=lambda: told.append("begun"),
+            on_time=told.append,
+        )
+
+    times = [time for time in told if not isinstance(time, str)]
+    assert [time for time in told if isinstance(time, str)] == told[1::2] == ["begun", "1", "2", "3"]
+    assert times[0] == 0 < times[1] <= times[2] <= times[3] == times[4] == done.device_s
+
+
 async def test_tiles_of_different_lanes_never_meet() -> None:
     runner = Doubling()
     async with scheduler(runner) as run:

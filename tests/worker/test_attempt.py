@@ -27,6 +27,7 @@ from penstock.worker.pipeline import Watcher
 from tests.chaos.models import MODEL, result_of
 from tests.pixels.pngs import png
 from tests.support.drive import image
+from tests.support.memory_storage import MemoryStorage
 from tests.support.slow_model import MODEL as SLOW
 from tests.support.slow_model import WRONG
 from tests.support.stores import submission
@@ -231,6 +232,20 @@ async def test_the_files_that_a_dead_worker_left_behind_go_with_the_next_end(sto
     assert {str(path.relative_to(tmp_path)) for path in stored_in(tmp_path)} == {
         file.s3_key for file in task.outcome.result.artifacts
     }
+
+
+async def test_the_parts_that_a_dead_worker_has_sent_go_with_the_next_end(store: Store) -> None:
+    storage = MemoryStorage()
+    async with attempts(store, storage, SLOW) as running:
+        lost = await lease_in(store, SLOW, params={"product": "file"})
+        writer = storage.writer(f"results/default/{lost.id}/{lost.token}.png", "image/png")
+        await writer.write(b"x" * writer.part_bytes)
+        await store.leases.release(lost)
+        lease = (await store.leases.claim(worker="w1", device="cpu", models=[SLOW])).lease
+        assert lease is not None
+        await run(running, lease)
+
+    assert storage.writers == []
 
 
 async def test_an_end_that_cannot_be_written_by_a_fault_of_ours_fails_the_task_at_once(

@@ -39,8 +39,9 @@ class PenstockApiError(Exception):
 
     `code` is stable: one of docs/reference/errors.md, `unreachable`, `damaged_download`, `canceled`, `expired`, or
     `http_<status>` where something else answered. `status` is that of HTTP, 0 where there was none. `param` names the
-    member of the request at fault; `request_id` is what the server's log has it under. `retryable` says whether the
-    same request may succeed later, and `retry_after_s` when, if the server said so.
+    member of the request at fault, `quota` the one that the tenant has used up; `request_id` is what the server's log
+    has it under. `retryable` says whether the same request may succeed later, and `retry_after_s` when, if the server
+    said so.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class PenstockApiError(Exception):
         code: str,
         status: int = 0,
         param: str | None = None,
+        quota: str | None = None,
         request_id: str | None = None,
         retryable: bool = False,
         retry_after_s: float | None = None,
@@ -59,6 +61,7 @@ class PenstockApiError(Exception):
         self.code = code
         self.status = status
         self.param = param
+        self.quota = quota
         self.request_id = request_id
         self.retryable = retryable
         self.retry_after_s = retry_after_s
@@ -69,12 +72,13 @@ class PenstockApiError(Exception):
 
 
 class _Problem(Struct, frozen=True, kw_only=True):
-    """The members that every problem document (RFC 9457) of Penstock has."""
+    """The members that every problem document (RFC 9457) of Penstock has, and the `quota` of some."""
 
     detail: str
     code: str
     retryable: bool
     param: str | None = None
+    quota: str | None = None
     request_id: str | None = None
 
 
@@ -97,6 +101,7 @@ def refusal(answer: httpx.Response) -> PenstockApiError:
         code=problem.code,
         status=answer.status_code,
         param=problem.param,
+        quota=problem.quota,
         request_id=problem.request_id,
         retryable=problem.retryable,
         retry_after_s=retry_after_s,

@@ -56,7 +56,7 @@ class ResultFile(View, frozen=True):
 
 class Result(View, frozen=True):
     """Files, JSON `data`, or both. What stands beside `files` is about the first of them, or about the data where there
-    is none."""
+    is none. `notes` are words for what was done to the images of the input, such as `turned`."""
 
     url: str
     content_type: str
@@ -67,6 +67,7 @@ class Result(View, frozen=True):
     height: int | None = None
     data: dict[str, Any] | None = None
     files: tuple[ResultFile, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Upload(View, frozen=True):
@@ -226,6 +227,7 @@ class LineResult(View, frozen=True):
     height: int | None = None
     data: dict[str, Any] | None = None
     files: tuple[ResultFile, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Line(View, frozen=True):

@@ -109,10 +109,11 @@ class Artifact(Struct, frozen=True, kw_only=True):
 
 class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The result of a run: files, JSON data, or both. Scripts find out by the beginning of its JSON whether it has
-    files, so that these come first."""
+    files, so that these come first. `notes` are words for what was done to the images on their way to it."""
 
     artifacts: tuple[Artifact, ...] = ()
     data: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def first(self) -> Artifact | None:

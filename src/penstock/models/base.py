@@ -34,6 +34,7 @@ from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
 from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds
+from penstock.pixels.notes import Note
 from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
 
@@ -50,6 +51,7 @@ class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 Product = products.Product
 ProductFile = products.ProductFile
+ResultStream = products.ResultStream
 
 ParamsT = TypeVar("ParamsT", bound=Params)
 RunnerT = TypeVar("RunnerT", bound="BaseModelRunner[Any]")
@@ -99,6 +101,9 @@ class Work:
         super().__init_subclass__()
         _take_former_names(cls)
 
+    notes: tuple[Note, ...] = ()
+    """What was done to the images of the input; set when `prepare` has returned."""
+
     @property
     def size(self) -> tuple[int, int] | None:
         """Width and height of the result image; None where there will be none. A format that cannot hold an image of
@@ -109,6 +114,12 @@ class Work:
     def count(self) -> int:
         """The number of tiles."""
         return len(self.outputs)
+
+    @property
+    def open(self) -> int:
+        """Tiles from this number on are not run yet, since outputs have to be taken away first. By default none
+        waits."""
+        return self.count
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -201,7 +212,7 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     """The members of the input by name: `"image"`, `"file"`, `"json"`, or a Member that says more. A class that
     declares none takes one image, and its `source` is the bytes of it; else `source` is an InputMembers."""
     reads_output: ClassVar[bool] = False
-    """Whether `memory_needed` and `prepare` take the OutputOptions too, as a third argument."""
+    """Whether `prepare` takes the OutputOptions too, as a third argument."""
     max_batch: int = 0
     """The most tiles of a device batch, which `load_model` may set; 0 leaves it to the device."""
     window_s: ClassVar[float] = 0.0
@@ -264,6 +275,10 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         until they are free. Raises what `prepare` raises."""
         return size_of(source)
 
+    def memory_for(self, source: Any, params: ParamsT, output: OutputOptions) -> int:
+        """The same for a result that is written like this: `memory_needed`, where that makes no difference."""
+        return self.memory_needed(source, params)
+
     @abstractmethod
     def prepare(self, source: Any, params: ParamsT) -> Work:
         """Turn an input into work: the bytes of an image, or the InputMembers of a class with `inputs`. Errors of the
@@ -277,6 +292,11 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     @abstractmethod
     def postprocess(self, work: Work, params: ParamsT, output: OutputOptions) -> Product:
         """Make the result of a task from its finished work."""
+
+    def stream(self, work: Work, params: ParamsT, output: OutputOptions) -> ResultStream | None:
+        """The result of this work, for a model that can write it while outputs come. Called once, behind `prepare`.
+        None, the default, where `postprocess` makes it."""
+        return None
 
     def interrupt(self, work: Work) -> None:
         """Stop every `infer` that runs with this work, if that is possible; it then raises Interrupted. Called from

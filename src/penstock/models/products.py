@@ -17,7 +17,7 @@ Files in a list are ProductFiles, images or bytes; those without a name of their
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from msgspec import Struct
 
@@ -27,6 +27,7 @@ from penstock.errors import ModelResultInvalid, PenstockError
 from penstock.lazy_import import lazy_import
 from penstock.pixels.encoding import CONTENT_TYPES, encoded, image_of
 from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.notes import Note
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     """What `postprocess` returns: files to store, data for the JSON of the answer, or both.
 
     `file` is the one that stands for the result where only one can, and is named `result.<extension>`; without it the
-    first of `files` does.
+    first of `files` does. `notes` tell what the model did to an image, beside what decoding it has noted.
     """
 
     file: bytes | None = None
@@ -59,6 +60,28 @@ class Product(Struct, frozen=True, kw_only=True, eq=False):
     height: int | None = None
     data: dict[str, Any] | None = None
     files: Sequence[ProductFile] = ()
+    notes: Sequence[Note] = ()
+
+
+class FileWriter(Protocol):
+    """Writes a file from outputs as they come. Only one thread at a time calls it."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `write` would write something."""
+
+    def write(self) -> bytes:
+        """Take some of what is there. Returns the next bytes of the file, which may be none."""
+
+    def finish(self) -> bytes:
+        """Return the last bytes, once all outputs are there and were written."""
+
+
+class ResultStream(Struct, frozen=True, eq=False):
+    """A result whose file is written while outputs come: all of the `product` but its `file`, and who writes that."""
+
+    product: Product
+    writer: FileWriter
 
 
 EXTENSIONS = {

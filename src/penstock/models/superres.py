@@ -18,14 +18,22 @@ from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.core.target import Fit, Layout
 from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.lazy_import import lazy_import
-from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
+from penstock.models.base import (
+    BaseModelRunner,
+    Card,
+    Outputs,
+    Params,
+    Product,
+    ResultStream,
+    Work,
+    model_runner,
+)
 from penstock.models.onnxruntime.deep import DeepSession
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import TiledImage, tiling_on
+from penstock.models.tiling import TiledImage, is_by_rows, row_writer, tiling_on, waiting_bytes
 from penstock.pixels.decoding import decode
-from penstock.pixels.deep_canvas import deep_png
 from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
 from penstock.pixels.fitting import fitted, fitted_alpha
@@ -53,6 +61,9 @@ CANVAS_BYTES, FITTED_BYTES = 7, 9
 the result, 3 in an array beside what is written."""
 
 EIGHT_BITS = OutputOptions()
+
+SENT_BYTES = 128 * 2**20
+"""What a file that is sent while it is written takes: what one call of the encoder makes of noise, and its parts."""
 
 Variant = Literal["general", "clean"]
 Alpha = Literal["network", "bicubic"]
@@ -186,6 +197,18 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             return needed + canvas * written
         return needed + step * (canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES)
 
+    def memory_for(self, source: bytes, params: SuperresParams, output: OutputOptions) -> int:
+        """Less where rows of the result, and parts of its file, are given back before others come."""
+        whole = self.memory_needed(source, params, output)
+        header = probe(source, ImageBounds.of(self.limits))
+        is_whole = header.has_alpha and params.alpha == "network"
+        if is_whole or not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
+            return whole
+        tile = params.tile or self._device.any_side_to or max(height for height, _ in self._device.shapes)
+        scale = self._files[params.variant].scale
+        waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
+        return min(whole, header.decoding_bytes + waiting + SENT_BYTES)
+
     def prepare(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> Work:
         """Decode the image, with 16 bits where the result has as many, and lay out its tiles."""
         is_deep, picture = output.bits == 16, self._picture(source, output)
@@ -225,17 +248,19 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         greys, sums = session(ALPHA_VARIANT).run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
         return list(zip(upscaled, totals + sums, greys[..., 1], strict=True))
 
+    def stream(self, work: Work, params: SuperresParams, output: OutputOptions) -> ResultStream | None:
+        """A large PNG is written while its tiles come, unless it is resampled."""
+        assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
+        sides = work.context
+        if sides.layout is not None:
+            return None
+        writer = row_writer(work, output, alpha=sides.alpha, grey=sides.grey)
+        return None if writer is None else ResultStream(_product(work, output), writer)
+
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        width, height = work.size
-        return Product(
-            file=_encoded(work, work.context, output),
-            content_type=CONTENT_TYPES[output.format],
-            extension=output.format,
-            width=width,
-            height=height,
-        )
+        return replace(_product(work, output), file=_encoded(work, work.context, output))
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
@@ -273,5 +298,10 @@ def _encoded(work: TiledImage, sides: _Sides, output: OutputOptions) -> bytes:
     if sides.layout is None:
         return work.canvas.encode(output, alpha=alpha, grey=sides.grey, profile=sides.profile)
     rgb = fitted(work.canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
-    picture = Picture(rgb, fitted_alpha(alpha, sides.layout, rgb.dtype), sides.grey, profile=sides.profile)
-    return encode(picture, output) if rgb.itemsize == 1 else deep_png(picture, output)
+    return encode(Picture(rgb, fitted_alpha(alpha, sides.layout, rgb.dtype), sides.grey, profile=sides.profile), output)
+
+
+def _product(work: TiledImage, output: OutputOptions) -> Product:
+    width, height = work.size
+    content_type = CONTENT_TYPES[output.format]
+    return Product(content_type=content_type, extension=output.format, width=width, height=height)

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from msgspec.structs import replace
 
 from penstock.core.device import Device
+from penstock.core.output import OutputOptions
 from penstock.core.sizes import TileSides, tiles_along
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.pixels.canvas import Canvas
 from penstock.pixels.deep_canvas import DeepCanvas
-from penstock.pixels.picture import Levels
+from penstock.pixels.picture import Levels, Pixels
+from penstock.pixels.row_canvas import RowCanvas
+from penstock.pixels.row_writer import RowWriter
 from penstock.pixels.transparency import AlphaCanvas
 
 if TYPE_CHECKING:
@@ -31,6 +34,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 else:
     np = lazy_import("numpy")
+
+
+LEAST_BY_ROWS_BYTES = 8 * 2**20
+"""Bytes of pixels below which a result is encoded as a whole: it takes no time, and a thread less."""
+
+AHEAD_BYTES = 64 * 2**20
+"""Bytes of pixels, or two rows of tiles where these have more, that may wait to be taken."""
 
 
 class Span(NamedTuple):
@@ -124,13 +134,15 @@ def tiling_on(device: Device, overlap: int) -> Tiling:
 
 
 class TiledImage(Work):
-    """Work on an image that grows by `scale`; the results are joined in `canvas`, and those of its transparency in
-    `alpha`.
+    """Work on an image that grows by `scale`; the results are joined in `canvas`, or in `rows` where somebody takes
+    them from there before all are done, and those of its transparency in `alpha`.
 
     Its pixels are (height, width, 3), or (height, width, 4) where transparency goes through the network too: then each
     output has a third part, the alpha. A tile is cut when it is asked for, so that only the tiles of a batch exist
     twice.
     """
+
+    rows: RowCanvas | None = None
 
     def __init__(
         self,
@@ -159,9 +171,32 @@ class TiledImage(Work):
         self.alpha = alpha or (AlphaCanvas(rgb[..., 3], scale) if rgb.shape[2] == 4 else None)
 
     def split_smaller(self, below: int) -> TiledImage | None:
-        """Lay the image out in smaller tiles; `canvas` stays the same."""
+        """Lay the image out in smaller tiles; `canvas` and `rows` stay the same."""
         tiling = self._tiling.below(below // self._rgb.shape[2])
-        return None if tiling is None else self._in(tiling)
+        if tiling is None:
+            return None
+        smaller = self._in(tiling)
+        smaller.rows = self.rows
+        return smaller
+
+    def by_rows(self) -> RowCanvas | None:
+        """From now on join in a canvas whose rows can be taken while others are missing; returns it. None where that is
+        not worth it, as the image is small, or has one row of tiles; or where its transparency, or its 16 bits, are
+        joined as a whole."""
+        width, height = self.canvas.size
+        is_worth_it = len(self._layout.rows) > 1 and 3 * width * height >= LEAST_BY_ROWS_BYTES
+        if is_worth_it and self.alpha is None and self._rgb.itemsize == 1:
+            self.rows = RowCanvas(width, height)
+        return self.rows
+
+    @property
+    def open(self) -> int:
+        """Tiles from this number on wait until rows above them were taken: those that nobody has taken are bounded."""
+        if self.rows is None:
+            return self.count
+        ahead = _rows_ahead(self.rows.size[0], self._layout.height * self._scale)
+        reached = sum(row.low * self._scale < self.rows.taken + ahead for row in self._layout.rows)
+        return reached * len(self._layout.columns)
 
     def _in(self, tiling: Tiling) -> TiledImage:
         return TiledImage(
@@ -235,9 +270,18 @@ class TiledImage(Work):
             slice((row.low - row.start) * s, (row.high - row.start) * s),
             slice((column.low - column.start) * s, (column.high - column.start) * s),
         )
-        self.canvas.put(column.low * s, row.low * s, pixels[kept])
+        (self.canvas if self.rows is None else self.rows).put(column.low * s, row.low * s, pixels[kept])
         if self.alpha is not None:
             self.alpha.put(column.low * s, row.low * s, alpha[0][kept])
+
+
+def waiting_bytes(width: int, tile_height: int) -> int:
+    """The most bytes of a result that is taken by rows, while tiles of this height come; both in its pixels."""
+    return 3 * width * (_rows_ahead(width, tile_height) + tile_height)
+
+
+def _rows_ahead(width: int, tile_height: int) -> int:
+    return max(AHEAD_BYTES // (3 * width), 2 * tile_height)
 
 
 def _mirror_around(lines: NDArray[Any], first: int, behind: int) -> None:
@@ -252,3 +296,16 @@ def _mirror_on(lines: NDArray[Any], filled: int) -> None:
         more = min(filled, len(lines) - filled)
         lines[filled : filled + more] = lines[filled - more : filled][::-1]
         filled += more
+
+
+def is_by_rows(output: OutputOptions) -> bool:
+    """Whether a file of this form needs no more than the rows that are there: whatever else is asked for may need the
+    whole image."""
+    return output == OutputOptions(format="png", quality=output.quality, lossless=output.lossless, dpi=output.dpi)
+
+
+def row_writer(work: TiledImage, output: OutputOptions, *, alpha: Pixels | None, grey: bool) -> RowWriter | None:
+    """What writes the result of this work, joined by rows from now on. None where it has to be, or may as well be,
+    encoded as a whole."""
+    rows = work.by_rows() if is_by_rows(output) else None
+    return None if rows is None else RowWriter(rows, output, alpha=alpha, grey=grey)

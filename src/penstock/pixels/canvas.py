@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFile
@@ -22,17 +23,22 @@ else:
 class Canvas:
     """An RGB image that is written in pieces. Threads may write different parts of it at a time.
 
-    It has the form that the encoders read, 4 bytes a pixel, so that no second copy of the whole is ever made.
+    It has the form that the encoders read, 4 bytes a pixel, so that no second copy of the whole is ever made. It takes
+    memory from the first piece on.
     """
 
     def __init__(self, width: int, height: int) -> None:
-        # Kept memory has old pixels, which Pillow clears under the interpreter's lock if no colour is given.
-        self._image = Image.new("RGB", (width, height), 0 if core.get_blocks_max() else None)
+        self.size = (width, height)
+        self._lock = Lock()
+        self._made: Image.Image | None = None
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self._image.size
+    def _image(self) -> Image.Image:
+        with self._lock:
+            if self._made is None:
+                # Kept memory has old pixels, which Pillow clears under the interpreter's lock if no colour is given.
+                self._made = Image.new("RGB", self.size, 0 if core.get_blocks_max() else None)
+            return self._made
 
     @property
     def pixels(self) -> Pixels:

@@ -15,28 +15,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec.structs import replace
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import parts_of, profile_note, take_profile
 from penstock.pixels.deep import deep_parts, is_deep
-from penstock.pixels.gifs import open_gif
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.headers.avif import avif_code_points
 from penstock.pixels.headers.header import broken, truncated
 from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
-from penstock.pixels.notes import Note, bits_of, in_order, notes_in
+from penstock.pixels.notes import Note, bits_of, in_order, note, notes_in
 from penstock.pixels.picture import USUAL, Levels, Picture, PixelForm
 from penstock.pixels.pillow import write_image
 from penstock.pixels.pngs import open_png
+from penstock.pixels.turning import UPRIGHT, orientation_of, upright
 
 if TYPE_CHECKING:
     import numpy as np
 else:
     np = lazy_import("numpy")
-
-TURNS = range(2, 9)
-"""Values of the orientation in Exif that are not upright."""
 
 UNBOUNDED = ImageBounds()
 """For images of our own: any size, but not any number of scans and chunks."""
@@ -52,11 +50,18 @@ def _by_pillow(form: str, data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=(form,))
 
 
+def _open_avif(data: bytes) -> Image.Image:
+    image, code_points = _by_pillow("avif", data), avif_code_points(data, UNBOUNDED)
+    if code_points and "icc_profile" not in image.info:
+        image.info["cicp"] = code_points
+    return image
+
+
 OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "png": open_png,
     "jpeg": open_jpeg,
-    "gif": open_gif,
-    **{form: partial(_by_pillow, form) for form in ("webp", "tiff", "bmp", "avif")},
+    "avif": _open_avif,
+    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "tiff", "bmp")},
 }
 
 DECODER: ContextVar[Callable[[bytes, ImageHeader, PixelForm], Picture] | None] = ContextVar("decoder", default=None)
@@ -71,7 +76,9 @@ def decode(data: bytes, bounds: ImageBounds = UNBOUNDED, wanted: PixelForm = USU
     header = probe(data, bounds)
     decoder = DECODER.get()
     picture = decode_here(data, header.format, wanted) if decoder is None else decoder(data, header, wanted)
-    return replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
+    picture = replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
+    note(*picture.notes)
+    return picture
 
 
 def decode_here(data: bytes, form: str, wanted: PixelForm = USUAL) -> Picture:
@@ -142,7 +149,7 @@ def _notes_of(image: Image.Image) -> tuple[Note, ...]:
     """What is done to an image that is not loaded."""
     profile = profile_note(image)
     done: dict[Note, bool] = {
-        "turned": image.getexif().get(ExifTags.Base.Orientation, 1) in TURNS,
+        "turned": orientation_of(image) != UPRIGHT,
         "first_frame": image.format == "MPO",
     }
     return (*(note for note, is_done in done.items() if is_done), *([profile] if profile else []))
@@ -160,7 +167,7 @@ def _notes_of_header(header: ImageHeader, picture: Picture) -> Iterator[Note]:
 
 def _with_kept(notes: tuple[Note, ...], profile: bytes | None) -> tuple[Note, ...]:
     """Without the note of a profile that was not converted."""
-    return notes if profile is None else tuple(note for note in notes if note != "profile_converted")
+    return notes if profile is None else tuple(one for one in notes if one != "profile_converted")
 
 
 def _parts_of(image: Image.Image, data: bytes, form: str, wanted: PixelForm, into: memoryview | None = None) -> Parts:
@@ -171,7 +178,7 @@ def _parts_of(image: Image.Image, data: bytes, form: str, wanted: PixelForm, int
         if is_plain(image):
             return jpeg_pixels(data, image.mode, into), None, False, None
         image = loaded(image, data)
-    ImageOps.exif_transpose(image, in_place=True)
+    image = upright(image)
     profile = take_profile(image) if wanted.keeps_colours else None
     return *parts_of(image), profile
 

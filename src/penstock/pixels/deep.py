@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import form_of, read_as, signal_in, take_profile
@@ -18,6 +18,7 @@ from penstock.pixels.colours.deep import deep_in_srgb
 from penstock.pixels.headers.metadata import code_points_of, without_metadata
 from penstock.pixels.picture import Levels
 from penstock.pixels.pngs import WholePng
+from penstock.pixels.turning import orientation_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ GREY_WITH_ALPHA = 4
 LOWER = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 """The form of Pillow that reads upper bytes, and the one that, though made for little-endian samples, the lower."""
 
-UPRIGHT: dict[int, Callable[[Levels], Levels]] = {
+TURNS: dict[int, Callable[[Levels], Levels]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
     4: lambda pixels: pixels[::-1],
@@ -65,7 +66,7 @@ def deep_parts(data: bytes, *, keeps_colours: bool = False) -> tuple[Levels, Lev
 
 
 def _upright(levels: Levels, image: Image.Image) -> Levels:
-    turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    turn = TURNS.get(orientation_of(image))
     return levels if turn is None else turn(levels)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,9 @@ from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import picture_of
 from penstock.pixels.formats import CONTENT_TYPES as CONTENT_TYPES
 from penstock.pixels.formats import check_holds as check_holds
-from penstock.pixels.picture import Picture
+from penstock.pixels.picture import Picture, on_background
+from penstock.pixels.pillow import bands_of
+from penstock.pixels.png.stream import Chunk, PngStream, png_of
 from penstock.pixels.quality import best_within
 
 if TYPE_CHECKING:
@@ -21,8 +25,10 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-Z_RLE = 3
-"""The deflate strategy with this name in zlib.h."""
+METRES_PER_INCH = 0.0254
+
+BAND_ROWS = 64
+"""So many rows of a picture are interleaved at a time: all planes at once would be a second copy."""
 
 PREDICTOR = 317
 """The tag of a TIFF that says what is compressed; 2 stands for the differences of neighbours."""
@@ -32,11 +38,15 @@ SUBSAMPLING: dict[str, str] = {"444": "4:4:4", "422": "4:2:2", "420": "4:2:0"}
 
 
 def encode(picture: Picture, options: OutputOptions) -> bytes:
-    """Encode an image in a format of files, so not in `source`. PNG is written at its fastest level; JPEG has no alpha,
-    so that transparency becomes white.
+    """Encode an image in a format of files, so not in `source`; one of uint16 is for PNG, which is written at the
+    fastest level. JPEG has no alpha, so that transparency becomes white.
 
     Raises ImageTooLarge for more pixels than the format can hold, and OutputTooLarge as `written` does.
     """
+    if picture.rgb.itemsize == 2:
+        return _png(on_background(picture, options.background), options)
+    if options.format == "png" and (picture.alpha is None or options.background is None):
+        return _png(picture, options)
     return written(picture.pillow(), options, picture.profile)
 
 
@@ -88,14 +98,34 @@ def _flattened(image: Image.Image, options: OutputOptions) -> Image.Image:
 
 
 def _saved(image: Image.Image, options: OutputOptions, quality: int, profile: bytes | None) -> bytes:
+    if options.format == "png":
+        chunks = png_chunks(options, profile)
+        return png_of(bands_of(image), PngStream(*image.size, channels=len(image.mode), chunks=chunks))
     out = io.BytesIO()
     image.save(out, options.format, **_SAVE_OPTIONS[options.format](options, quality), icc_profile=profile)
     return out.getvalue()
 
 
-def _png(options: OutputOptions, _quality: int) -> dict[str, Any]:
-    # Run lengths suit filtered photos: as fast as the usual strategy at this level, and a fifth smaller.
-    return {"compress_level": 1, "compress_type": Z_RLE, **_density(options)}
+def png_chunks(options: OutputOptions, profile: bytes | None = None) -> list[Chunk]:
+    """What a PNG has beside its pixels: a profile of their colours, and its density, in pixels per metre."""
+    chunks: list[Chunk] = []
+    if profile is not None:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
+    if options.dpi is not None:
+        per_metre = round(options.dpi / METRES_PER_INCH)
+        chunks.append((b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
+    return chunks
+
+
+def _png(picture: Picture, options: OutputOptions) -> bytes:
+    height, width = picture.rgb.shape[:2]
+    planes = [picture.rgb[..., :1] if picture.grey else picture.rgb]
+    if picture.alpha is not None:
+        planes.append(picture.alpha[..., None])
+    bands = (np.dstack([plane[top : top + BAND_ROWS] for plane in planes]) for top in range(0, height, BAND_ROWS))
+    channels = sum(plane.shape[2] for plane in planes)
+    chunks, bits = png_chunks(options, picture.profile), 8 * picture.rgb.itemsize
+    return png_of(bands, PngStream(width, height, channels=channels, bits=bits, chunks=chunks))
 
 
 def _jpeg(options: OutputOptions, quality: int) -> dict[str, Any]:
@@ -124,7 +154,6 @@ def _density(options: OutputOptions) -> dict[str, Any]:
 
 
 _SAVE_OPTIONS: dict[Format, Callable[[OutputOptions, int], dict[str, Any]]] = {
-    "png": _png,
     "jpeg": _jpeg,
     "webp": _webp,
     "avif": _avif,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from penstock.lazy_import import lazy_import
+from penstock.pixels.notes import note
 from penstock.pixels.picture import Levels
 
 if TYPE_CHECKING:
@@ -28,11 +29,12 @@ LEAST_WEIGHT = 32
 
 def filled(rgb: Levels, alpha: Levels | None) -> Levels:
     """The colours (height, width, 3) with those under an alpha of 0 replaced, both of uint8 or uint16. What is visible
-    at all stays as it is; `rgb` itself where nothing is hidden, or everything."""
+    at all stays as it is; `rgb` itself where nothing is hidden, or everything. It is noted as `alpha_filled`."""
     if alpha is None or alpha.all() or not alpha.any():
         return rgb
     if rgb.itemsize == 2:
         return _filled_deep(rgb, alpha)
+    note("alpha_filled")
     halved = Image.fromarray(np.dstack([rgb, alpha])).convert("RGBa").reduce(2)
     colours, weights = np.split(np.asarray(halved, np.float32), [3], axis=2)
     spread = _spread(colours * 255 / np.maximum(weights, 1), weights[..., 0])

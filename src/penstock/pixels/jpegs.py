@@ -10,19 +10,18 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from penstock.lazy_import import lazy_import
 from penstock.pixels.headers.header import truncated
 from penstock.pixels.headers.mended import mended
 from penstock.pixels.picture import Pixels
+from penstock.pixels.turning import UPRIGHT, orientation_of
 
 if TYPE_CHECKING:
     import simplejpeg
 else:
     simplejpeg = lazy_import("simplejpeg")
-
-ORIENTATION = ExifTags.Base.Orientation
 
 COLOUR_SPACES: dict[str, Any] = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 """The names of Pillow's modes in this library."""
@@ -31,6 +30,9 @@ _HARMLESS = re.compile(
     "Premature end of JPEG file|extraneous bytes before marker|Invalid SOS parameters|unknown JFIF revision|Adobe"
 )
 """Warnings of libjpeg (jerror.h) after which nothing of the image need be missing."""
+
+HOLE = bytes(512)
+"""As many zeros in place of an end are what a copy that broke off has left; a decoder takes them for pixels."""
 
 _MISSING = "premature end of data segment"
 
@@ -42,7 +44,7 @@ def open_jpeg(data: bytes) -> Image.Image:
 
 def is_plain(image: Image.Image) -> bool:
     """Whether a JPEG has the pixels of its picture as they are: upright, and without a profile."""
-    return image.mode == "RGB" and "icc_profile" not in image.info and image.getexif().get(ORIENTATION, 1) == 1
+    return image.mode == "RGB" and "icc_profile" not in image.info and orientation_of(image) == UPRIGHT
 
 
 def loaded(image: Image.Image, data: bytes) -> Image.Image:
@@ -61,6 +63,8 @@ def jpeg_pixels(data: bytes, mode: str, into: memoryview | None = None) -> Pixel
     Raises ImageDecodeFailed where any of them are missing, ValueError where the file is damaged.
     """
     colours = COLOUR_SPACES[mode]
+    if data.endswith(HOLE) and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise truncated()
     try:
         return _strictly(data, colours, into)
     except ValueError as error:

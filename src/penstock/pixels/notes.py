@@ -1,6 +1,8 @@
 """Notes: what was done to an image on its way to a result, in a closed list of words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal, get_args
 
 Note = Literal[
@@ -16,6 +18,27 @@ Note = Literal[
 PNG's cICP, gAMA and cHRM."""
 
 NOTES: tuple[Note, ...] = get_args(Note)
+
+
+_NOTED: ContextVar[set[Note] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[set[Note]]:
+    """Yield the set of what is noted inside of the block, on this thread."""
+    noted: set[Note] = set()
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
+def note(*notes: Note) -> None:
+    """Note what was done to an image, for the result of the task that this thread works on, if it works on one: no
+    model has to pass it on."""
+    if (noted := _NOTED.get()) is not None:
+        noted.update(notes)
 
 
 def in_order(notes: Iterable[Note]) -> tuple[Note, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
-from PIL import Image
+from PIL import Image, ImageColor
 
 from penstock.lazy_import import lazy_import
 from penstock.pixels.notes import Note
@@ -19,6 +19,10 @@ else:
 Pixels: TypeAlias = "NDArray[np.uint8]"
 Levels: TypeAlias = "NDArray[Any]"
 """Samples of uint8, or of uint16 where a caller asks for all bits of a file."""
+
+
+BAND_ROWS = 64
+"""So many rows are mixed at a time: as floats."""
 
 
 class PixelForm(Struct, frozen=True):
@@ -65,6 +69,19 @@ def grey(picture: Picture) -> Pixels:
     """One channel, (height, width), as it looks on a white page: the luma of ITU-R 601 where the image has colours."""
     opaque = on_white(picture)
     return opaque[..., 0] if picture.grey else np.asarray(Image.fromarray(opaque).convert("L"))
+
+
+def on_background(picture: Picture, background: str | None) -> Picture:
+    """A picture of uint16 on this CSS hex colour; itself where there is none, or nothing is transparent."""
+    if picture.alpha is None or background is None:
+        return picture
+    colour = np.array(ImageColor.getrgb(background), np.float32) * np.float32(257)
+    made = np.empty_like(picture.rgb)
+    for top in range(0, len(made), BAND_ROWS):
+        band = slice(top, top + BAND_ROWS)
+        opacity = picture.alpha[band, :, None] / np.float32(65_535)
+        made[band] = np.rint(picture.rgb[band] * opacity + colour * (1 - opacity))
+    return Picture(made, grey=picture.grey and len(set(colour.tolist())) == 1, profile=picture.profile)
 
 
 def on_white(picture: Picture) -> Pixels:

@@ -1,13 +1,27 @@
 """The core of Pillow, where its pixels are: what is set for the whole process, and a way out without a copy."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from PIL import AvifImagePlugin, Image
+
+from penstock.lazy_import import lazy_import
+from penstock.pixels.picture import Pixels
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy_import("numpy")
 
 core: Any = getattr(Image, "core")  # noqa: B009  it is not among the names that the types of Pillow export
 
 ENCODED_BYTES = 2**16
 """As many bytes of pixels are written at a time: they are still in the cache when they are copied."""
+
+BAND_BYTES = 2**20
+"""Bytes of the bands in which `bands_of` gives an image."""
 
 # Our own limit is checked on every header before any pixel is decoded; Pillow's is a warning first.
 Image.MAX_IMAGE_PIXELS = None
@@ -27,11 +41,24 @@ def keep_memory(most_bytes: int) -> None:
 
 def write_image(image: Image.Image, into: memoryview) -> None:
     """Write the pixels of an RGB image. Other ways out of Pillow make a copy of the whole first."""
-    image.load()
-    encoder = core.raw_encoder("RGB", "RGB", 0, 1)
-    encoder.setimage(image.im, (0, 0, *image.size))
-    at = status = 0
-    while not status:
-        _, status, piece = encoder.encode(max(ENCODED_BYTES, 4 * image.width))
+    at = 0
+    for piece in _pieces(image, ENCODED_BYTES):
         into[at : at + len(piece)] = piece
         at += len(piece)
+
+
+def bands_of(image: Image.Image) -> Iterator[Pixels]:
+    """Yield the rows of an image in mode L, LA, RGB or RGBA, from the top, as (n, width, channels)."""
+    for piece in _pieces(image, BAND_BYTES):
+        yield np.frombuffer(piece, np.uint8).reshape(-1, image.width, len(image.mode))
+
+
+def _pieces(image: Image.Image, size: int) -> Iterator[bytes]:
+    """Whole rows of about so many bytes, at least one."""
+    image.load()
+    encoder = core.raw_encoder(image.mode, image.mode, 0, 1)
+    encoder.setimage(image.im, (0, 0, *image.size))
+    status = 0
+    while not status:
+        _, status, piece = encoder.encode(max(size, 4 * image.width))
+        yield piece

@@ -26,10 +26,13 @@ PIECE_BYTES = 2**16
 
 
 def open_png(data: bytes) -> Image.Image:
-    """The image of a PNG, whose transparent colour is in the values of its pixels. Loading it raises
-    ImageDecodeFailed where rows are missing. Raises ImageDecodeFailed for a wrong checksum, and what Pillow raises."""
+    """The image of a PNG, loaded, with its transparent colour in the values of its pixels.
+
+    Raises ImageDecodeFailed where rows are missing or a checksum is wrong, and what Pillow raises.
+    """
     plain = without_metadata(data)
     image = with_exact_key(WholePng(plain), plain)
+    image.load()  # now: to read its Exif, which may be damaged, would load it too
     code_points = code_points_of(plain)
     if code_points:
         image.info["cicp"] = code_points

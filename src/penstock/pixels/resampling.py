@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
@@ -25,6 +26,9 @@ FILTERS: dict[str, Image.Resampling] = {
     "area": Image.Resampling.BOX,
 }
 
+BICUBIC_REACH = 2
+"""Pixels that the filter looks at on each side."""
+
 
 def resize(channel: Levels, width: int, height: int) -> Levels:
     """Resample one channel of uint8 or uint16 bicubically; the same array where it has that size."""
@@ -37,6 +41,19 @@ def resize(channel: Levels, width: int, height: int) -> Levels:
     )
     np.clip(np.rint(levels, out=levels), 0, 65_535, out=levels)
     return levels.astype(np.uint16)
+
+
+def resized_rows(channel: Pixels, width: int, height: int, rows: range) -> Pixels:
+    """The `rows` of what `resize` returns, without the others."""
+    ratio = len(channel) / height
+    reach = math.ceil(BICUBIC_REACH * max(1, ratio)) + 1
+    top, bottom = rows.start * ratio, min(rows.stop * ratio, len(channel))
+    first = max(0, math.floor(top) - reach)
+    near = Image.fromarray(channel[first : math.ceil(bottom) + reach])
+    # Pillow enlarges across and then down, with bytes in between; of a part in one step it would do both at once.
+    across = near.resize((width, near.height), Image.Resampling.BICUBIC)
+    box = (0, top - first, width, bottom - first)
+    return np.asarray(across.resize((width, len(rows)), Image.Resampling.BICUBIC, box))
 
 
 def resampled(pixels: Pixels, width: int, height: int, how: Resample) -> Pixels:

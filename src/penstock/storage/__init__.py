@@ -17,7 +17,7 @@ several installations can share a bucket or a directory.
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from penstock.settings import StorageSettings
-from penstock.storage.contract import CHUNK_BYTES, MARKER, Item, Storage, Stored, UploadLink
+from penstock.storage.contract import CHUNK_BYTES, MARKER, Item, PartWriter, Storage, Stored, UploadLink
 from penstock.storage.local import LocalStorage
 from penstock.storage.s3 import S3Storage
 from penstock.storage.s3_inputs import S3Inputs
@@ -27,6 +27,7 @@ __all__ = [
     "MARKER",
     "Item",
     "LocalStorage",
+    "PartWriter",
     "S3Inputs",
     "S3Storage",
     "Storage",

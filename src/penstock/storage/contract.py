@@ -34,11 +34,35 @@ class Item(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A stored object: its size in bytes, and when it was stored, in ms since 1970."""
+    """A stored object: its size in bytes, and when it was stored, in ms since 1970. One that is `unfinished` is still
+    written in parts, or was given up; the text tells several with one key apart."""
 
     key: str
     size: int
     modified: int
+    unfinished: str = ""
+
+
+class PartWriter(Protocol):
+    """Stores one object in parts. Nothing of it is visible before `publish`. One call at a time, each ended before the
+    next begins.
+
+    A call that raises StorageUnavailable may be repeated. ResultExpired says that parts which were stored are gone:
+    only `discard` makes sense then.
+    """
+
+    part_bytes: int
+    """The bytes of each part but the last."""
+
+    async def write(self, part: bytes) -> None:
+        """Store the next part. It is not stored when this raises."""
+
+    async def publish(self, last: bytes) -> None:
+        """Store the last part, of up to `part_bytes`. The object is whole, durable and visible when this returns."""
+
+    async def discard(self) -> None:
+        """Delete what was stored, if it was not published. Never raises StorageUnavailable: what cannot be deleted now
+        is among the unfinished objects."""
 
 
 class Storage(Protocol):
@@ -61,6 +85,17 @@ class Storage(Protocol):
     async def put_all(self, items: Sequence[Item]) -> None:
         """Store several objects, faster than one by one. All are whole and durable when this returns; when it raises,
         some may have been stored."""
+
+    def writer(self, key: str, content_type: str) -> PartWriter:
+        """What stores the object in parts. It sends nothing before its first part, and must be published or
+        discarded."""
+
+    def list_unfinished(self, prefix: str) -> AsyncIterator[Stored]:
+        """The objects below the prefix that were begun by a `writer`, and neither published nor discarded, as far as
+        the storage knows of them."""
+
+    async def give_up(self, *unfinished: Stored) -> None:
+        """Delete the parts of these unfinished objects; one that is gone is no error."""
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         """The bytes of the object. Raises ResultExpired when it does not exist, and InputTooLarge when it has more

@@ -9,12 +9,12 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from penstock.errors import StorageUnavailable
+from penstock.errors import ResultExpired, StorageUnavailable
 
 
 class Draft:
@@ -54,18 +54,63 @@ class Draft:
 
     def _write(self, data: bytes) -> None:
         with disk_errors():
-            self._file.write(data)
+            os.utime(self._file.fileno())  # while the disk is full it is tried, and must not look as if it was left
+            _write_at(self._file.fileno(), data, self.size)  # at its place, so that another try writes it once
         self._digest.update(data)
         self.size += len(data)
 
     def _sync(self) -> None:
         with disk_errors():
-            self._file.flush()
             os.fsync(self._file.fileno())
 
     def _publish(self) -> None:
         with disk_errors():
-            move_synced([(self._unfinished, self._path)])
+            if self._unfinished.exists():
+                move_synced([(self._unfinished, self._path)])
+            elif self._path.exists():  # it was moved before, and its directory could not be synced
+                _sync(self._path.parent)
+            else:
+                raise ResultExpired
+
+
+class DraftWriter:
+    """The PartWriter of an object that is a file."""
+
+    part_bytes = 2**20
+
+    def __init__(self, begin: Callable[[], Draft]) -> None:
+        self._begin = begin
+        self._draft: Draft | None = None
+        self._is_whole = False
+
+    async def write(self, part: bytes) -> None:
+        await (await self._begun()).write(part)
+
+    async def publish(self, last: bytes) -> None:
+        draft = await self._begun()
+        if not self._is_whole:
+            await draft.write(last)
+            self._is_whole = True
+        await draft.sync()
+        await draft.publish()
+        await self.discard()
+
+    async def discard(self) -> None:
+        """Close the file, and remove it if it is not published."""
+        if self._draft is not None:
+            await asyncio.to_thread(self._draft.discard)
+
+    async def _begun(self) -> Draft:
+        if self._draft is None:
+            self._draft = await asyncio.to_thread(self._begin)
+        return self._draft
+
+
+def _write_at(file: int, data: bytes, at: int) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(file, left, at)
+        at, left = at + written, left[written:]
 
 
 def write_synced(path: Path, data: bytes) -> None:

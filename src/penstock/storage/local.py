@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from penstock.errors import ResultExpired
 from penstock.storage.contract import (
     CHUNK_BYTES,
     Item,
+    PartWriter,
     Stored,
     UploadLink,
     checked_key,
@@ -28,6 +30,7 @@ from penstock.storage.contract import (
 )
 from penstock.storage.disk import (
     Draft,
+    DraftWriter,
     disk_errors,
     make_directory,
     move_synced,
@@ -68,6 +71,20 @@ class LocalStorage:
     async def put_all(self, items: Sequence[Item]) -> None:
         """Store the objects. A directory is synced once for all files that it receives."""
         await asyncio.to_thread(self._write, items)
+
+    def writer(self, key: str, content_type: str) -> PartWriter:
+        """What writes the file under another name."""
+        self._path(key)
+        return DraftWriter(partial(self._begin, key))
+
+    async def list_unfinished(self, prefix: str) -> AsyncIterator[Stored]:
+        """None: the names of unfinished files have no key. `probe` removes the old ones."""
+        checked_prefix(prefix)
+        return
+        yield
+
+    async def give_up(self, *unfinished: Stored) -> None:
+        """Nothing is listed, so that nothing can be given up."""
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         return await asyncio.to_thread(self._read, key, limit)

@@ -15,6 +15,7 @@ from penstock.storage.contract import (
     CHUNK_BYTES,
     MARKER,
     Item,
+    PartWriter,
     Stored,
     UploadLink,
     checked_key,
@@ -36,6 +37,7 @@ from penstock.storage.s3_client import (
     vendor_errors,
     with_etag,
 )
+from penstock.storage.s3_multipart import MultipartWriter, abort, unfinished
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,6 +103,22 @@ class S3Storage:
     async def put_all(self, items: Sequence[Item]) -> None:
         """Store the objects, PUTS_AT_ONCE at a time."""
         await _side_by_side(lambda item: self.put(*item), items, PUTS_AT_ONCE)
+
+    def writer(self, key: str, content_type: str) -> PartWriter:
+        return MultipartWriter(self._client, self._bucket, self.full_key(key), content_type)
+
+    async def list_unfinished(self, prefix: str) -> AsyncIterator[Stored]:
+        """Multipart uploads. None where the server does not list them, or the key may not (ListBucketMultipartUploads);
+        MinIO lists none by a prefix, and ends them after a day by itself."""
+        place = self._root + checked_prefix(prefix)
+        async for stored in unfinished(self._client, self._bucket, self._root, place):
+            if is_key(stored.key):
+                yield stored
+
+    async def give_up(self, *unfinished: Stored) -> None:
+        for one in unfinished:
+            upload = {"Bucket": self._bucket, "Key": self.full_key(one.key), "UploadId": one.unfinished}
+            await abort(self._client, upload)
 
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         name = self.full_key(key)

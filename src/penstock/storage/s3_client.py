@@ -266,9 +266,16 @@ def _wrong_settings() -> Iterator[None]:
             ) from error
 
 
-GONE = {"GetObject": ("NoSuchKey",), "HeadObject": ("404", "NotFound"), "DeleteObject": ("NoSuchKey",)}
-"""Error codes by which S3 says that an object does not exist; only an answer to HEAD may be a bare 404. Any other 404,
-such as that of a proxy whose backend is being replaced, says nothing about the object."""
+GONE = {
+    "GetObject": ("NoSuchKey",),
+    "HeadObject": ("404", "NotFound"),
+    "DeleteObject": ("NoSuchKey",),
+    "UploadPart": ("NoSuchUpload",),
+    "CompleteMultipartUpload": ("NoSuchUpload",),
+    "AbortMultipartUpload": ("NoSuchUpload",),
+}
+"""Error codes by which S3 says that an object, or the parts of one, do not exist; only an answer to HEAD may be a bare
+404. Any other 404, such as that of a proxy whose backend is being replaced, says nothing about the object."""
 
 
 def _from_answer(answer: dict[str, Any], operation: str) -> PenstockError:

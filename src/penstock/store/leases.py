@@ -88,12 +88,23 @@ class LeaseStore:
         )
         return {key.decode() for key in lost}
 
-    async def progress(self, lease: Lease, stage: Stage, progress: Progress | None = None) -> bool:
-        """Record the stage and the progress of a task. Returns False when the lease is lost."""
+    async def progress(
+        self, lease: Lease, stage: Stage, progress: Progress | None = None, *, took_ms: float | None = None
+    ) -> bool:
+        """Record the stage and the progress of a task, and the ms of a device that its attempt has taken so far, None
+        before the device began with it: this is what it costs when it is ended without its worker. Returns False when
+        the lease is lost."""
         p = progress or Progress(done=0, total=0)
         return bool(
             await self._engine.run(
-                "progress", id=lease.id, token=lease.token, stage=stage, done=p.done, total=p.total, unit=p.unit
+                "progress",
+                id=lease.id,
+                token=lease.token,
+                stage=stage,
+                done=p.done,
+                total=p.total,
+                unit=p.unit,
+                took_ms="" if took_ms is None else took_ms,
             )
         )
 

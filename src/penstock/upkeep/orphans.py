@@ -1,4 +1,5 @@
-"""Orphans: objects without a record, left in the storage by a crash, a lost Redis or an earlier version.
+"""Orphans: objects without a record, left in the storage by a crash, a lost Redis or an earlier version. Results that
+were begun in parts, and never finished, are among them.
 
 They are looked for only where it is certain that these records and these objects belong together. Two words prove it,
 which both Redis and a marker in the storage hold:
@@ -23,6 +24,9 @@ from penstock.telemetry import metrics
 
 PREFIXES = ("inputs/", "results/", "uploads/", "batches/")
 """Objects with any other prefix are never looked at."""
+
+STREAMED = "results/"
+"""The prefix of the objects that are written in parts."""
 
 OLD_MS = 24 * 3600 * 1000
 """Objects younger than a day are left alone: their record may not have been written yet. Older ones were stored before
@@ -109,7 +113,8 @@ async def delete_orphans(installation: Installation, storage: Storage, orphans: 
     deleted = []
     for at in range(0, len(orphans), PAGE):
         still = await _unknown(installation, orphans[at : at + PAGE])
-        await storage.delete(*(stored.key for stored in still))
+        await storage.delete(*(stored.key for stored in still if not stored.unfinished))
+        await storage.give_up(*(stored for stored in still if stored.unfinished))
         deleted += still
     return deleted
 
@@ -185,9 +190,9 @@ async def _mark(storage: Storage, marker: Marker) -> None:
 
 
 async def _objects(storage: Storage) -> AsyncIterator[Stored]:
-    """Yields all objects whose keys have the form of Penstock's keys."""
-    for prefix in PREFIXES:
-        async for stored in storage.list(prefix):
+    """Yields all objects whose keys have the form of Penstock's keys, and last the unfinished ones."""
+    for listed in (*map(storage.list, PREFIXES), storage.list_unfinished(STREAMED)):
+        async for stored in listed:
             if stored.key.count("/") >= 2:
                 yield stored
 

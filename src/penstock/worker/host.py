@@ -77,7 +77,7 @@ class Host(arq.Worker):
         self._leases = Leases(
             store, lease_s, describe=self._describe, lost=lambda key: self.running.stop(key, "lease lost")
         )
-        self._progress = ProgressWriter(store, self._leases.get)
+        self._progress = ProgressWriter(store, self._leases.get, pipeline.took_so_far_ms)
         self.running = RunningAttempts(
             self.tasks,
             Attempts(store, pipeline, retry),

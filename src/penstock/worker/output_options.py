@@ -3,10 +3,14 @@
 What only the input tells is known here, before anything runs: no runner has to ask for it.
 """
 
+from collections.abc import Iterable, Iterator
+
+from penstock.core.model import Produces
 from penstock.core.output import OutputOptions
 from penstock.models.members import InputMembers
 from penstock.pixels.formats import for_source
 from penstock.pixels.headers import content_type_of
+from penstock.pixels.notes import Note
 
 
 def options_for(output: OutputOptions, source: bytes | InputMembers) -> OutputOptions:
@@ -20,6 +24,11 @@ def options_for(output: OutputOptions, source: bytes | InputMembers) -> OutputOp
     if image is None:
         return for_source(output, None)
     return for_source(output, str(content_type_of(image)).removeprefix("image/"))
+
+
+def told(notes: Iterable[Note], *, produces: Produces) -> Iterator[Note]:
+    """The notes that are true of the result: data has no metadata in any case."""
+    return (note for note in notes if produces != "data" or note != "metadata_stripped")
 
 
 def first_image(source: bytes | InputMembers) -> bytes | None:

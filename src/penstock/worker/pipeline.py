@@ -1,7 +1,8 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -10,10 +11,11 @@ from penstock.core.output import OutputOptions
 from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
 from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
-from penstock.models.base import DeviceBroken, Params, Work
+from penstock.models.base import DeviceBroken, Params, ResultStream, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
 from penstock.pixels.formats import check_holds, check_result_size
+from penstock.pixels.notes import Note, in_order, noting
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.worker.attempt_clock import AttemptClock
@@ -23,16 +25,25 @@ from penstock.worker.codecs import CodecThreads
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
-from penstock.worker.output_options import options_for
+from penstock.worker.output_options import options_for, told
 from penstock.worker.residency.resident import Use
 from penstock.worker.residency.residents import Residents
-from penstock.worker.results import published
+from penstock.worker.results import announced, check_bytes, published
 from penstock.worker.spool import Spool, StoredFiles
 from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, milliseconds
+from penstock.worker.streamed_upload import StreamedUpload
+from penstock.worker.streaming import StreamedResult
 from penstock.worker.task_log import TaskLog
 
 SHOWN_CHARACTERS = 200
 """How much a task shows of what is wrong with its parameters."""
+
+
+class Prepared(NamedTuple):
+    """What a model has made of an input, and the stream of the result where it is written while outputs come."""
+
+    work: Work
+    stream: ResultStream | None
 
 
 class Pipeline:
@@ -86,9 +97,14 @@ class Pipeline:
         return self._device.broken
 
     def took_ms(self, lease: Lease) -> float:
-        """Milliseconds of the device that an attempt took; 0 before it has left the device, and when it was
-        forgotten."""
-        return milliseconds(self._device_s.get(lease.key, 0.0))
+        """Milliseconds of the device that an attempt took; 0 when it has not come to the device, or was forgotten."""
+        return self.took_so_far_ms(lease) or 0.0
+
+    def took_so_far_ms(self, lease: Lease) -> float | None:
+        """Milliseconds of the device that an attempt has taken by its last tile that is done; None before the device
+        has begun with it, and when it was forgotten."""
+        device_s = self._device_s.get(lease.key)
+        return None if device_s is None else milliseconds(device_s)
 
     def said(self, lease: Lease) -> bytes:
         """What the code of the model has said during an attempt; empty for most, and when it was forgotten."""
@@ -124,6 +140,7 @@ class Pipeline:
         if lease.epoch > 1 and outcome.result and outcome.result.artifacts:
             own, files = {file.s3_key for file in outcome.result.artifacts}, self._storage.list(results_of(lease))
             await self._storage.delete(*[file.key async for file in files if file.key not in own])
+            await self._storage.give_up(*[file async for file in self._storage.list_unfinished(results_of(lease))])
 
     async def _stages(self, lease: Lease, watch: Watcher, clock: AttemptClock) -> Outcome:
         stage = Stages(lease, watch)
@@ -139,7 +156,9 @@ class Pipeline:
             execution |= {"model_digest": use.digest}  # other files than the catalogue had at the submit
         del source
         with stage("upload"), clock.standing():
-            if files is not None:
+            if isinstance(files, StreamedUpload):
+                await files.publish()
+            elif files is not None:
                 await self._spool.put(files)
         return Outcome(result=result, timing=stage.timing(), execution=execution)
 
@@ -160,39 +179,45 @@ class Pipeline:
         stage: Stages,
         grant: MemoryGrant,
         clock: AttemptClock,
-    ) -> tuple[Result, StoredFiles | None, dict[str, Any]]:
+    ) -> tuple[Result, StoredFiles | StreamedUpload | None, dict[str, Any]]:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
         output = lease.request.output if runner.card.produces == "data" else options_for(lease.request.output, source)
-        given = (source, params, output) if runner.reads_output else (source, params)
+        given = (runner, source, params, output, log)
         with stage("prepare"):
-            work = await on_cpu(self._prepare_if_granted, runner, given, grant, log)
-        if work is None:
+            prepared = await on_cpu(self._prepare_if_granted, grant, *given)
+        if prepared is None:
             with clock.standing():
                 await self._memory.wait(grant)
             with stage("prepare"):
-                work = await on_cpu(_prepare, runner, given, log)
+                prepared = await on_cpu(_prepare, *given)
+        work, streamed = prepared.work, self._streamed(lease, runner, prepared, log)
         if work.size is not None:
             check_holds(output, *work.size)
             check_result_size(self._limits, *work.size)
-        pack = partial(self._pack, lease, runner, params, output, log)
+        pack = partial(self._pack, lease, runner, params, output, work.notes, log)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:
-            done = await self._device.run(
+            on_device = self._device.run(
                 runner,
                 work,
                 priority=lease.priority,
-                on_progress=stage.tiles,
+                on_progress=stage.tiles if streamed is None else partial(_told, stage, streamed),
                 on_begin=partial(stage.tiles, 0, work.count),
-                on_leave=partial(self._device_s.__setitem__, lease.key),
+                on_time=partial(self._device_s.__setitem__, lease.key),
                 on_single_output=early if runner.card.produces == "data" else None,
                 clock=clock,
                 log=log,
             )
+            done = await (on_device if streamed is None else streamed.beside(on_device))
             stage.move(early.took_s, out_of="infer", to="postprocess")
         stage.reached_device(infer_began, done.waited_s)
+        files: StoredFiles | StreamedUpload | None
         with stage("postprocess"):
-            result, files = await on_cpu(pack, done.work) if early.result is None else early.result
+            if streamed is not None:
+                result, files = await streamed.finish(clock)
+            else:
+                result, files = await on_cpu(pack, done.work) if early.result is None else early.result
         return result, files, self._execution(done)
 
     def _execution(self, done: DeviceRun) -> dict[str, Any]:
@@ -206,36 +231,78 @@ class Pipeline:
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
     def _prepare_if_granted(
-        self, runner: Runner, given: tuple[Any, ...], grant: MemoryGrant, log: TaskLog
-    ) -> Work | None:
+        self,
+        grant: MemoryGrant,
+        runner: Runner,
+        source: bytes | InputMembers,
+        params: Params,
+        output: OutputOptions,
+        log: TaskLog,
+    ) -> Prepared | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
         with model_code("memory_needed", log):
-            needed = runner.memory_needed(*given)
-        return _prepare(runner, given, log) if self._memory.take(grant, needed) else None
+            needed = runner.memory_for(source, params, output)
+        return _prepare(runner, source, params, output, log) if self._memory.take(grant, needed) else None
+
+    def _streamed(self, lease: Lease, runner: Runner, prepared: Prepared, log: TaskLog) -> StreamedResult | None:
+        if prepared.stream is None:
+            return None
+        key = results_of(lease) + lease.token
+        produces = runner.card.produces
+        notes = told(prepared.work.notes, produces=produces)
+        result = announced(prepared.stream.product, key, produces=produces, limits=self._limits, notes=notes)
+        (artifact,) = result.artifacts
+        return StreamedResult(
+            result,
+            prepared.stream.writer,
+            StreamedUpload(self._spool, artifact.s3_key, artifact.content_type),
+            log,
+            on_cpu=partial(self._codecs.run, lease.priority),
+            check_bytes=partial(check_bytes, limits=self._limits),
+            on_written=self._device.wake,
+        )
 
     def _pack(
-        self, lease: Lease, runner: Runner, params: Params, output: OutputOptions, log: TaskLog, work: Work
+        self,
+        lease: Lease,
+        runner: Runner,
+        params: Params,
+        output: OutputOptions,
+        notes: Iterable[Note],
+        log: TaskLog,
+        work: Work,
     ) -> tuple[Result, StoredFiles | None]:
         """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
         # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
-        with model_code("postprocess", log):
+        with model_code("postprocess", log), noting() as noted:
             product = product_of(runner.postprocess(work, params, output), output)
         return published(
             product,
             results_of(lease) + lease.token,
             produces=runner.card.produces,
             limits=self._limits,
+            notes=told((*notes, *noted), produces=runner.card.produces),
         )
 
 
-def _prepare(runner: Runner, given: tuple[Any, ...], log: TaskLog) -> Work:
-    with model_code("prepare", log):
+def _told(stage: Stages, streamed: StreamedResult, done: int, total: int) -> None:
+    stage.tiles(done, total)
+    streamed.look()
+
+
+def _prepare(
+    runner: Runner, source: bytes | InputMembers, params: Params, output: OutputOptions, log: TaskLog
+) -> Prepared:
+    given = (source, params, output) if runner.reads_output else (source, params)
+    with model_code("prepare", log), noting() as noted:
         work = runner.prepare(*given)
     if not isinstance(work, Work):
         raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
     if not work.count:
         raise ModelResultInvalid("the model's prepare returned a Work without tiles")
-    return work
+    work.notes = in_order(noted)
+    with model_code("stream", log):
+        return Prepared(work, runner.stream(work, params, output))
 
 
 def results_of(lease: Lease) -> str:

@@ -15,11 +15,15 @@ round trip for each."""
 
 class ProgressWriter:
     """Writes the newest stage and progress of each attempt. What Redis does not take is not written again. `lease_of`
-    returns the lease with a key, None where it is no longer held."""
+    returns the lease with a key, None where it is no longer held; `took_ms` the device time of its attempt so
+    far, None before that has begun."""
 
-    def __init__(self, store: Store, lease_of: Callable[[str], Lease | None]) -> None:
+    def __init__(
+        self, store: Store, lease_of: Callable[[str], Lease | None], took_ms: Callable[[Lease], float | None]
+    ) -> None:
         self._store = store
         self._lease_of = lease_of
+        self._took_ms = took_ms
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
 
     def note(self, key: str, stage: Stage, progress: Progress | None) -> None:
@@ -38,6 +42,6 @@ class ProgressWriter:
             try:
                 for key, (stage, progress) in news.items():
                     if lease := self._lease_of(key):
-                        await self._store.leases.progress(lease, stage, progress)
+                        await self._store.leases.progress(lease, stage, progress, took_ms=self._took_ms(lease))
             except StoreUnavailable:
                 continue

@@ -7,13 +7,16 @@ import hashlib
 import operator
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from penstock.core.model import Produces
 from penstock.core.task import Artifact, Result
 from penstock.errors import ModelResultInvalid
 from penstock.models.base import Product, ProductFile
+from penstock.pixels.notes import NOTES, Note, in_order
 from penstock.settings import LimitSettings
 from penstock.storage import Item
 from penstock.worker.result_data import kind_of, plain
@@ -31,24 +34,59 @@ _CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w.+-]+=[\w.+-]+)*", re.ASCII
 
 
 def published(
-    product: Any, key: str, *, produces: Produces, limits: LimitSettings
+    product: Any, key: str, *, produces: Produces, limits: LimitSettings, notes: Iterable[Note] = ()
 ) -> tuple[Result, StoredFiles | None]:
-    """Returns the result as the record will show it, and the files to store for it, whose keys begin with `key`.
+    """Returns the result as the record will show it, and the files to store for it, whose keys begin with `key`. It has
+    the notes of the product and these.
 
     Raises ModelResultInvalid when the product, or a part of it, is of a wrong type or not what the card of the model
-    says, when its data cannot be JSON, when a file has no sound name of its own, and when a limit is exceeded.
+    says, when its data cannot be JSON, when its notes are not all known, when a file has no sound name of its own, and
+    when a limit is exceeded.
     """
     if not isinstance(product, Product):
         raise ModelResultInvalid(f"the model returned {kind_of(product)} where a Product is expected")
     files = files_of(product)
     _check_promise(files, product, produces)
     data = None if product.data is None else plain(product.data, max_bytes=limits.max_result_data_bytes)
+    told = in_order((*notes, *_noted(product.notes)))
     if not files:
-        return Result(data=data), None
+        return Result(data=data, notes=told), None
     _check_limits(files, limits)
     items = [Item(_key(file, key), bytes(file.content), file.content_type, once=True) for file in files]
     artifacts = tuple(_artifact(item, file) for item, file in zip(items, files, strict=True))
-    return Result(artifacts=artifacts, data=data), StoredFiles(items)
+    return Result(artifacts=artifacts, data=data, notes=told), StoredFiles(items)
+
+
+def _noted(notes: Any) -> Sequence[Note]:
+    if not isinstance(notes, list | tuple) or not all(note in NOTES for note in notes):
+        raise ModelResultInvalid(f"the notes of the result are not all among {', '.join(NOTES)}")
+    return notes
+
+
+def announced(
+    product: Any, key: str, *, produces: Produces, limits: LimitSettings, notes: Iterable[Note] = ()
+) -> Result:
+    """Returns a result before its one file is written: all but the size and the digest of that.
+
+    Raises ModelResultInvalid as `published` does.
+    """
+    if not isinstance(product, Product):
+        raise ModelResultInvalid(f"the model streams {kind_of(product)} where a Product is expected")
+    (file, *others) = files_of(replace(product, file=b""))
+    if others:
+        raise ModelResultInvalid("the product of a stream has other files than the one that is written")
+    _check_promise([file], product, produces)
+    data = None if product.data is None else plain(product.data, max_bytes=limits.max_result_data_bytes)
+    artifact = _artifact(Item(_key(file, key), b"", file.content_type), file)
+    return Result(artifacts=(artifact,), data=data, notes=in_order((*notes, *_noted(product.notes))))
+
+
+def check_bytes(size: int, limits: LimitSettings) -> None:
+    """Raise ModelResultInvalid when a result has more bytes than it may."""
+    if size > limits.max_result_bytes:
+        raise ModelResultInvalid(
+            f"the files of the result have more than limits.max_result_bytes ({limits.max_result_bytes})"
+        )
 
 
 def files_of(product: Product) -> list[ProductFile]:
@@ -95,10 +133,7 @@ def _check_limits(files: Sequence[ProductFile], limits: LimitSettings) -> None:
         raise ModelResultInvalid(
             f"the result has {len(files)} files, more than limits.max_result_files ({limits.max_result_files})"
         )
-    if sum(memoryview(file.content).nbytes for file in files) > limits.max_result_bytes:
-        raise ModelResultInvalid(
-            f"the files of the result have more than limits.max_result_bytes ({limits.max_result_bytes})"
-        )
+    check_bytes(sum(memoryview(file.content).nbytes for file in files), limits)
 
 
 def _key(file: ProductFile, key: str) -> str:

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from loguru import logger
 from msgspec import Struct
@@ -47,6 +48,67 @@ class StoredFiles(Struct):
         return [item.key for item in self.items]
 
 
+class SpooledParts:
+    """Parts of one file that wait for the storage, first in, first out: on the disk while there is room, then in
+    memory. The room is free again after `close`."""
+
+    def __init__(self, spool: "Spool") -> None:
+        self._spool = spool
+        self._copy: IO[bytes] | None = None
+        self._on_disk = 0
+        self._in_memory = 0
+        self._places: deque[tuple[int, int] | bytes] = deque()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    async def add(self, part: bytes) -> None:
+        """Keep one more part."""
+        if self._spool.take_room(len(part)):
+            try:
+                await asyncio.to_thread(self._append, part)
+            except OSError as error:
+                logger.bind(reason=str(error)).warning("the spool cannot be written")
+                self._spool.give_room(len(part))
+            else:
+                self._places.append((self._on_disk, len(part)))
+                self._on_disk += len(part)
+                return
+        self._spool.hold_part(len(part), is_first=not self._in_memory)
+        self._in_memory += len(part)
+        self._places.append(part)
+
+    async def first(self) -> bytes:
+        """The part that has waited longest."""
+        place = self._places[0]
+        return place if isinstance(place, bytes) else await asyncio.to_thread(self._part_at, *place)
+
+    def drop_first(self) -> None:
+        """Keep that part no longer."""
+        self._places.popleft()
+
+    def close(self) -> None:
+        """Keep none."""
+        self._places.clear()
+        self._spool.give_room(self._on_disk)
+        self._spool.let_go(self._in_memory)
+        if self._copy is not None:
+            self._copy.close()
+        self._on_disk = self._in_memory = 0
+
+    def _append(self, part: bytes) -> None:
+        if self._copy is None:
+            self._copy = self._spool.new_file()
+        self._copy.seek(self._on_disk)
+        self._copy.write(part)
+        self._copy.flush()
+
+    def _part_at(self, at: int, size: int) -> bytes:
+        assert self._copy is not None  # noqa: S101  the part is on the disk
+        self._copy.seek(at)
+        return self._copy.read(size)
+
+
 class Spool:
     """Puts the files of results into a storage, however long that is away.
 
@@ -56,11 +118,11 @@ class Spool:
     """
 
     def __init__(self, storage: Storage, *, directory: str, max_bytes: int) -> None:
-        self._storage = storage
+        self.storage = storage
         self._directory = directory or None
         self._free_bytes = max_bytes
         self._memory_bytes = 0
-        self._retrying = asyncio.Semaphore(RETRIES)
+        self.retrying = asyncio.Semaphore(RETRIES)
         self._taking_back: set[asyncio.Task[None]] = set()
         self.on_disk = 0
         """Results that wait in files."""
@@ -86,10 +148,43 @@ class Spool:
         try:
             await self._put(files)
         except asyncio.CancelledError:
-            taking_back = asyncio.create_task(self._take_back(files), name="take back")
-            self._taking_back.add(taking_back)
-            taking_back.add_done_callback(self._taking_back.discard)
+            self.take_back(self._take_back(files))
             raise
+
+    def take_back(self, deletion: Coroutine[Any, Any, None]) -> None:
+        """Run this in the background: it deletes what was stored of a result that nobody wants."""
+        taking_back = asyncio.create_task(deletion, name="take back")
+        self._taking_back.add(taking_back)
+        taking_back.add_done_callback(self._taking_back.discard)
+
+    # --- the room of parts --------------------------------------------------------------------------------------
+
+    def take_room(self, size: int) -> bool:
+        """Take so many bytes of the disk. Returns False where they are not there."""
+        if size > self._free_bytes:
+            return False
+        self._free_bytes -= size
+        return True
+
+    def give_room(self, size: int) -> None:
+        """Give bytes of the disk back."""
+        self._free_bytes += size
+
+    def hold_part(self, size: int, *, is_first: bool) -> None:
+        """Count a part that waits in memory, the first of its result or another."""
+        self._memory_bytes += size
+        if is_first:
+            self.in_memory += 1
+            logger.bind(bytes=size).warning("storage away and spool full, nothing is claimed")
+
+    def let_go(self, size: int) -> None:
+        """Count the parts of a result in memory no longer, which have so many bytes."""
+        self._memory_bytes -= size
+        self.in_memory -= size > 0
+
+    def new_file(self) -> IO[bytes]:
+        """A file without a name, on the disk of the spool."""
+        return _new_file(self._directory)
 
     async def aclose(self) -> None:
         """Wait up to TAKE_BACK_S until the files of canceled puts are deleted."""
@@ -112,13 +207,13 @@ class Spool:
 
     async def _store(self, files: StoredFiles, items: Sequence[Item]) -> None:
         """Try once. A put that has begun cannot be stopped, only waited for: it goes on when this is canceled."""
-        put = self._storage.put(*items[0]) if len(items) == 1 else self._storage.put_all(items)
+        put = self.storage.put(*items[0]) if len(items) == 1 else self.storage.put_all(items)
         files.begun = asyncio.create_task(put, name="put")
         await asyncio.shield(files.begun)
 
     async def _wait_in_memory(self, files: StoredFiles) -> None:
         async def put_again() -> None:
-            async with self._retrying:
+            async with self.retrying:
                 await self._store(files, files.items)
 
         self.in_memory += 1
@@ -137,7 +232,7 @@ class Spool:
                 return await self._wait_in_memory(files)
 
         async def put_again() -> None:
-            async with self._retrying:
+            async with self.retrying:
                 items = await asyncio.to_thread(_read, copy, sizes, files.items)
                 with self._holding(sum(sizes)):
                     await self._store(files, items)
@@ -158,7 +253,7 @@ class Spool:
             with self._holding(files.size):
                 await asyncio.gather(files.begun, return_exceptions=True)
         with suppress(PenstockError):
-            await self._storage.delete(*files.keys)
+            await self.storage.delete(*files.keys)
 
     @contextmanager
     def _holding(self, size: int) -> Iterator[None]:
@@ -183,11 +278,15 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def _written(items: Sequence[Item], directory: str | None) -> IO[bytes]:
-    copy = tempfile.TemporaryFile(dir=directory, prefix="penstock-spool-")  # noqa: SIM115  closed when it is stored
+    copy = _new_file(directory)
     for item in items:
         copy.write(item.data)
     copy.flush()
     return copy
+
+
+def _new_file(directory: str | None) -> IO[bytes]:
+    return tempfile.TemporaryFile(dir=directory, prefix="penstock-spool-")  # closed when it is stored
 
 
 def _read(copy: IO[bytes], sizes: Sequence[int], items: Sequence[Item]) -> list[Item]:

@@ -131,6 +131,7 @@ def _result(task_id: str, outcome: Outcome | None, base_url: str) -> LineResultV
         height=file.height if file else None,
         data=result.data if result else None,
         files=files_view(result, url) if result else (),
+        notes=result.notes if result else (),
     )
 
 

@@ -5,7 +5,15 @@ from typing import Annotated, Any
 from msgspec import Meta, field
 
 from penstock.api.schemas.render import moment, progress_view, webhook_view
-from penstock.api.schemas.tasks import ErrorView, Moment, ProgressView, ResponseBody, ResultFileView, WebhookView
+from penstock.api.schemas.tasks import (
+    ErrorView,
+    Moment,
+    NoteView,
+    ProgressView,
+    ResponseBody,
+    ResultFileView,
+    WebhookView,
+)
 from penstock.core.batch import Batch, BatchState
 from penstock.core.task import Progress, State
 
@@ -75,6 +83,7 @@ class LineResultView(ResponseBody, frozen=True):
     height: int | None
     data: dict[str, Any] | None
     files: tuple[ResultFileView, ...]
+    notes: tuple[NoteView, ...]
 
 
 class LineView(ResponseBody, frozen=True):

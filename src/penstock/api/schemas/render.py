@@ -233,6 +233,7 @@ async def _result(task: Task, result: Result, storage: Storage, base_url: str, t
             height=None,
             data=result.data,
             files=(),
+            notes=result.notes,
         )
     signed = [await storage.url(file.s3_key, file.content_type, filename(task, file)) for file in result.artifacts]
     first = result.artifacts[0]
@@ -246,6 +247,7 @@ async def _result(task: Task, result: Result, storage: Storage, base_url: str, t
         height=first.height,
         data=result.data,
         files=files_view(result, own_url, signed, query),
+        notes=result.notes,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from penstock.core.task import Priority, Reuse, Stage, State
+from penstock.pixels.notes import NOTES
 
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """RFC 3339, UTC, to the millisecond."""
@@ -67,9 +68,14 @@ class ResultFileView(ResponseBody, frozen=True):
     height: int | None
 
 
+NoteView = Annotated[str, Meta(extra_json_schema={"enum": list(NOTES)})]
+
+
 class ResultView(ResponseBody, frozen=True):
     """The result: files, plain data, or both. What stands beside `files` is about the first of them, or about the data
-    where there is none. Every read makes a new signed `url` of each."""
+    where there is none. Every read makes a new signed `url` of each. `notes` say what was done to the images of the
+    input: turned upright, a colour profile converted or ignored, colours filled in under transparency, the first frame
+    taken, metadata stripped, a truncated file accepted."""
 
     s3_key: str | None
     size: int | None
@@ -80,6 +86,7 @@ class ResultView(ResponseBody, frozen=True):
     height: int | None
     data: dict[str, Any] | None
     files: tuple[ResultFileView, ...]
+    notes: tuple[NoteView, ...]
 
 
 Eta = Annotated[

@@ -14,7 +14,7 @@ from penstock.core.device import Device
 from penstock.core.model import Member, Model
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import Sizes
-from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work
+from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, ResultStream, Work
 from penstock.models.declared import check, files, opening
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.document import read_definition
@@ -133,6 +133,10 @@ class DeclaredRunner(BaseModelRunner[Params]):
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """Return the outputs of the graph for each tile."""
         return self._kind.run(self._loaded, tiles, work)
+
+    def stream(self, work: Work, params: Params, output: OutputOptions) -> ResultStream | None:
+        """Return the result of a large image that can be written while its tiles come."""
+        return self._kind.stream(work, output)
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
         """Return what the outputs mean."""

@@ -11,6 +11,9 @@ SEQUENCE = b"avis"
 OPACITY = b"auxiliary:alpha\0"
 """How the name of an auxiliary image that is an alpha ends."""
 
+WIDE, HIGH_RANGE = frozenset({9, 11, 12}), frozenset({16, 18})
+"""Numbers of H.273: the primaries of BT.2020 and of Display P3, and the transfers of PQ and HLG."""
+
 WIDE_LINKS = 1
 """The flag of links with 15 bits for a property, not 7."""
 
@@ -50,6 +53,20 @@ def read_avif(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         has_alpha=data.find(OPACITY, begin, end) >= 0,
         frames=frames,
     )
+
+
+def avif_code_points(data: bytes, bounds: ImageBounds) -> bytes | None:
+    """What the values of an AVIF mean, as the four bytes of a PNG's cICP (ITU-T H.273): where they are of a wide gamut
+    or a high dynamic range. None for all others, which are shown as sRGB. Raises as `read_avif` does."""
+    meta = _first(b"meta", _boxes(data, 0, len(data), bounds))
+    if meta is None:
+        return None
+    for kind, at, _ in _primary_properties(data, meta[1] + 4, meta[2], bounds):
+        if kind == b"colr" and data[at : at + 4] == b"nclx":
+            primaries, transfer = _number(data, at + 4, 2), _number(data, at + 6, 2)
+            if primaries in WIDE or transfer in HIGH_RANGE:
+                return bytes([primaries & 0xFF, transfer & 0xFF, 0, 1])
+    return None
 
 
 def _primary_properties(data: bytes, begin: int, end: int, bounds: ImageBounds) -> list[Box]:

@@ -53,18 +53,18 @@ class Backlog:
         """The tiles of one batch: those of the task whose turn it is, then others with the same key, until it is full.
         Models in `busy` are left alone. The list is empty if nothing waits, if a larger batch is worth waiting for, or
         if a single tile is not known to take less than `within_s`."""
-        ready = self._in_order([task for task in self._tasks if task.waiting and task.runner.name not in busy])
+        ready = self._in_order([task for task in self._tasks if task.has_open_tile and task.runner.name not in busy])
         if not ready:
             return []
         lead = self._lead(ready)
         if self.costs.expected_s(lead.key, 1) > within_s:
             return []
         mates = self._mates(lead)
-        waiting = sum(len(task.waiting) for task in mates)
+        waiting = sum(task.open_tiles for task in mates)
         if self._may_wait(lead) and waiting < self.costs.best(lead.key, self.costs.most(lead.key)):
             return []
         tiles = _first(mates, self.costs.best(lead.key, waiting))
-        self._count_turn(lead, [task for task in ready if task.waiting], {tile.task for tile in tiles})
+        self._count_turn(lead, [task for task in ready if task.has_open_tile], {tile.task for tile in tiles})
         return tiles
 
     def patience_s(self) -> float | None:
@@ -86,7 +86,7 @@ class Backlog:
         return self._within[priority].next([task for task in ready if task.priority is priority])
 
     def _mates(self, lead: DeviceWork) -> list[DeviceWork]:
-        if lead.alone or len(lead.waiting) >= self.costs.most(lead.key):
+        if lead.alone or lead.open_tiles >= self.costs.most(lead.key):
             return [lead]
         # Two versions of a model may be loaded under one name, while one replaces the other.
         alike = [task for task in self._tasks if task.key == lead.key and task.runner is lead.runner]
@@ -116,6 +116,6 @@ class Backlog:
 def _first(tasks: list[DeviceWork], size: int) -> list[TileRef]:
     chosen: list[TileRef] = []
     for task in tasks:
-        while task.waiting and len(chosen) < size:
+        while task.has_open_tile and len(chosen) < size:
             chosen.append(TileRef(task, task.work, task.waiting.pop()))
     return chosen

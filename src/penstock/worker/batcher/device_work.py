@@ -68,6 +68,7 @@ class DeviceWork:
         self.arrived = time.monotonic()
         self.reached_device: float | None = None
         self.on_begin: Callable[[], None] | None = None
+        self.on_time: Callable[[float], None] = lambda _: None
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.start_with(work)
 
@@ -77,6 +78,17 @@ class DeviceWork:
         self.key = batch_key(self.runner, work)
         self.waiting = list(reversed(range(work.count)))  # the next tile is popped from the end
         self.accepted = 0
+
+    @property
+    def has_open_tile(self) -> bool:
+        """Whether its next tile may run now."""
+        return bool(self.waiting) and self.waiting[-1] < self.work.open
+
+    @property
+    def open_tiles(self) -> int:
+        """How many of its tiles may run now."""
+        first = self.work.open
+        return len(self.waiting) if first >= self.work.count else sum(tile < first for tile in self.waiting)
 
     def begin_batch(self) -> None:
         """Count the time of a batch that holds some of its tiles, until the last such batch ends."""
@@ -93,6 +105,7 @@ class DeviceWork:
     def begin(self) -> None:
         """Call `on_begin` when the first batch with some of its tiles goes to the device."""
         if self.on_begin is not None:
+            self.on_time(self.device_s)
             self.on_begin()
             self.on_begin = None
 
@@ -106,6 +119,7 @@ class DeviceWork:
     def count_tile(self) -> None:
         """One more tile is done; the work is finished with the last."""
         self.accepted += 1
+        self.on_time(self.device_s)
         self.on_progress(self.accepted, self.work.count)
         if self.accepted == self.work.count and not self.finished.done():
             self.finished.set_result(None)

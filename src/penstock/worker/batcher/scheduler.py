@@ -150,17 +150,18 @@ class DeviceScheduler:
         priority: Priority,
         on_progress: Listener,
         on_begin: Callable[[], None] = lambda: None,
-        on_leave: Callable[[float], None] = lambda _: None,
+        on_time: Callable[[float], None] = lambda _: None,
         on_single_output: Callable[[Work], None] | None = None,
         clock: AttemptClock | None = None,
         log: TaskLog | None = None,
     ) -> DeviceRun:
         """Run every tile of `work` and give it its outputs.
 
-        `on_begin` is called once, when a batch with the first of the tiles goes to the device; however the run ends,
-        `on_leave` is called with its seconds on the device. `on_single_output` is called with work of a single tile, on
-        the thread that has accepted the output; what it raises fails the task. The `clock` stands while none of the
-        tiles is under way. The `log` gets what the model says while it runs some of them.
+        `on_begin` is called once, when a batch with the first of the tiles goes to the device; before it and each call
+        of `on_progress`, and however the run ends, `on_time` is called with its seconds on the device.
+        `on_single_output` is called with work of a single tile, on the thread that has accepted the output; what it
+        raises fails the task. The `clock` stands while none of the tiles is under way. The `log` gets what the model
+        says while it runs some of them.
 
         When canceled, the device is free of this work on return. Raises what the runner raised, DeviceOutOfMemory,
         InvalidOutput, DeviceBroken.
@@ -169,7 +170,7 @@ class DeviceScheduler:
             raise DeviceBroken(str(self.broken), guilty=False)
         fitting = self._outcomes.fitting(runner, work)
         task = DeviceWork(runner, fitting, priority, on_progress, on_single_output, clock, log)
-        task.on_begin = on_begin
+        task.on_begin, task.on_time = on_begin, on_time
         with task.clock.standing():
             self._backlog.add(task)
             self._ready.set()
@@ -178,8 +179,12 @@ class DeviceScheduler:
             finally:
                 self._backlog.remove(task)
                 await self._leave(task)
-                on_leave(task.device_s)
+                on_time(task.device_s)
         return DeviceRun(task.work, task.device_s, (task.reached_device or task.arrived) - task.arrived)
+
+    def wake(self) -> None:
+        """Look for tiles that may run now: the work of a task has given outputs away."""
+        self._ready.set()
 
     async def _leave(self, task: DeviceWork) -> None:
         """Wait until no batch on the device holds this task any more; stop those that hold no other that is wanted."""

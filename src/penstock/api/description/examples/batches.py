@@ -53,6 +53,7 @@ MANIFEST = (
                     height=None,
                     data=SCORE,
                     files=(),
+                    notes=(),
                 ),
                 error=None,
             )

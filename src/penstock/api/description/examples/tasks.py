@@ -91,6 +91,7 @@ TASK = TaskView(
                 height=1536,
             ),
         ),
+        notes=("turned", "metadata_stripped"),
     ),
     error=None,
     metadata={"album": "42"},

@@ -11,7 +11,7 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models.base import Product, Work
+from penstock.models.base import Product, ResultStream, Work
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.network import Arrays, DeclaredNetwork
 from penstock.models.declared.settings import Setting
@@ -100,8 +100,15 @@ class DeclaredKind(ABC):
         """What the outputs of a work that has run mean. Raises InvalidOutput where they can mean nothing."""
 
     def product(self, work: Work, params: Any, output: OutputOptions) -> Product:
-        """The answer as a result, which says which members of the definition are guesses."""
-        said = self.answer(work, params, output)
+        """The answer as a result."""
+        return self.as_product(self.answer(work, params, output))
+
+    def stream(self, work: Work, output: OutputOptions) -> ResultStream | None:
+        """The answer where its file can be written while outputs come; None where `product` makes it."""
+        return None
+
+    def as_product(self, said: KindAnswer) -> Product:
+        """An answer as a result, which says which members of the definition are guesses."""
         guessed = {"guessed": sorted(self.definition.guessed)} if self.definition.guessed else {}
         return Product(
             data=(said.data | guessed) or None,

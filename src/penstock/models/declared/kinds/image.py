@@ -12,13 +12,13 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models.base import Work
+from penstock.models.base import ResultStream, Work
 from penstock.models.declared.kinds.contract import KindAnswer
 from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Seen
 from penstock.models.declared.kinds.tiles import Surface, TiledTensor
 from penstock.models.declared.tensor import ORDERS
-from penstock.models.tiling import AnyShape, Ladder, Tiling
+from penstock.models.tiling import AnyShape, Ladder, Tiling, row_writer
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import CONTENT_TYPES, encode
 from penstock.pixels.filling import filled
@@ -136,6 +136,14 @@ class ImageToImage(OneImage):
             picture = self._picture(work.outputs[0][0], work.context)
             (height, width), file = picture.rgb.shape[:2], encode(picture, output)
         return KindAnswer({}, file, CONTENT_TYPES[output.format], output.format, width, height)
+
+    def stream(self, work: Work, output: OutputOptions) -> ResultStream | None:
+        """A large PNG that is joined from tiles."""
+        if not isinstance(work, TiledTensor):
+            return None
+        writer = row_writer(work, output, alpha=work.context.alpha, grey=work.context.grey)
+        said = KindAnswer({}, None, CONTENT_TYPES[output.format], output.format, *work.canvas.size)
+        return None if writer is None else ResultStream(self.as_product(said), writer)
 
     def _picture(self, array: NDArray[Any], seen: Seen) -> Picture:
         made = levels(pixels_of(array, self.form), self.definition.output.range)

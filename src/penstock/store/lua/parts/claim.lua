@@ -81,7 +81,7 @@ local function give(pool, head, counts, task, moves, worker, device, lease_ms, f
   charge(pool, head, ms)
   move(task, target(moves, task.state), 'stage', 'fetch', 'epoch', epoch, 'fence', fence, 'worker', worker,
     'device', device, 'claimed', now, 'started', task.started or now, 'pool', pool, 'charged', ms)
-  if task.total then redis.call('HDEL', task.key, 'done', 'total', 'unit') end
+  if task.took or task.total then redis.call('HDEL', task.key, 'done', 'total', 'unit', 'took') end
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
   if HAS_CAPS and cap_of(task.tenant) > 0 then redis.call('HSET', task.key, 'capped', 1) end
   redis.call('ZADD', ROOT .. 'running', now + tonumber(lease_ms), task.id)

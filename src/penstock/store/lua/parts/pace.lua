@@ -19,11 +19,16 @@ local function learn(model, size, ms)
   redis.call('HSET', ROOT .. 'pace', 'ms:' .. model, mean(tonumber(known[1]), ms), unpack(sized))
 end
 
--- The device time of an attempt that is ended from outside, as far as its progress shows: nothing before it came to
--- `infer`; there, the time of the tiles that were done and of the next one.
-local BEFORE_DEVICE = 'queued fetch prepare'
+-- The device time of an attempt that is ended from outside, as far as it was told: nothing before the device began with
+-- it; then the time of the tiles that were done and of the next one, which is that of the others. Before the first was
+-- done, it is what was expected.
+local BEFORE_DEVICE = 'queued fetch load prepare'
 local function taken_ms(task)
   if string.find(BEFORE_DEVICE, task.stage, 1, true) then return 0 end
-  local charged, total = sound_number(task.charged or 0, 'charged'), tonumber(task.total)
-  return total and charged * math.min(1, (task.done + 1) / total) or charged
+  local charged, took = sound_number(task.charged or 0, 'charged'), task.took and sound_number(task.took, 'took')
+  local done, total = tonumber(task.done), tonumber(task.total)
+  if task.stage ~= 'infer' then return took or charged end
+  if not total then return took and charged or 0 end
+  local tiles = math.min(total, done + 1)
+  return took and done > 0 and took * tiles / done or charged * tiles / total
 end
