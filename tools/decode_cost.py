@@ -19,8 +19,7 @@ from PIL import Image
 from penstock.bench.images import mirrored
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
-from penstock.models.base import Params
-from penstock.models.scoring import ImageScoring
+from penstock.models.scoring import ImageScoring, ScoringParams
 from penstock.settings import LimitSettings
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.scheduler import DeviceScheduler
@@ -59,7 +58,7 @@ class Side:
         self._codecs.usual.close()
 
     async def _score(self, photo: bytes) -> None:
-        params, clock = Params(), AttemptClock()
+        params, clock = ScoringParams(), AttemptClock()
         self._runner.memory_needed(photo, params)
         work = await self._codecs.run(Priority.NORMAL, clock, self._runner.prepare, photo, params)
         done = await self._scheduler.run(self._runner, work, priority=Priority.NORMAL, on_progress=lambda *_: None)

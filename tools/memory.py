@@ -1,44 +1,96 @@
 """How much memory does one very large task take, compared with what its worker sets aside for it?
 
-    python -m tools.memory [--megapixels 100] [--format png]
+    python -m tools.memory [--megapixels 100] [--format png] [--plot FILE.png]
 
 Decodes a real photo of that size, cuts it, joins outputs and encodes the result with the server's own code: a PNG while
 its tiles come, as a worker does, any other format at the end. The network is left out: on a CPU it would run for hours,
 and it needs memory for one batch only. Instead, each output is its tile with every pixel four times as wide and high.
 The peak is that of the process (VmHWM), less what it held before; it should stay below the prediction that is printed
-beside it.
+beside it. The plot has a line for a PNG and one for a JPEG, each of a process of its own.
 """
 
 import argparse
 import io
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
+from math import ceil
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
-from penstock.core.request import OutputOptions
+from penstock.core.output import Format, OutputOptions
 from penstock.models.base import registry
 from penstock.models.products import FileWriter
 from penstock.models.superres import SuperresParams
 from penstock.settings import LimitSettings
 from penstock.worker.devices import cpu
 
+FORMATS: dict[Format, str] = {"png": "PNG, written while its tiles come", "jpeg": "JPEG, encoded at the end"}
+
+Line = list[tuple[float, float]]
+"""Moments, each with what was held then."""
+
 PHOTO = Path(__file__).parents[1] / "src/penstock/models/photo.jpg"
 
 
 def main() -> None:
-    """Runs the task and prints the peak beside the prediction."""
+    """Runs the task, or both, and prints the peak beside the prediction."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, default=100)
-    parser.add_argument("--format", choices=("png", "jpeg"), default="png")
+    parser.add_argument("--format", choices=FORMATS, default="png")
+    parser.add_argument("--plot", type=Path, help="draw the memory over the time to this file")
     options = parser.parse_args()
-    source = photo(round((options.megapixels * 1e6) ** 0.5))
-    runner: Any = registry()["superres-x4"](LimitSettings(max_image_megapixels=options.megapixels + 1))
+    if options.plot is None:
+        run(options.megapixels, options.format)
+        return
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
+        lines = {form: processes.submit(sampled, options.megapixels, form).result() for form in FORMATS}
+    plot(lines, options.plot)
+
+
+def sampled(megapixels: float, form: Format) -> Line:
+    """Runs the task, and returns seconds and gigabytes, above those of before, all the while."""
+    line: Line = []
+    started, before, is_over = time.perf_counter(), resident(), Event()
+
+    def look() -> None:
+        while not is_over.wait(0.05):
+            line.append((time.perf_counter() - started, (resident() - before) / 1e9))
+
+    looking = Thread(target=look)
+    looking.start()
+    try:
+        run(megapixels, form)
+    finally:
+        is_over.set()
+        looking.join()
+    return line
+
+
+def plot(lines: dict[Format, Line], file: Path) -> None:
+    """Draws the memory of both formats over the time."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    for form, line in lines.items():
+        axes.plot(*zip(*line, strict=True), label=FORMATS[form])
+    axes.set(xlabel="seconds", ylabel="GB of memory", xlim=0, ylim=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left")
+    figure.savefig(file, dpi=150)
+
+
+def run(megapixels: float, form: Format) -> None:
+    """Runs the task and prints what it took."""
+    source = photo(round((megapixels * 1e6) ** 0.5))
+    runner: Any = registry()["superres-x4"](LimitSettings(max_image_megapixels=ceil(megapixels) + 1))
     runner.load_model(cpu(1))
-    params, output = SuperresParams(), OutputOptions(format=options.format, quality=90)
+    params, output = SuperresParams(), OutputOptions(format=form, quality=90)
     predicted = runner.memory_for(source, params, output)
     before = resident()
     forget_peak()
@@ -50,7 +102,7 @@ def main() -> None:
     else:
         size = timed("written", lambda: written(work, stream.writer))
     width, height = work.size
-    print(f"{options.megapixels:g} MP ({len(source) / 1e6:.0f} MB) to {width} x {height} px, {size / 1e9:.2f} GB")
+    print(f"{megapixels:g} MP ({len(source) / 1e6:.0f} MB) to {width} x {height} px, {size / 1e9:.2f} GB")
     print(f"  predicted  {predicted / 1e9:.2f} GB")
     print(f"  peak       {(peak() - before) / 1e9:.2f} GB = {(peak() - before) / (width * height):.2f} bytes a pixel")
 

@@ -206,7 +206,7 @@ async def test_the_model_of_a_submit_decides_what_its_params_are(document: dict[
     for model, reference in chosen["mapping"].items():
         assert schemas[reference.rpartition("/")[2]]["properties"]["model"]["const"] == model
     assert schemas["SuperresX4Request"]["properties"]["params"]["anyOf"][0]["$ref"].endswith("/SuperresParams")
-    assert schemas["ImageScoringV1Request"]["properties"]["params"]["anyOf"][0]["$ref"].endswith("/Params")
+    assert schemas["ImageScoringV1Request"]["properties"]["params"]["anyOf"][0]["$ref"].endswith("/ScoringParams")
 
 
 async def test_ht5_the_documentation_leaves_no_key_in_the_browser(stranger: httpx.AsyncClient) -> None:

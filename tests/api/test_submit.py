@@ -172,6 +172,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
         "invalid_request",
         "output.dpi",
     ),
+    "a place without metadata": (body(output={"keep_location": True}), 422, "invalid_request", "output.keep_location"),
     "a small PNG": (body(output={"max_bytes": 1000}), 422, "invalid_request", "output.max_bytes"),
     "another chroma than a WebP has": (
         body(output={"format": "webp", "chroma": "444"}),

@@ -321,16 +321,16 @@ def test_jpg_is_another_word_for_jpeg(client: httpx.Client) -> None:
 NAMED = {
     "a priority": (body(priority="urgent"), "priority", "high, normal, low"),
     "a format": (body(output={"format": "gif"}), "output.format", "avif, jpeg, jpg, png, source, tiff, webp"),
-    "a parameter's value": (body(params={"variant": "x"}), "params.variant", "clean, general"),
+    "a parameter's value": (body(params={"variant": "x"}), "params.variant", "best, clean, general"),
     "a parameter": (
         body(params={"sale": 2}),
         "params.sale",
-        "known are: variant, alpha, scale, width, height, fit, tile",
+        "known are: variant, alpha, denoise, scale, width, height, fit, tile",
     ),
     "a member": (
         body(output={"size": 2}),
         "output.size",
-        "format, quality, lossless, max_bytes, chroma, background, dpi, bits, color",
+        "max_bytes, chroma, background, dpi, bits, color, metadata, keep_location",
     ),
     "an event": (body(webhook={"url": "https://a.example", "events": ["x"]}), "webhook.events[0]", "canceled, expired"),
     "a model": (body(model="esrgan"), "model", "the models are image-scoring-v1, superres-x4"),

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
 
@@ -15,7 +16,7 @@ import skimage
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.networks import network
+from tests.support.networks import network, with_weights
 from tools.convert import recipes, sources
 
 MODELS = Path(__file__).parents[2] / "src" / "penstock" / "weights"
@@ -32,7 +33,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     exact, halved = ([e for e in MANIFEST if e.get("precision", "fp32") == p] for p in ("fp32", "fp16"))
     entries = {"entry": MANIFEST, "enlarging": [entry for entry in exact if entry["scale"] > 1], "halved": halved}
     for name in entries.keys() & set(metafunc.fixturenames):
-        metafunc.parametrize(name, entries[name], ids=lambda entry: entry["file"])
+        metafunc.parametrize(name, [case(entry, name) for entry in entries[name]], ids=lambda entry: entry["file"])
+
+
+def case(entry: dict[str, Any], fixture: str) -> Any:
+    """A file as a case of a test; where it is run and is large, as one of many."""
+    is_long = fixture != "entry" and "beside" in entry
+    return pytest.param(entry, marks=[pytest.mark.at_length, pytest.mark.timeout(900)] if is_long else [])
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +70,7 @@ def load(load_whole: Callable[[bytes], Run]) -> Callable[[bytes], Run]:
 @pytest.fixture(scope="session")
 def shipped(load: Callable[[bytes], Run]) -> Callable[[str], Run]:
     """`shipped(file)` runs the network of a shipped model."""
-    return cache(lambda file: load((MODELS / file).read_bytes()))
+    return cache(lambda file: load(with_weights(MODELS / file)))
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,7 @@ import pytest
 from penstock.core.model import SMALL_PHOTO
 from penstock.core.request import OutputOptions
 from penstock.intake.inline import bytes_of
-from penstock.models.base import Params
-from penstock.models.scoring import ImageScoring
+from penstock.models.scoring import ImageScoring, ScoringParams
 from penstock.models.superres import SuperResolution
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
@@ -21,10 +20,10 @@ def test_the_example_of_the_score_is_the_answer_for_the_photo_in_its_request() -
     assert ImageScoring.example.input == {"image_url": SMALL_PHOTO}
     runner = ImageScoring(LimitSettings())
     runner.load_model(cpu(1))
-    work = runner.prepare(PHOTO, Params())
+    work = runner.prepare(PHOTO, ScoringParams())
     work.accept(0, runner.infer(np.stack([work.tile(0)]), work)[0])
 
-    answer = runner.postprocess(work, Params(), OutputOptions()).data
+    answer = runner.postprocess(work, ScoringParams(), OutputOptions()).data
 
     shown = ImageScoring.example.data
     assert answer is not None

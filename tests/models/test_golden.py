@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
+from penstock.models import load_runners
 from penstock.models.base import DeviceBroken, registry
 from penstock.models.onnxruntime import golden
 from penstock.models.onnxruntime.golden import GoldenWork, answers, batch_of, check, compared, inputs
 from penstock.models.onnxruntime.precision import better
 from penstock.models.onnxruntime.probe import probe_device
 from penstock.models.onnxruntime.session import ModelFile, Session, half, manifest
-from penstock.settings import LimitSettings
+from penstock.settings import LimitSettings, ModelSettings
 from penstock.worker.devices import cpu
 from tools.convert.golden import answers_of, in_lines
 
 GENERAL, CLEAN = manifest()["superres-x4", "general"], manifest()["superres-x4", "clean"]
+BEST = manifest()["superres-x4", "best"]
 NIMA = manifest()["image-scoring-v1", "nima"]
 PLAIN = replace(cpu(2), streams=1)
 LIKE_A_GPU = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1,))
@@ -88,7 +90,10 @@ FAULTS: dict[str, Callable[[Outputs], Outputs]] = {
 
 @pytest.mark.parametrize(
     "file",
-    [GENERAL, CLEAN, NIMA, manifest("cuda")["superres-x4", "general"], half(GENERAL)],
+    [
+        *(GENERAL, CLEAN, NIMA, manifest("cuda")["superres-x4", "general"], half(GENERAL)),
+        *(pytest.param(file, marks=pytest.mark.at_length) for file in (BEST, half(BEST))),
+    ],
     ids=lambda file: file.file,
 )
 def test_every_file_computes_the_answers(file: ModelFile) -> None:
@@ -239,6 +244,7 @@ def test_a_shape_that_comes_out_wrong_in_the_warm_up_is_refused_with_its_size() 
 @pytest.mark.parametrize("model", ["superres-x4", "image-scoring-v1"])
 def test_the_warm_up_of_a_gpu_is_checked(model: str) -> None:
     """Here on the CPU, in one shape."""
+    load_runners(ModelSettings())
     runner = registry()[model](LimitSettings())
     runner.load_model(PLAIN)
     runner._device = replace(LIKE_A_GPU, sides=(64,), checks_warm_up=True)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
-from tests.support.networks import network
+from tests.support.networks import network, with_weights
 
 Array = NDArray[np.float32]
 Run = Callable[[Array], list[Array]]
@@ -47,7 +47,7 @@ def emulated(path: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = rounded(network(path.read_bytes()))
+    model = rounded(network(with_weights(path)))
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     (taken,) = session.get_inputs()
     return lambda image: session.run(None, {taken.name: image.astype(np.float16).astype(np.float32)})
@@ -95,8 +95,10 @@ def test_clean_cannot_bear_half_arithmetic_and_has_no_such_file(
 def test_a_file_in_fp16_is_the_network_of_its_fp32_file(
     halved: dict[str, Any], shipped: Callable[[str], Run], images: dict[str, Array]
 ) -> None:
-    """On the CPU, which computes it in fp32: only the output was rounded, the weights are fp16 as they are."""
+    """On the CPU, which computes it in fp32: only the output was rounded, the weights are fp16 as they are. In `best`
+    the biases are rounded too."""
+    most = 2**-9 if "best" in halved["file"] else 2**-11  # the last place of fp16 below 1
     for name, image in images.items():
         ours, theirs = (shipped(file)(image)[0] for file in (halved["file"], halved["file"].replace(".fp16", "")))
         assert ours.dtype == np.float32
-        assert np.abs(ours - theirs).max() <= 2**-11, name  # the last place of fp16 below 1
+        assert np.abs(ours - theirs).max() <= most, name

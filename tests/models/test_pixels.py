@@ -14,6 +14,7 @@ from onnx import TensorProto
 from PIL import Image
 
 from penstock.models.base import as_tile
+from tests.support.networks import with_weights
 from tools.convert import pixels
 from tools.convert.graph import Graph, Storage, Value
 
@@ -44,7 +45,7 @@ def written(load_whole: Callable[[bytes], Run]) -> Run:
 
 @pytest.fixture(scope="session")
 def whole(load_whole: Callable[[bytes], Run], models: Path) -> Callable[[str], Run]:
-    return lambda file: load_whole((models / file).read_bytes())
+    return lambda file: load_whole(with_weights(models / file))
 
 
 @pytest.fixture(scope="session")

@@ -186,9 +186,9 @@ def test_nothing_is_opened_for_tasks_that_do_not_ask() -> None:
     data = png(noise(3), 16)
 
     file_of(runner, data, SuperresParams(variant="clean"), OutputOptions())
-    assert runner._deep == {}
+    assert runner._deep.opened == ()
     file_of(runner, data, SuperresParams(variant="clean"))
-    assert [*runner._deep] == ["clean"]
+    assert len(runner._deep.opened) == 1
 
 
 def test_the_memory_of_a_task_counts_its_bits(upscaler: SuperResolution) -> None:

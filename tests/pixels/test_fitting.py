@@ -189,6 +189,26 @@ def test_a_result_that_is_too_large_is_refused_before_any_work(runner: SuperReso
         runner.memory_needed(source, SuperresParams(scale=2.0, width=10))
 
 
+@pytest.mark.parametrize(
+    ("output", "bytes_each"),
+    [
+        (OutputOptions(format="jpeg"), 0),
+        (OutputOptions(format="webp"), 6),
+        (OutputOptions(format="webp", lossless=True), 23),
+        (OutputOptions(format="avif"), 38),
+        (OutputOptions(format="tiff"), 9),
+    ],
+)
+def test_memory_for_a_result_has_what_its_encoder_takes(
+    runner: SuperResolution, output: OutputOptions, bytes_each: int
+) -> None:
+    source, params = encode(Picture(RGB), PNG), SuperresParams(scale=2.0)
+
+    needed = runner.memory_needed(source, params)
+
+    assert runner.memory_for(source, params, output) == needed + bytes_each * 180 * 120
+
+
 def test_memory_for_a_result_of_another_size_is_that_of_both(runner: SuperResolution) -> None:
     source = encode(Picture(RGB), OutputOptions())
 

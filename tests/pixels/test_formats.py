@@ -180,6 +180,24 @@ def test_values_that_are_no_levels_are_refused_by_name(mode: str) -> None:
         decode(saved(GREY.convert(mode), "TIFF"), ImageBounds(1))
 
 
+def tiff(*further: tuple[int, int, int, int]) -> bytes:
+    """Greys of 16 x 16 pixels; `further` are entries: a tag, its type, how many numbers, and where they are."""
+    usual = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 273: 8, 278: 16, 279: 256}
+    entries = [(tag, 4, 1, value) for tag, value in usual.items()] + list(further)
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    return (
+        b"II*\0" + struct.pack("<I", 264) + bytes(range(256)) + struct.pack("<H", len(entries)) + directory + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("tag", [270, 282, 306, 700, 33723, 34377, 34665, 34675, 34853])
+def test_an_entry_of_a_tiff_that_leads_nowhere_does_not_decide(tag: int) -> None:
+    picture = decode(tiff((tag, 7, 500, 999_999)), ImageBounds(1))
+
+    assert np.array_equal(picture.rgb, decode(tiff()).rgb)
+    assert picture.notes == {282: (), 34675: ("profile_ignored",)}.get(tag, ("metadata_stripped",))
+
+
 OTHERS: dict[str, tuple[bytes, str]] = {
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/heic"),
     "jxl": (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),

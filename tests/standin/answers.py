@@ -25,11 +25,16 @@ DEVICE = Device(name="cuda:0", kind="cuda", threads=1, rectangles=GPU_SHAPES, ba
 
 def asked_at_load() -> Iterator[tuple[ModelFile, NDArray[Any]]]:
     """What a worker runs on a GPU before it is ready, and looks at: each batch with the file that runs it."""
-    for file in manifest("cuda").values():
+    for file in opened_at_start():
         scores = file.name == "image-scoring-v1"
         yield from compared_at_load(file, DEVICE, ((SIDE, SIDE),) if scores else ())
         if scores:  # the batches of its warm-up too, so that a worker that serves it becomes ready
             yield from ((file, np.repeat(batch_of("scene", SIDE, SIDE), size, axis=0)) for size in (2, 4, 8))
+
+
+def opened_at_start() -> list[ModelFile]:
+    """All but `best`, whose weights are in a file of their own, and which a task has to ask for."""
+    return [file for file in manifest("cuda").values() if not file.beside]
 
 
 def answers_in(directory: Path) -> Path:
@@ -39,7 +44,7 @@ def answers_in(directory: Path) -> Path:
     """
     # The file in fp16 gives what that in fp32 gives.
     questions = {(_convolutions(file), batch.tobytes()): (file, batch) for file, batch in asked_at_load()}
-    files = sorted(file.sha256 for file in manifest("cuda").values())
+    files = sorted(file.sha256 for file in opened_at_start())
     path = directory / f"answers-{hashlib.sha256(repr([files, sorted(questions)]).encode()).hexdigest()[:16]}"
     if not path.exists():
         fresh = path.with_suffix(f".{os.getpid()}")

@@ -61,7 +61,7 @@ for file in files:
         ran.append(session.provider)
 print(json.dumps(ran))
 """
-    assert card.run(LOAD + program) == ["CUDAExecutionProvider"] * 16
+    assert card.run(LOAD + program) == ["CUDAExecutionProvider"] * 20
 
 
 def test_a_choice_is_made_at_the_first_start_on_a_card_and_kept(card: Card, tmp_path: Path) -> None:

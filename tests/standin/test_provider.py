@@ -12,6 +12,7 @@ from penstock.models.onnxruntime.session import files_of
 import onnxruntime
 from tests.standin.batches import blank
 from tests.standin.counts import counts, difference
+from tests.support.networks import with_weights
 
 onnxruntime.set_default_logger_severity(4)
 device = Device(name="cuda:0", kind="cuda", threads=1, sides=(128,), batches=(1, 2))
@@ -27,7 +28,7 @@ def opened(contents, fp16=False, **options):
     return onnxruntime.InferenceSession(contents, session_options, providers=providers, enable_fallback=0)
 
 def of(row, **options):
-    contents = (resources.files("penstock.weights") / row.file).read_bytes()
+    contents = with_weights(resources.files("penstock.weights") / row.file)
     return row, opened(contents, row.precision == "fp16", **options)
 
 def nodes(session):

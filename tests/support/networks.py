@@ -1,8 +1,16 @@
 """The networks of the shipped files, without the nodes that turn pixels into planes and back."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+
+def with_weights(path: Path) -> bytes:
+    """A shipped file with the weights that it does not hold itself."""
+    data: bytes = onnx.load(path).SerializeToString()
+    return data
 
 
 def network(model: bytes) -> onnx.ModelProto:

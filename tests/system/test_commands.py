@@ -246,7 +246,7 @@ def test_models_and_workers(system: System) -> None:
     (worker,) = lines_of(penstock(system, "workers", "--json"))
 
     assert names == ["image-scoring-v1", slow_model.MODEL, "superres-x4"]
-    assert re.search(r"^param variant +(general\|clean|clean\|general) *$", shown, re.MULTILINE)
+    assert re.search(r"^param variant +(general\|clean\|best|best\|clean\|general) *$", shown, re.MULTILINE)
     assert worker["id"] in penstock(system, "workers")
     assert (worker["device"], worker["slots"]) == ("cpu", 2)
 
@@ -297,7 +297,7 @@ def test_workers_are_drained_and_resumed(system: System) -> None:
         (("submit", str(PHOTO), "--model", "nothing"), 1, "model_not_found"),
         (("submit", str(PHOTO), "--param", "x"), 2, "name=value"),
         (("submit", "/nowhere"), 2, "does not exist"),
-        (("submit", str(ROOT / "deploy")), 78, "no PNG"),
+        (("submit", str(ROOT / "deploy")), 78, "no image files"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(system: System, arguments: tuple[str, ...], status: int, says: str) -> None:

@@ -182,7 +182,7 @@ def test_an_input_that_a_model_does_not_have_is_refused_with_those_it_has(client
         client.predictions.create(version=REF, input={"image": SMALL, "tiles": 400})
 
     assert refused.value.status == 422
-    written = "format quality lossless max_bytes chroma background dpi"
+    written = "format quality lossless max_bytes chroma background dpi metadata keep_location"
     known = ", ".join(
         [
             "image, variant, scale, width, height, fit, tile, face_enhance",

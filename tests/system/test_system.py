@@ -143,7 +143,7 @@ def test_a_photo_comes_back_four_times_as_large(system: System) -> None:
     assert [a["outcome"] for a in task["attempts"]] == ["complete"]
 
 
-@pytest.mark.parametrize("variant", ["general", "clean"])
+@pytest.mark.parametrize("variant", ["general", "clean", pytest.param("best", marks=pytest.mark.at_length)])
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
 def test_every_variant_and_format_is_served(system: System, variant: str, format: str) -> None:
     with system.client() as client:

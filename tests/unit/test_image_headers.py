@@ -303,6 +303,8 @@ def _cpu_s(call: Callable[[], object]) -> float:
         b"RIFF\x14\0\0\0WEBPVP8 \x0a\0\0\0" + bytes(10),
         b"RIFF\x14\0\0\0WEBPVP8L\x05\0\0\0" + bytes(10),
         b"RIFF\x04\0\0\0WEBP",
+        AVIF_BEGINNING + struct.pack(">I4sI", 20, b"meta", 0) + struct.pack(">I4s", 100, b"pitm"),
+        AVIF_BEGINNING + struct.pack(">I4sI", 20, b"meta", 0) + struct.pack(">I4s", 4, b"pitm"),
         b"RIFF\x0e\0\0\0WEBPVP8X" + bytes(14),  # a size behind the end that the file says
     ],
 )

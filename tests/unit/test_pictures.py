@@ -186,6 +186,47 @@ def test_metadata_that_nobody_needs_does_not_decide(inserted: bytes) -> None:
     assert np.array_equal(decoded(png).rgb, COLOURS)
 
 
+@pytest.mark.parametrize(
+    "inserted",
+    [
+        chunk(b"iCCP", b"profile\0\x07" + TWO_MB),
+        chunk(b"iCCP", b""),
+        chunk(b"tRNS", b"\0"),
+        chunk(b"tRNS", bytes(300)),
+        chunk(b"eXIf", b"junk"),
+        chunk(b"cICP", b"\xff" * 4),
+        chunk(b"cHRM", bytes(32)),
+        chunk(b"pHYs", b"\0"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_chunk_of_a_wrong_form_is_left_out(mode: str, inserted: bytes) -> None:
+    png = saved(Image.fromarray(COLOURS).convert(mode))
+    at = png.index(b"IDAT") - 4
+
+    assert np.array_equal(decoded(png[:at] + inserted + png[at:]).rgb, decoded(png).rgb)
+
+
+@pytest.mark.parametrize(
+    ("marker", "body"),
+    [
+        (0xE0, b"JFIF\0"),
+        (0xE1, b"http://ns.adobe.com/xap/1.0/\0\xff\xfe"),
+        (0xE2, b"ICC_PROFILE\0\x05\x02" + bytes(30)),
+        (0xE2, b"ICC_PROFILE\0"),
+        (0xE2, b"MPF\0MM\0*\0\0\0\x08\0\x05" + b"\xff" * 40),
+        (0xED, b"Photoshop 3.0\x008BIM\x04\x04" + b"\xff" * 20),
+        (0xEE, b"Adobe"),
+        (0xFE, b"\xff\xfe"),
+    ],
+)
+def test_a_segment_of_a_wrong_form_is_left_out(marker: int, body: bytes) -> None:
+    data = saved(Image.fromarray(COLOURS), "JPEG")
+    segment = struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+    assert np.array_equal(decoded(data[:2] + segment + data[2:]).rgb, decoded(data).rgb)
+
+
 def test_a_wrong_checksum_of_what_makes_the_pixels_is_an_error() -> None:
     png = saved(Image.fromarray(COLOURS).quantize(8))
     at = png.index(b"PLTE") + 4 + 3 * 8

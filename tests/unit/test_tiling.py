@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from penstock.core.device import CPU_TILE_PX, GPU_SHAPES
 from penstock.core.sizes import TileSides
 from penstock.errors import InvalidOutput
-from penstock.models.base import Params
-from penstock.models.scoring import ImageScoring
+from penstock.models.scoring import ImageScoring, ScoringParams
 from penstock.models.superres import SuperResolution, SuperresParams
 from penstock.models.tiling import AnyShape, Ladder, Span, TiledImage, spans, tiling_on
 from penstock.worker.devices import cpu
@@ -187,7 +186,7 @@ def test_a_thin_image_counts_what_is_padded(width: int, height: int, times: int)
 
 
 def test_a_score_is_as_large_whatever_the_photo() -> None:
-    sizes = {ImageScoring.device_size(*size, Params()) for size in ((1, 1), (224, 224), (8000, 6000))}
+    sizes = {ImageScoring.device_size(*size, ScoringParams()) for size in ((1, 1), (224, 224), (8000, 6000))}
 
     assert sizes == {50}
 

@@ -56,8 +56,9 @@ class Size(OwnNotes):
         return Product(data={"height": len(work.outputs[0])})
 
 
-async def result_of(data: bytes, model: str = OWN) -> Result:
-    request = Request(model=model, inputs={"image": Source(data=data)}, params={}, output=OutputOptions())
+async def result_of(data: bytes, model: str = OWN, output: OutputOptions | None = None) -> Result:
+    inputs = {"image": Source(data=data)}
+    request = Request(model=model, inputs=inputs, params={}, output=output or OutputOptions())
     lease = Lease(
         id="tsk_1", epoch=1, fence="f", tenant="default", caller="alice", priority=Priority.NORMAL, failures=0,
         crashes=0, max_retries=0, timeout_s=60, waited_ms=0, request=request,
@@ -92,6 +93,15 @@ async def test_colours_that_were_filled_in_under_transparency_are_noted() -> Non
 
     assert (await result_of(png(sprite))).notes == ("alpha_filled",)
     assert (await result_of(png(np.full((8, 8, 4), 99, np.uint8)))).notes == ()
+
+
+async def test_metadata_that_is_kept_is_not_said_to_be_stripped() -> None:
+    exif = Image.Exif()
+    exif[0x013B] = "Ansel"
+    keep = OutputOptions(format="jpeg", metadata="keep")
+
+    assert (await result_of(image(format="JPEG", exif=exif), output=keep)).notes == ()
+    assert (await result_of(image(format="JPEG", exif=TURNED), output=keep)).notes == ("turned", "metadata_stripped")
 
 
 async def test_a_model_adds_notes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from penstock.core.lease import Lease
-from penstock.core.output import OutputOptions
+from penstock.core.output import Format, OutputOptions
 from penstock.core.request import Request, Source
 from penstock.core.task import Priority
 from penstock.errors import ImageTooLarge, InvalidRequest, OutputTooLarge, PenstockError
@@ -61,6 +61,63 @@ async def test_a_result_has_the_format_of_its_input_where_that_is_asked_for(sour
 
     assert file.format == written
     assert key.endswith(f".{written.lower()}")
+
+
+@pytest.mark.parametrize("keep_location", [False, True])
+@pytest.mark.parametrize("written", ["png", "jpeg", "webp", "avif"])
+@pytest.mark.parametrize("source", ["PNG", "JPEG", "WEBP"])
+async def test_a_result_keeps_what_describes_a_photo_and_its_place_only_when_asked(
+    source: str, written: Format, keep_location: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x013B], exif[0x0110] = 6, "Ansel", "Camera 3"
+    exif.get_ifd(0x8769)[0x829A] = 0.02
+    exif.get_ifd(0x8769)[0x927C] = b"what only the maker knows"
+    exif.get_ifd(0x8825)[1] = "N"
+    options = OutputOptions(format=written, metadata="keep", keep_location=keep_location)
+
+    _, file = await result_of(image(format=source, exif=exif.tobytes()), options)
+
+    found = file.getexif()
+    assert (found.get(0x013B), found.get(0x0110), found.get(0x0112)) == ("Ansel", "Camera 3", None)
+    assert found.get_ifd(0x8769) == {0x829A: 0.02}
+    assert found.get_ifd(0x8825) == ({1: "N"} if keep_location else {})
+    assert file.size == (6, 8), "it is upright"
+
+
+async def test_a_tiff_keeps_the_description_alone() -> None:
+    exif = Image.Exif()
+    exif[0x013B] = "Ansel"
+    exif.get_ifd(0x8769)[0x829A] = 0.02
+
+    _, file = await result_of(image(format="JPEG", exif=exif), OutputOptions(format="tiff", metadata="keep"))
+
+    found = file.getexif()
+    assert found[0x013B] == "Ansel"
+    assert not found.get_ifd(0x8769)
+
+
+@pytest.mark.parametrize("source", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize("written", ["png", "jpeg", "tiff"])
+async def test_the_pixels_per_inch_of_the_input_are_kept_with_its_metadata(source: str, written: Format) -> None:
+    data = image(format=source, dpi=(300, 300))
+
+    _, kept = await result_of(data, OutputOptions(format=written, metadata="keep"))
+    _, other = await result_of(data, OutputOptions(format=written, metadata="keep", dpi=72))
+    _, stripped = await result_of(data, OutputOptions(format=written))
+
+    assert kept.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+    assert other.info["dpi"] == pytest.approx((72, 72), abs=0.01)
+    assert stripped.info.get("dpi", (1, 1)) == (1, 1)
+
+
+async def test_metadata_is_stripped_unless_it_is_asked_for() -> None:
+    exif = Image.Exif()
+    exif[0x013B] = "Ansel"
+
+    _, file = await result_of(image(format="JPEG", exif=exif), OutputOptions(format="jpeg"))
+
+    assert not file.getexif()
 
 
 REFUSED: dict[str, tuple[bytes, OutputOptions, type[PenstockError], str]] = {

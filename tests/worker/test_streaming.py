@@ -350,7 +350,7 @@ def superres() -> Any:
 def test_other_formats_are_written_at_the_end(superres: Any, output: OutputOptions) -> None:
     source, params = encode(Picture(photo()), OutputOptions()), SuperresParams()
     assert superres.stream(superres.prepare(source, params), params, output) is None
-    assert superres.memory_for(source, params, output) == superres.memory_needed(source, params)
+    assert superres.memory_for(source, params, output) >= superres.memory_needed(source, params)
 
 
 def test_a_large_png_of_superres_is_written_by_rows_and_a_small_one_at_the_end(superres: Any) -> None:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from .recipes import RECIPES
 from .sources import SourceError
@@ -17,7 +18,7 @@ MODELS = Path(__file__).parents[2] / "src" / "penstock" / "weights"
 
 def main() -> int:
     options = arguments()
-    manifest = {entry["file"]: entry for entry in tomllib.loads((MODELS / "manifest.toml").read_text())["model"]}
+    manifest = listed(tomllib.loads((MODELS / "manifest.toml").read_text())["model"])
     failures = 0
     with tempfile.TemporaryDirectory(prefix="penstock-convert-") as scratch:
         for file in options.files:
@@ -45,6 +46,13 @@ def arguments() -> argparse.Namespace:
     if unknown := set(options.files) - RECIPES.keys():
         parser.error(f"no recipe makes {', '.join(sorted(unknown))}")
     return options
+
+
+def listed(rows: list[dict[str, Any]]) -> dict[str, dict[str, object]]:
+    """The digest and the size of every file of the manifest, by its name."""
+    files = {row["file"]: row for row in rows}
+    twins = {row["beside"]: row for row in rows if "beside" in row}
+    return files | {name: {"sha256": row["beside_sha256"], "bytes": row["beside_bytes"]} for name, row in twins.items()}
 
 
 def agrees(file: str, data: bytes, entry: dict[str, object]) -> bool:

@@ -16,6 +16,7 @@ IR_VERSION = 8  # what opset 17 was released with; every runtime since 2022 read
 # Below this many values a weight is not rounded: biases and depthwise kernels are 2 % of a MobileNet and
 # carry most of the rounding error (measured: 0.011 of a rating point with them in fp16, 0.003 without).
 SMALL = 2**14
+OUTSIDE_BYTES = 2**10  # smaller weights, such as biases, stay in the graph, and may differ from those of its twin
 PRODUCER = "penstock"  # fixed, and without a version: the bytes may depend on the weights only
 
 Attribute = int | float | str | Sequence[int]
@@ -120,3 +121,20 @@ class Graph:
         onnx.checker.check_model(model, full_check=True)
         data: bytes = model.SerializeToString(deterministic=True)
         return data
+
+
+def divided(data: bytes, beside: str) -> tuple[bytes, bytes]:
+    """Returns a file without its large weights in fp16, which it then expects in a file named `beside`, and the
+    contents of that: files of the same weights in different arithmetic have it in common."""
+    model = onnx.load_from_string(data)
+    weights = bytearray()
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT16 or len(tensor.raw_data) < OUTSIDE_BYTES:
+            continue
+        place = {"location": beside, "offset": len(weights), "length": len(tensor.raw_data)}
+        tensor.external_data.extend(onnx.StringStringEntryProto(key=key, value=str(at)) for key, at in place.items())
+        tensor.data_location = TensorProto.EXTERNAL
+        weights += tensor.raw_data
+        tensor.ClearField("raw_data")
+    graph: bytes = model.SerializeToString(deterministic=True)
+    return graph, bytes(weights)

@@ -1,7 +1,8 @@
-"""Converts ncnn's .param and .bin to ONNX, for the layer kinds that SRVGGNetCompact and SPAN are made of.
+"""Converts ncnn's .param and .bin to ONNX, for the layer kinds of SRVGGNetCompact, SPAN and RRDBNet.
 
 A .param file is text: a magic number, the counts, then one layer a line as `kind name n_inputs n_outputs inputs...
-outputs... key=value...`. A .bin file has the weights of the layers end to end, in the order of the lines.
+outputs... key=value...`; the value of a key from -23300 down is an array, `count,value,...`. A .bin file has the
+weights of the layers end to end, in the order of the lines.
 
 Whatever is not understood (a layer kind, a parameter, a weight encoding, a byte left over) is refused, because a graph
 that is nearly right is worse than none.
@@ -20,7 +21,11 @@ from onnx import TensorProto
 from . import pixels
 from .graph import Graph, Storage, Target, Value
 
+ACTIVATION, LEAKY_RELU = 9, 2
 PARAM_MAGIC = "7767517"
+ARRAYS = -23300
+"""A key of ARRAYS - n has the array number n."""
+
 FP16_TAG = 0x01306B47
 FP32_TAGS = (0, 0x0002C056)
 
@@ -38,7 +43,7 @@ def super_resolution(
     graph = Graph("superres", storage=storage, target=target)
     net = Net(graph, Blobs(files["bin"]), {"data": pixels.read(graph)})
     for layer in read_param(files["param"].decode()):
-        if layer.kind not in LAYERS or not layer.params.keys() <= LAYERS[layer.kind].params:
+        if layer.kind not in LAYERS or not layer.keys <= LAYERS[layer.kind].params:
             raise ValueError(f"ncnn layer not understood: {layer}")
         made = LAYERS[layer.kind].emit(net, layer)
         net.values.update(dict.fromkeys(layer.outputs, made))
@@ -66,6 +71,12 @@ class Layer:
     inputs: Sequence[str]
     outputs: Sequence[str]
     params: dict[int, float]
+    arrays: dict[int, list[float]]
+
+    @property
+    def keys(self) -> Set[int]:
+        """The numbers of all that the line says."""
+        return self.params.keys() | {ARRAYS - number for number in self.arrays}
 
     def integer(self, key: int, default: int = 0) -> int:
         return int(self.params.get(key, default))
@@ -83,14 +94,22 @@ def read_layer(line: str) -> Layer:
     kind, name, n_inputs, n_outputs, *rest = line.split()
     first_output = int(n_inputs)
     first_param = first_output + int(n_outputs)
-    pairs = (word.split("=") for word in rest[first_param:])
+    pairs = [(int(key), value) for key, value in (word.split("=") for word in rest[first_param:])]
     return Layer(
         kind=kind,
         name=name,
         inputs=rest[:first_output],
         outputs=rest[first_output:first_param],
-        params={int(key): float(value) for key, value in pairs},
+        params={key: float(value) for key, value in pairs if key > ARRAYS},
+        arrays={ARRAYS - key: read_array(value) for key, value in pairs if key <= ARRAYS},
     )
+
+
+def read_array(text: str) -> list[float]:
+    count, *values = text.split(",")
+    if int(count) != len(values):
+        raise ValueError(f"this is not an array of ncnn: {text}")
+    return [float(value) for value in values]
 
 
 class Blobs:
@@ -158,7 +177,20 @@ def convolution(net: Net, layer: Layer) -> str:
     operands = [*net.inputs(layer), net.graph.weight(f"{layer.name}.weight", kernel)]
     if has_bias:
         operands.append(net.graph.weight(f"{layer.name}.bias", net.blobs.raw(out_channels)))
-    return net.graph.node("Conv", operands, layer.outputs[0], kernel_shape=[size] * 2, pads=[pad] * 4)
+    slope, name = leak(layer), layer.outputs[0]
+    made = f"{name}.linear" if slope else name
+    made = net.graph.node("Conv", operands, made, kernel_shape=[size] * 2, pads=[pad] * 4)
+    return net.graph.node("LeakyRelu", [made], name, alpha=slope) if slope else made
+
+
+def leak(layer: Layer) -> float:
+    """The slope below zero of the activation in a convolution; 0 where it has none."""
+    if not layer.integer(ACTIVATION):
+        return 0
+    if layer.integer(ACTIVATION) != LEAKY_RELU:
+        raise ValueError(f"ncnn layer not understood: {layer} has no leaky ReLU")
+    (slope,) = layer.arrays[10]
+    return slope
 
 
 def prelu(net: Net, layer: Layer) -> str:
@@ -196,6 +228,23 @@ def binary(net: Net, layer: Layer) -> str:
     return net.graph.node(op, operands, layer.outputs[0])
 
 
+def eltwise(net: Net, layer: Layer) -> str:
+    """The sum of two values, each times its coefficient."""
+    if layer.integer(0) != 1:
+        raise ValueError(f"ncnn layer not understood: {layer} is no sum")
+    terms = [
+        value if coefficient == 1 else scaled(net, value, coefficient, f"{layer.name}.{number}")
+        for number, (value, coefficient) in enumerate(zip(net.inputs(layer), layer.arrays[1], strict=True))
+    ]
+    return net.graph.node("Add", terms, layer.outputs[0])
+
+
+def scaled(net: Net, value: str, factor: float, name: str) -> str:
+    """A fifth is a division by 5: fp16 has no 0.2, and RRDBNet's 92 sums would all be off in the same direction."""
+    op, by = ("Div", 1 / factor) if (1 / factor).is_integer() else ("Mul", factor)
+    return net.graph.node(op, [value, net.graph.number(f"{name}.coefficient", by)], f"{name}.scaled")
+
+
 def concat(net: Net, layer: Layer) -> str:
     return net.graph.node("Concat", net.inputs(layer), layer.outputs[0], axis=1)  # ncnn has no batch axis
 
@@ -230,11 +279,12 @@ LAYERS = {
     "Input": Kind(same),
     "Split": Kind(same),
     "MemoryData": Kind(memory_data, {0, 1, 2}),
-    "Convolution": Kind(convolution, {0, 1, 4, 5, 6}),
+    "Convolution": Kind(convolution, {0, 1, 4, 5, 6, ACTIVATION, ARRAYS - 10}),
     "PReLU": Kind(prelu, {0}),
     "Sigmoid": Kind(sigmoid),
     "Swish": Kind(swish),
     "BinaryOp": Kind(binary, {0, 1, 2}),
+    "Eltwise": Kind(eltwise, {0, ARRAYS - 1}),
     "Concat": Kind(concat),
     "Interp": Kind(nearest, {0, 1, 2}),
     "PixelShuffle": Kind(pixel_shuffle, {0}),

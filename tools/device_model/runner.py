@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.models.base import Product, Work, model_runner
+from penstock.models.onnxruntime.deep import DeepSessions
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.superres import EIGHT_BITS, SuperResolution, SuperresParams
 from penstock.models.tiling import tiling_on
@@ -67,6 +68,7 @@ class SimulatedSuperres(SuperResolution):
         self._session = SimulatedSession(_plan, _recorder)
         self._files = {"general": _file()}
         self._sessions = {"general": self._session}  # type: ignore[dict-item]
+        self._deep = DeepSessions({}, device)
         self._tilings = {"general": tiling_on(device, _file().overlap_px)}
         self._pixels = np.random.default_rng(1).integers(0, 256, 3 * LARGEST_SIDE**2, np.uint8)
         self._results: dict[int, bytes] = {}

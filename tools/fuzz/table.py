@@ -3,7 +3,7 @@
 from functools import partial
 
 from tools.fuzz.target import Target
-from tools.fuzz.targets import arrays, headers, images, models, requests, signed, urls
+from tools.fuzz.targets import arrays, exif, headers, images, models, requests, signed, urls
 
 TARGETS = (
     Target("url", urls.check_of_url, lambda: urls.URLS, urls.WORDS),
@@ -21,6 +21,7 @@ TARGETS = (
         Target(form, images.check_of_image, partial(images.seeds_of, form), images.WORDS[form])
         for form in ("gif", "bmp", "tiff", "avif")
     ),
+    Target("exif", exif.check_of_exif, exif.seeds, exif.WORDS),
     Target("json", requests.check_of_json, lambda: requests.BODIES, requests.JSON_WORDS),
     Target("data-uri", requests.check_of_data_uri, lambda: requests.URIS, requests.URI_WORDS),
     Target("form", requests.check_of_form, lambda: requests.FORMS, requests.FORM_WORDS),

@@ -36,6 +36,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "pixels.formats",
             "pixels.quality",
             "pixels.turning",
+            "pixels.exif",
         },
         {"pixels.pillow", "pixels.png"},
         {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency"},

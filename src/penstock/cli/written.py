@@ -41,6 +41,10 @@ OPTIONS = {
     "color": click.option(
         "--color", type=click.Choice(["srgb", "keep"]), help="Colours of results; keep: those of the input [srgb]."
     ),
+    "metadata": click.option(
+        "--metadata", type=click.Choice(["strip", "keep"]), help="EXIF of the input; keep drops its places [strip]."
+    ),
+    "keep_location": click.option("--keep-location", is_flag=True, default=None, help="Keep the places in it, too."),
 }
 """Member of `output` -> its option."""
 

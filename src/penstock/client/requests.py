@@ -13,7 +13,8 @@ from penstock.client.inputs import Source, input_of
 class Output(TypedDict, total=False):
     """How a result image is written. `source` is the format of the input. `quality` (1 to 100) is of jpeg, webp and
     avif, and so is `max_bytes`, for which the quality is lowered; `chroma` is of jpeg and avif, `dpi` of png, jpeg and
-    tiff, `lossless` of webp. The `background`, such as `#fff`, is put under what is transparent."""
+    tiff, `lossless` of webp. The `background`, such as `#fff`, is put under what is transparent. `metadata: keep` keeps
+    the EXIF that describes the photo, with its places only if `keep_location` is set."""
 
     format: Literal["png", "jpeg", "jpg", "webp", "avif", "tiff", "source"]
     quality: int
@@ -24,6 +25,8 @@ class Output(TypedDict, total=False):
     dpi: int
     bits: Literal[8, 16]
     color: Literal["srgb", "keep"]
+    metadata: Literal["strip", "keep"]
+    keep_location: bool
 
 
 class LinkOptions(TypedDict, total=False):

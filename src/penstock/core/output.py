@@ -10,6 +10,8 @@ Format = Literal["png", "jpeg", "webp", "avif", "tiff", "source"]
 
 Chroma = Literal["444", "422", "420"]
 
+Metadata = Literal["strip", "keep"]
+
 Quality = Annotated[int, Meta(ge=1, le=100, description="of jpeg, webp and avif")]
 Background = Annotated[
     str,
@@ -44,7 +46,10 @@ nothing."""
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a result image is encoded. `jpeg` and `avif` have a `chroma` of 444 unless another is asked for."""
+    """How a result image is encoded. `jpeg` and `avif` have a `chroma` of 444 unless another is asked for.
+
+    `exif` is the block that the file gets: a worker makes it from the input where `metadata` is kept.
+    """
 
     format: Format = "png"
     quality: Quality = 90
@@ -55,6 +60,9 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     dpi: Dpi | None = None
     bits: Bits = 8
     color: Color = "srgb"
+    metadata: Metadata = "strip"
+    keep_location: bool = False
+    exif: bytes = b""
 
 
 class OutputRefusal(Struct, frozen=True):
@@ -73,19 +81,24 @@ class _Rule(Struct, frozen=True):
     reason: str
 
 
+CAN_NAME_DPI: tuple[Format, ...] = ("png", "jpeg", "tiff")
+
 _RULES = (
     _Rule("lossless", lambda o: o.lossless, ("png", "webp", "tiff"), "{} is never lossless"),
     _Rule("max_bytes", lambda o: o.max_bytes is not None, ("jpeg", "webp", "avif"), "{} has no quality to lower"),
     _Rule("chroma", lambda o: o.chroma == "420", ("jpeg", "avif", "webp"), "{} keeps all colours"),
     _Rule("chroma", lambda o: o.chroma not in (None, "420"), ("jpeg", "avif"), "{} has no choice of chroma"),
     _Rule("bits", lambda o: o.bits > 8, ("png",), "{} has 8 bits"),
-    _Rule("dpi", lambda o: o.dpi is not None, ("png", "jpeg", "tiff"), "{} has no place for it"),
+    _Rule("dpi", lambda o: o.dpi is not None, CAN_NAME_DPI, "{} has no place for it"),
+    _Rule("keep_location", lambda o: o.keep_location, ("png", "jpeg", "webp", "avif"), "{} has no place for it"),
 )
 
 
 def refusal(options: OutputOptions) -> OutputRefusal | None:
     """What these options want that their format cannot do, or that contradicts itself; None where all is well. Of the
     format `source` only the latter is known."""
+    if options.keep_location and options.metadata == "strip":
+        return OutputRefusal("keep_location", "there is no location without metadata: keep")
     if options.lossless and options.max_bytes is not None:
         return OutputRefusal("max_bytes", "a lossless file is as large as it is; leave out lossless or max_bytes")
     if options.lossless and options.chroma is not None:

@@ -59,13 +59,15 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
     computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
-    With a `target` the result is resampled to that size after the network, with `alpha_too` the device computes as much
-    again for the transparency of an image that has any.
+    `effort` says how many times as long it takes for a pixel as with the other rules of the model.
+    With a `target` the result is resampled to that size after the network, with `alpha_too` the device also computes
+    the transparency of an image that has any, as much as an effort of 1 for each pixel.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     kilopixels: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     tiles: TileSides | None = None
+    effort: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
     target: Target | None = None
     alpha_too: bool = False
 
@@ -80,7 +82,8 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.kilopixels is not None:
             return self.kilopixels
         pixels = self.tiles.computed(width) * self.tiles.computed(height) if self.tiles else width * height
-        return max(1, (2 if has_alpha and self.alpha_too else 1) * pixels // 1000)
+        effort = self.effort + (1 if has_alpha and self.alpha_too else 0)
+        return max(1, int(pixels * effort) // 1000)
 
 
 class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):

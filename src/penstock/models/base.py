@@ -17,6 +17,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
 
 from msgspec import Struct, field
@@ -33,7 +34,8 @@ from penstock.models.digests import contents_of
 from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import Inputs, size_of
 from penstock.pixels.decoding import decode
-from penstock.pixels.headers import ImageBounds
+from penstock.pixels.formats import encoder_bytes
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.pixels.notes import Note
 from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
@@ -276,8 +278,14 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         return size_of(source)
 
     def memory_for(self, source: Any, params: ParamsT, output: OutputOptions) -> int:
-        """The same for a result that is written like this: `memory_needed`, where that makes no difference."""
-        return self.memory_needed(source, params)
+        """The same for a result that is written like this: `memory_needed`, and what an encoder takes that takes more
+        than most."""
+        needed, extra = self.memory_needed(source, params), encoder_bytes(output)
+        if not extra or not isinstance(source, bytes):
+            return needed
+        header = probe(source, ImageBounds.of(self.limits))
+        size = self.output_size(header.width, header.height, params)
+        return needed + extra * prod(size) if size else needed
 
     @abstractmethod
     def prepare(self, source: Any, params: ParamsT) -> Work:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta, Struct
 
 from penstock.core.device import Device
 from penstock.core.model import SMALL_PHOTO, Example
@@ -27,12 +30,34 @@ else:
 SIDE = 224
 """Height and width of the images that the network was trained on."""
 
+MOST_CELLS = 8
+"""The most rows and columns of a grid."""
+
+KILOPIXELS = SIDE * SIDE // 1000
+
+Grid = Annotated[int, Meta(ge=1, le=MOST_CELLS, description="rows and columns of local scores; 1 leaves them out")]
+
+
+class ScoringParams(Params, frozen=True):
+    """With a `grid` of 2 or more, parts of the image are scored too: so many rows and columns, or fewer where a part
+    would have less than 224 pixels of height or width."""
+
+    grid: Grid = 1
+
+
+class Cells(Struct, frozen=True):
+    """How many rows and columns an image is divided into."""
+
+    rows: int
+    columns: int
+
 
 @model_runner("image-scoring-v1")
-class ImageScoring(BaseModelRunner[Params]):
+class ImageScoring(BaseModelRunner[ScoringParams]):
     """NIMA (Talebi, Milanfar 2018), MobileNet, trained on the AVA photo contest: an *aesthetic* score, the mean of a
     predicted distribution of ten ratings. Content and exposure count, not sharpness alone."""
 
+    params = ScoringParams
     card = Card(
         title="Aesthetic score",
         licence="Apache-2.0",
@@ -62,8 +87,10 @@ class ImageScoring(BaseModelRunner[Params]):
 
     @classmethod
     def sizes(cls) -> Sizes:
-        """The network sees every image in one size."""
-        return Sizes(rule=SizeRule(kilopixels=SIDE * SIDE // 1000))
+        """The network sees every image in one size, and so each part of it; all parts, whether they are there or
+        not: clients do not know the image."""
+        cells = {str(n): SizeRule(kilopixels=KILOPIXELS * (1 + n * n)) for n in range(2, MOST_CELLS + 1)}
+        return Sizes(rule=SizeRule(kilopixels=KILOPIXELS), param="grid", by_value=cells)
 
     def load_model(self, device: Device) -> None:
         """Open the session."""
@@ -76,32 +103,59 @@ class ImageScoring(BaseModelRunner[Params]):
         if self._device.kind == "cuda":
             yield GoldenWork(self._file, self._device, (SIDE, SIDE))
 
-    def memory_needed(self, source: bytes, params: Params) -> int:
+    def memory_needed(self, source: bytes, params: ScoringParams) -> int:
         """What decoding takes, and the file."""
         return probe(source, ImageBounds.of(self.limits)).decoding_bytes + len(source)
 
-    def prepare(self, source: bytes, params: Params) -> Work:
-        """Make one tile of the whole image, with transparency on white."""
-        pixels = nearest(on_white(self.image(source)), SIDE)
-        return Work([pixels], device_size=SIDE * SIDE // 1000)
+    def prepare(self, source: bytes, params: ScoringParams) -> Work:
+        """Make one tile of the whole image, with transparency on white, and one of each part, row by row."""
+        rgb = on_white(self.image(source))
+        height, width = rgb.shape[:2]
+        cells = cells_of(height, width, params.grid)
+        tiles = [nearest(part, SIDE) for part in (rgb, *parts(rgb, cells))]
+        return Work(tiles, context=cells, device_size=KILOPIXELS * len(tiles))
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
         """Return a score and a distribution for each tile of (n, 224, 224, 3)."""
         score, distribution = self._session.run(tiles, owner=work)
         return list(zip(score, distribution, strict=True))
 
-    def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
-        """Return the score, and the share of each rating 1..10."""
-        score, distribution = work.outputs[0]
-        if not np.isfinite(distribution).all():
+    def postprocess(self, work: Work, params: ScoringParams, output: OutputOptions) -> Product:
+        """Return the score, and the share of each rating 1..10; with a grid the scores of its rows."""
+        (score, distribution), *local = work.outputs
+        if not all(np.isfinite(shares).all() for _, shares in work.outputs):
             raise InvalidOutput("the model gave values that are not numbers")
-        return Product(
-            data={"score": round(float(score), 4), "distribution": [round(float(p), 6) for p in distribution]}
-        )
+        data = {"score": _rounded(score), "distribution": [round(float(p), 6) for p in distribution]}
+        if params.grid > 1:
+            scores, columns = [_rounded(one) for one, _ in local or work.outputs], work.context.columns
+            data["grid"] = [scores[first : first + columns] for first in range(0, len(scores), columns)]
+        return Product(data=data)
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
         self._session.interrupt(work)
+
+
+def _rounded(score: np.float32) -> float:
+    return round(float(score), 4)
+
+
+def cells_of(height: int, width: int, grid: int) -> Cells:
+    """As many rows and columns as are asked for, or as many as have SIDE pixels each: enlarged, a part would look
+    blurred. At least one."""
+    return Cells(*(max(1, min(grid, length // SIDE)) for length in (height, width)))
+
+
+def parts(rgb: NDArray[np.uint8], cells: Cells) -> Iterator[NDArray[np.uint8]]:
+    """Yield the parts of an image, row by row, where there are several."""
+    if cells == Cells(1, 1):
+        return
+    rows, columns = (
+        [round(number * length / count) for number in range(count + 1)]
+        for length, count in zip(rgb.shape[:2], (cells.rows, cells.columns), strict=True)
+    )
+    for (top, bottom), (left, right) in product(pairwise(rows), pairwise(columns)):
+        yield rgb[top:bottom, left:right]
 
 
 def nearest(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

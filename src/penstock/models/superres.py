@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from math import prod
 from threading import Lock
@@ -21,6 +22,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models.base import (
     BaseModelRunner,
     Card,
+    DeviceBroken,
     Outputs,
     Params,
     Product,
@@ -28,17 +30,19 @@ from penstock.models.base import (
     Work,
     model_runner,
 )
-from penstock.models.onnxruntime.deep import DeepSession
+from penstock.models.grain import with_grain
+from penstock.models.network_use import NETWORKS
+from penstock.models.onnxruntime.deep import DeepSessions
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import TiledImage, is_by_rows, row_writer, tiling_on, waiting_bytes
+from penstock.models.tiling import TiledImage, Tiling, is_by_rows, row_writer, waiting_bytes
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
 from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import CONTENT_TYPES, check_result_size
-from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.headers import ImageBounds, ImageHeader, probe
 from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
 
@@ -65,7 +69,7 @@ EIGHT_BITS = OutputOptions()
 SENT_BYTES = 128 * 2**20
 """What a file that is sent while it is written takes: what one call of the encoder makes of noise, and its parts."""
 
-Variant = Literal["general", "clean"]
+Variant = Literal["general", "clean", "best"]
 Alpha = Literal["network", "bicubic"]
 
 ALPHA_VARIANT = "clean"
@@ -78,14 +82,17 @@ ALPHA_LANE, DEEP_LANE = "+alpha", "+16"
 DEEP_WRITTEN_BYTES = 14
 """Of a result with 16 bits: 6 in the array, at most 6 in the file, and 2 for a moment."""
 
-
+Denoise = Annotated[float, Meta(ge=0, le=1, description="how much of what the network takes for noise is left out")]
 Scale = Annotated[float, Meta(ge=1, le=8, description="how many times as wide and high the result is")]
 Length = Annotated[int, Meta(ge=1, le=65_535, description="pixels; the other side follows where it is not given")]
 TileLength = Annotated[int, Meta(ge=96, le=4096, description="longest side of a tile, in pixels of the input")]
 
 
 class SuperresParams(Params, frozen=True):
-    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original.
+    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original;
+    `best` shows the most detail, some of it invented, and takes about 15 times as long.
+
+    With less `denoise` the result has more of the input's own grain: what the network took for noise comes back.
 
     The result has `scale` times the size of the input, or the `width` and `height`, into which another shape goes as
     `fit` says: `inside` them, `outside`, `contain` with a border, `cover` with its edges cut off, or `fill` by being
@@ -94,6 +101,7 @@ class SuperresParams(Params, frozen=True):
 
     variant: Variant = "general"
     alpha: Annotated[Alpha, Meta(description="how transparency is enlarged")] = "network"
+    denoise: Denoise = 1.0
     scale: Scale = 4.0
     width: Length | None = None
     height: Length | None = None
@@ -115,7 +123,8 @@ class _Sides(Struct, frozen=True, eq=False):
 
 @model_runner("superres-x4")
 class SuperResolution(BaseModelRunner[SuperresParams]):
-    """Real-ESRGAN general x4 v3, or SPAN x4: both fully convolutional, run in tiles.
+    """Real-ESRGAN general x4 v3, SPAN x4, or RealESRGAN x4plus: fully convolutional, run in tiles. The last one, which
+    is large, is loaded when a task asks for it.
 
     Transparency goes through the second of them, or is resampled bicubically; a grey image stays grey.
     """
@@ -123,8 +132,8 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     params = SuperresParams
     card = Card(
         title="Super-resolution, 4×",
-        licence="BSD-3-Clause (general), Apache-2.0 (clean)",
-        source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
+        licence="BSD-3-Clause (general, best), Apache-2.0 (clean)",
+        source="realesr-general-x4v3 and RealESRGAN_x4plus (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
         produces="image",
         max_bits=16,
         keeps_color=True,
@@ -159,37 +168,43 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             param="variant",
             alpha_param="alpha",
             by_value={
-                variant: SizeRule(scale=file.scale, tiles=TileSides(longest=CPU_TILE_PX, overlap_px=file.overlap_px))
+                variant: SizeRule(
+                    scale=file.scale,
+                    tiles=TileSides(
+                        longest=NETWORKS[variant].longest_cpu_px or CPU_TILE_PX, overlap_px=file.overlap_px
+                    ),
+                    effort=NETWORKS[variant].effort,
+                )
                 for variant, file in files.items()
             },
         )
 
     def load_model(self, device: Device) -> None:
-        """Open the sessions of both variants."""
-        files = {v: manifest(device.kind)[(self.name, v)] for v in ("general", "clean")}
+        """Open the sessions of the variants that are there from the start."""
+        files = {v: manifest(device.kind)[(self.name, v)] for v in NETWORKS}
         self._device = device
         self._files = files
-        self._sessions = {variant: open_session(file, device) for variant, file in files.items()}
-        self._deep: dict[str, DeepSession] = {}
+        self._sessions = {v: open_session(file, device) for v, file in files.items() if NETWORKS[v].at_start}
+        self._deep = DeepSessions(files, device)
         self._opening = Lock()
-        self._tilings = {variant: tiling_on(device, file.overlap_px) for variant, file in files.items()}
+        self._tilings = {v: NETWORKS[v].tiling_on(device, file.overlap_px) for v, file in files.items()}
 
     def warmup(self) -> Iterator[Work]:
-        """Yield every shape for a GPU, and none for a CPU: a new shape costs it nothing, and the golden check was the
-        first run."""
+        """Yield every shape of those variants for a GPU, and none for a CPU: a new shape costs it nothing, and the
+        golden check was the first run."""
         shapes = self._device.shapes if self._device.kind == "cuda" else ()
         # `clean` first: of two batches of one size its takes more memory, which then serves that of `general`.
         for variant, (height, width) in product(reversed(self._sessions), shapes):
             yield GoldenWork(self._files[variant], self._device, (height, width), lane=variant)
 
     def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
-        """The bytes of the pixels before and after the network, in arrays, in Pillow and in files. Raises ImageTooLarge
-        for a result that is larger than the operator allows."""
+        """The bytes of the pixels before and after the network, in arrays, in Pillow and in files, and of what a CPU
+        computes with where that is much. Raises ImageTooLarge for a result that is larger than the operator allows."""
         header, is_deep = probe(source, ImageBounds.of(self.limits)), output.bits == 16
         layout = self._layout(header.width, header.height, params)
         pixels = header.width * header.height
         canvas, step = pixels * self._files[params.variant].scale ** 2, 2 if is_deep else 1
-        needed = step * header.decoding_bytes
+        needed = step * header.decoding_bytes + self._working_bytes(header, params)
         if header.has_alpha and (params.alpha == "network" or is_deep):  # bicubic of uint16 is made of floats
             needed += step * (pixels * ALPHA_READ_BYTES + canvas * ALPHA_WRITTEN_BYTES)
         written = DEEP_WRITTEN_BYTES if is_deep else WRITTEN_BYTES
@@ -197,9 +212,23 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             return needed + canvas * written
         return needed + step * (canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES)
 
+    def _working_bytes(self, header: ImageHeader, params: SuperresParams) -> int:
+        each = NETWORKS[params.variant].working_bytes
+        if self._device.kind == "cuda" or not each:
+            return 0
+        plan = self._tiling(params).plan(header.height, header.width)
+        at_a_time = min(self._device.streams, len(plan.rows) * len(plan.columns))
+        return at_a_time * plan.height * plan.width * each
+
+    def _tiling(self, params: SuperresParams) -> Tiling:
+        tiling = self._tilings[params.variant]
+        return tiling if params.tile is None else tiling.up_to(params.tile)
+
     def memory_for(self, source: bytes, params: SuperresParams, output: OutputOptions) -> int:
         """Less where rows of the result, and parts of its file, are given back before others come."""
-        whole = self.memory_needed(source, params, output)
+        whole = super().memory_for(source, params, output)
+        if output.bits == 16:
+            whole += self.memory_needed(source, params, output) - self.memory_needed(source, params)
         header = probe(source, ImageBounds.of(self.limits))
         is_whole = header.has_alpha and params.alpha == "network"
         if is_whole or not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
@@ -207,26 +236,42 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         tile = params.tile or self._device.any_side_to or max(height for height, _ in self._device.shapes)
         scale = self._files[params.variant].scale
         waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
-        return min(whole, header.decoding_bytes + waiting + SENT_BYTES)
+        return min(whole, header.decoding_bytes + waiting + SENT_BYTES + self._working_bytes(header, params))
 
     def prepare(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> Work:
-        """Decode the image, with 16 bits where the result has as many, and lay out its tiles."""
-        is_deep, picture = output.bits == 16, self._picture(source, output)
+        """Decode the image, with 16 bits where the result has as many, and lay out its tiles. The network is loaded
+        where it is not. Raises ModelUnavailable."""
+        is_deep = output.bits == 16
+        if params.variant not in self._sessions and not is_deep:
+            self._open(params.variant)
+        picture = self._picture(source, output)
         pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
         height, width = pixels.shape[:2]
-        layout, tiling = self._layout(width, height, params), self._tilings[params.variant]
+        layout = self._layout(width, height, params)
         is_smaller = layout is not None and prod(layout.image) < width * height
-        return TiledImage(
+        work = TiledImage(
             pixels,
-            tiling if params.tile is None else tiling.up_to(params.tile),
+            self._tiling(params),
             scale=self._files[params.variant].scale,
             lane=params.variant + (ALPHA_LANE if with_network else "") + (DEEP_LANE if is_deep else ""),
             context=_Sides(alpha, picture.grey, picture.profile, layout, is_smaller and picture.profile is None),
             device_size=self._rule(params).kilopixels_of(width, height, has_alpha=with_network),
             result_size=layout and layout.canvas,
         )
+        if params.denoise < 1:
+            work.finish = partial(with_grain, share=1 - params.denoise)
+        return work
+
+    def _open(self, variant: Variant) -> None:
+        with self._opening:
+            if variant in self._sessions:  # another task has opened it meanwhile
+                return
+            try:
+                self._sessions[variant] = open_session(self._files[variant], self._device)
+            except (ConfigurationError, DeviceBroken) as error:
+                raise ModelUnavailable(f"the variant {variant} cannot be loaded: {error}") from error
 
     def _layout(self, width: int, height: int, params: SuperresParams) -> Layout | None:
         """The layout of a result that is resampled; None of one that has the size that the network makes."""
@@ -241,7 +286,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels. Of an alpha
         behind the colours it returns one too, (4h, 4w), and adds its sum. Tiles are uint8 or uint16, and so is what
         they become."""
-        session = self._deep_session if tiles.itemsize == 2 else self._sessions.__getitem__
+        session = self._deep.of if tiles.itemsize == 2 else self._sessions.__getitem__
         upscaled, totals = session(work.lane.partition("+")[0]).run(tiles[..., :3], owner=work)
         if tiles.shape[3] == 3:
             return list(zip(upscaled, totals, strict=True))
@@ -264,7 +309,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
-        for session in (*self._sessions.values(), *tuple(self._deep.values())):
+        for session in (*self._sessions.values(), *self._deep.opened):
             session.interrupt(work)
 
     def _picture(self, source: bytes, output: OutputOptions) -> Picture:
@@ -277,17 +322,6 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             return picture
         alpha = None if picture.alpha is None else deepened(picture.alpha)
         return replace(picture, rgb=deepened(picture.rgb), alpha=alpha)
-
-    def _deep_session(self, variant: str) -> DeepSession:
-        """A session with 16 bits, opened for the first task that wants it: others neither wait nor pay for it. Raises
-        ModelUnavailable where the device cannot have it."""
-        with self._opening:
-            if variant not in self._deep:
-                try:
-                    self._deep[variant] = DeepSession(self._files[variant], self._device)
-                except ConfigurationError as error:
-                    raise ModelUnavailable(f"{variant} with 16 bits: {error}") from error
-            return self._deep[variant]
 
     def _rule(self, params: SuperresParams) -> SizeRule:
         return self.sizes().rule_of(asdict(params))

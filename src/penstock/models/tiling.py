@@ -11,6 +11,8 @@ kept never saw a tile border.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -125,6 +127,8 @@ class Ladder(NamedTuple):
 
 Tiling: TypeAlias = Ladder | AnyShape
 
+Finish: TypeAlias = Callable[[Pixels, Pixels], Pixels]
+
 
 def tiling_on(device: Device, overlap: int) -> Tiling:
     """How images are cut for a device: in any shape where that costs it nothing, else in those that are warmed up."""
@@ -139,7 +143,8 @@ class TiledImage(Work):
 
     Its pixels are (height, width, 3), or (height, width, 4) where transparency goes through the network too: then each
     output has a third part, the alpha. A tile is cut when it is asked for, so that only the tiles of a batch exist
-    twice.
+    twice. `finish`, where it is set, turns the colours of each tile and what the network has made of them into what is
+    kept.
     """
 
     rows: RowCanvas | None = None
@@ -169,6 +174,7 @@ class TiledImage(Work):
         kind = Canvas if rgb.itemsize == 1 else DeepCanvas
         self.canvas = canvas or kind(rgb.shape[1] * scale, rgb.shape[0] * scale)
         self.alpha = alpha or (AlphaCanvas(rgb[..., 3], scale) if rgb.shape[2] == 4 else None)
+        self.finish: Finish | None = None
 
     def split_smaller(self, below: int) -> TiledImage | None:
         """Lay the image out in smaller tiles; `canvas` and `rows` stay the same."""
@@ -176,6 +182,7 @@ class TiledImage(Work):
         if tiling is None:
             return None
         smaller = self._in(tiling)
+        smaller.finish = self.finish
         smaller.rows = self.rows
         return smaller
 
@@ -195,7 +202,7 @@ class TiledImage(Work):
         if self.rows is None:
             return self.count
         ahead = _rows_ahead(self.rows.size[0], self._layout.height * self._scale)
-        reached = sum(row.low * self._scale < self.rows.taken + ahead for row in self._layout.rows)
+        reached = bisect_left(self._layout.rows, self.rows.taken + ahead, key=lambda row: row.low * self._scale)
         return reached * len(self._layout.columns)
 
     def _in(self, tiling: Tiling) -> TiledImage:
@@ -266,6 +273,8 @@ class TiledImage(Work):
             raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
         if not math.isfinite(total):
             raise InvalidOutput("the model gave values that are not numbers")
+        if self.finish is not None:
+            pixels = self.finish(self.tile(index)[..., :3], pixels)
         kept = (
             slice((row.low - row.start) * s, (row.high - row.start) * s),
             slice((column.low - column.start) * s, (column.high - column.start) * s),

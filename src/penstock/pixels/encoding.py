@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageColor
+from PIL import ExifTags, Image, ImageColor
 
 from penstock.core.output import Format, OutputOptions
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import picture_of
+from penstock.pixels.exif.blocks import EXIF_HEAD
 from penstock.pixels.formats import CONTENT_TYPES as CONTENT_TYPES
 from penstock.pixels.formats import check_holds as check_holds
 from penstock.pixels.picture import Picture, on_background
@@ -107,14 +108,14 @@ def _saved(image: Image.Image, options: OutputOptions, quality: int, profile: by
 
 
 def png_chunks(options: OutputOptions, profile: bytes | None = None) -> list[Chunk]:
-    """What a PNG has beside its pixels: a profile of their colours, and its density, in pixels per metre."""
+    """What a PNG has beside its pixels: a profile of their colours, its density, in pixels per metre, and its EXIF."""
     chunks: list[Chunk] = []
     if profile is not None:
         chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
     if options.dpi is not None:
         per_metre = round(options.dpi / METRES_PER_INCH)
         chunks.append((b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
-    return chunks
+    return [*chunks, (b"eXIf", options.exif)] if options.exif else chunks
 
 
 def _png(picture: Picture, options: OutputOptions) -> bytes:
@@ -129,24 +130,42 @@ def _png(picture: Picture, options: OutputOptions) -> bytes:
 
 
 def _jpeg(options: OutputOptions, quality: int) -> dict[str, Any]:
-    return {"quality": quality, "subsampling": SUBSAMPLING[options.chroma or "444"], **_density(options)}
+    chroma = SUBSAMPLING[options.chroma or "444"]
+    return {"quality": quality, "subsampling": chroma} | _exif(options) | _density(options)
 
 
 def _webp(options: OutputOptions, quality: int) -> dict[str, Any]:
     if options.lossless:  # `quality` is then effort: the least is the fastest
-        return {"lossless": True, "quality": 0, "method": 0, "exact": True}
-    return {"quality": quality, "method": 2}
+        return {"lossless": True, "quality": 0, "method": 0, "exact": True} | _exif(options)
+    return {"quality": quality, "method": 2} | _exif(options)
 
 
 def _avif(options: OutputOptions, quality: int) -> dict[str, Any]:
     # One thread, since a worker has as many codec threads as suit its cores. At speed 9 a core writes 19 MP/s, at 8
     # half of that, and the files are no smaller.
-    return {"quality": quality, "subsampling": SUBSAMPLING[options.chroma or "444"], "speed": 9, "max_threads": 1}
+    chroma = SUBSAMPLING[options.chroma or "444"]
+    return {"quality": quality, "subsampling": chroma, "speed": 9, "max_threads": 1} | _exif(options)
 
 
 def _tiff(options: OutputOptions, _quality: int) -> dict[str, Any]:
     # LZW of differences: a seventh of the time of deflate, for a tenth more bytes.
-    return {"compression": "tiff_lzw", "tiffinfo": {PREDICTOR: 2}, **_density(options)}
+    return {"compression": "tiff_lzw", "tiffinfo": _described(options)} | _density(options)
+
+
+def _exif(options: OutputOptions) -> dict[str, Any]:
+    return {"exif": EXIF_HEAD + options.exif} if options.exif else {}
+
+
+def _described(options: OutputOptions) -> Image.Exif:
+    """The tags of a TIFF. Those of the exposure and of the place would be directories of their own, which are not
+    written."""
+    tags = Image.Exif()
+    if options.exif:
+        tags.load(options.exif)
+        for directory in (ExifTags.Base.ExifOffset, ExifTags.Base.GPSInfo):
+            tags.pop(directory, None)
+    tags[PREDICTOR] = 2
+    return tags
 
 
 def _density(options: OutputOptions) -> dict[str, Any]:

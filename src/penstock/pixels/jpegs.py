@@ -28,6 +28,7 @@ COLOUR_SPACES: dict[str, Any] = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 
 _HARMLESS = re.compile(
     "Premature end of JPEG file|extraneous bytes before marker|Invalid SOS parameters|unknown JFIF revision|Adobe"
+    "|bad ICC marker"
 )
 """Warnings of libjpeg (jerror.h) after which nothing of the image need be missing."""
 
@@ -38,7 +39,15 @@ _MISSING = "premature end of data segment"
 
 
 def open_jpeg(data: bytes) -> Image.Image:
-    """What a JPEG says, without its pixels; of several images the first. Raises what Pillow raises."""
+    """What a JPEG says, without its pixels; of several images the first. Where its metadata cannot be read, it is left
+    out. Raises what Pillow raises."""
+    try:
+        return _opened(data)
+    except Exception:  # noqa: BLE001  a reader of hostile metadata throws anything
+        return _opened(mended(data))
+
+
+def _opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=("jpeg",))
 
 

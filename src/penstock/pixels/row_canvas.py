@@ -42,6 +42,7 @@ class RowCanvas:
         """The number of rows that were taken."""
         self._blocks: dict[int, Pixels] = {}
         self._parts: list[Rectangle] = []
+        self._begun_px = 0  # of the first row that is not complete; what was written twice counts twice
         self._lock = Lock()
 
     def put(self, left: int, top: int, pixels: Pixels) -> None:
@@ -53,8 +54,7 @@ class RowCanvas:
                 upper, lower = max(top, first), min(top + height, first + len(block))
                 block[upper - first : lower - first, left : left + width] = pixels[upper - top : lower - top]
         with self._lock:
-            self._parts.append(Rectangle(left, left + width, top, top + height))
-            self._count_rows()
+            self._count(Rectangle(left, left + width, top, top + height))
 
     def take(self, most_bytes: int) -> Iterator[Pixels]:
         """Yield bands of complete rows, (n, width, 3), that have not been taken, at least one and up to about so many
@@ -80,10 +80,14 @@ class RowCanvas:
             if taken in ((number + 1) * BLOCK_ROWS, self.size[1]):
                 del self._blocks[number]
 
-    def _count_rows(self) -> None:
-        while (reach := self._complete_below()) > self.complete:
+    def _count(self, part: Rectangle) -> None:
+        self._parts.append(part)
+        if part.top <= self.complete < part.bottom:
+            self._begun_px += part.right - part.left
+        while self._begun_px >= self.size[0] and (reach := self._complete_below()) > self.complete:
             self.complete = reach
-        self._parts = [part for part in self._parts if part.bottom > self.complete]
+            self._parts = [part for part in self._parts if part.bottom > reach]
+            self._begun_px = sum(part.right - part.left for part in self._parts if part.top <= reach)
 
     def _complete_below(self) -> int:
         """The row to which all is there below the complete ones."""

@@ -191,7 +191,7 @@ class Pipeline:
                 await self._memory.wait(grant)
             with stage("prepare"):
                 prepared = await on_cpu(_prepare, *given)
-        work, streamed = prepared.work, self._streamed(lease, runner, prepared, log)
+        work, streamed = prepared.work, self._streamed(lease, runner, prepared, output, log)
         if work.size is not None:
             check_holds(output, *work.size)
             check_result_size(self._limits, *work.size)
@@ -244,12 +244,14 @@ class Pipeline:
             needed = runner.memory_for(source, params, output)
         return _prepare(runner, source, params, output, log) if self._memory.take(grant, needed) else None
 
-    def _streamed(self, lease: Lease, runner: Runner, prepared: Prepared, log: TaskLog) -> StreamedResult | None:
+    def _streamed(
+        self, lease: Lease, runner: Runner, prepared: Prepared, output: OutputOptions, log: TaskLog
+    ) -> StreamedResult | None:
         if prepared.stream is None:
             return None
         key = results_of(lease) + lease.token
         produces = runner.card.produces
-        notes = told(prepared.work.notes, produces=produces)
+        notes = told(prepared.work.notes, output, produces=produces)
         result = announced(prepared.stream.product, key, produces=produces, limits=self._limits, notes=notes)
         (artifact,) = result.artifacts
         return StreamedResult(
@@ -281,7 +283,7 @@ class Pipeline:
             results_of(lease) + lease.token,
             produces=runner.card.produces,
             limits=self._limits,
-            notes=told((*notes, *noted), produces=runner.card.produces),
+            notes=told((*notes, *noted), output, produces=runner.card.produces),
         )
 
 

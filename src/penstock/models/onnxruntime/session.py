@@ -26,7 +26,8 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     Every file takes `image`, (batch, height, width, 3) in uint8, RGB. A file that enlarges returns the same of `scale`
     times the height and width, and for each image the sum of its values in fp32, which is not finite where one of them
     is not. The levels of a file with fp16 arithmetic may differ from those of its fp32 twin by `tolerance`, a share of
-    255. `device` is the kind of device that the file is shaped for.
+    255. `device` is the kind of device that the file is shaped for. `beside` names the file with its large weights,
+    where it does not hold them itself.
     """
 
     name: str
@@ -38,6 +39,9 @@ class ModelFile(Struct, frozen=True, kw_only=True):
     file: str
     sha256: str
     bytes: int
+    beside: str = ""
+    beside_sha256: str = ""
+    beside_bytes: int = 0
     licence: str
     source: str
     scale: int = 1
@@ -52,22 +56,26 @@ class ModelFile(Struct, frozen=True, kw_only=True):
 
     @property
     def weights_bytes(self) -> int:
-        """How large it is: its weights are in it."""
-        return self.bytes
+        """How large it is, with the weights that it does not hold itself."""
+        return self.bytes + self.beside_bytes
 
     def external(self) -> External:
-        """None: its weights are in it."""
-        return {}
+        """The weights that it does not hold itself. Raises what `read` raises."""
+        return {self.beside: _shipped(self.beside, self.beside_sha256)} if self.beside else {}
 
     def read(self) -> Contents:
         """Its contents. Raises ConfigurationError when they are not there, or do not have the digest."""
-        try:
-            data = (resources.files("penstock.weights") / self.file).read_bytes()
-        except OSError as error:
-            raise ConfigurationError(f"{self.file} cannot be read ({error.strerror}); reinstall") from error
-        if len(data) != self.bytes or hashlib.sha256(data).hexdigest() != self.sha256:
-            raise ConfigurationError(f"{self.file} is damaged: it does not have the digest of the manifest; reinstall")
-        return data
+        return _shipped(self.file, self.sha256)
+
+
+def _shipped(name: str, sha256: str) -> Contents:
+    try:
+        data = (resources.files("penstock.weights") / name).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{name} cannot be read ({error.strerror}); reinstall") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ConfigurationError(f"{name} is damaged: it does not have the digest of the manifest; reinstall")
+    return data
 
 
 def manifest(kind: Literal["cpu", "cuda"] = "cpu") -> dict[tuple[str, str], ModelFile]:
@@ -100,6 +108,7 @@ def damaged() -> list[str]:
     for row in _rows():
         try:
             row.read()
+            row.external()
         except ConfigurationError as error:
             found.append(str(error))
     return found
@@ -107,7 +116,7 @@ def damaged() -> list[str]:
 
 def digest_of(files: Iterable[ModelFile]) -> str:
     """A digest of the versions and the contents of these files."""
-    parts = sorted((file.file, file.version, file.sha256) for file in files)
+    parts = sorted((file.file, file.version, file.sha256, file.beside_sha256) for file in files)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 

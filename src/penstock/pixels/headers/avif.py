@@ -71,15 +71,15 @@ def avif_code_points(data: bytes, bounds: ImageBounds) -> bytes | None:
 
 def _primary_properties(data: bytes, begin: int, end: int, bounds: ImageBounds) -> list[Box]:
     """The properties of the primary image, each once."""
-    boxes = list(_boxes(data, begin, end, bounds))
+    boxes = _inside(data, begin, end, bounds)
     primary, properties = _first(PRIMARY, iter(boxes)), _first(PROPERTIES, iter(boxes))
     if primary is None or properties is None:
         raise damaged()
-    inside = list(_boxes(data, properties[1], properties[2], bounds))
+    inside = _inside(data, properties[1], properties[2], bounds)
     listed, links = _first(LIST, iter(inside)), _first(LINKS, iter(inside))
     if listed is None or links is None:
         raise damaged()
-    known = list(_boxes(data, listed[1], listed[2], bounds))[:MOST_PROPERTIES]
+    known = _inside(data, listed[1], listed[2], bounds)[:MOST_PROPERTIES]
     item = _number(data, primary[1] + 4, 4 if _number(data, primary[1], 1) else 2)
     wanted = _links_of(item, data, links[1], links[2])
     return [known[place - 1] for place in sorted(wanted) if 0 < place <= len(known)]
@@ -100,6 +100,14 @@ def _links_of(item: int, data: bytes, begin: int, end: int) -> set[int]:
     return found
 
 
+def _inside(data: bytes, at: int, end: int, bounds: ImageBounds) -> list[Box]:
+    """The boxes inside of another. Raises ImageDecodeFailed where one is not."""
+    boxes = list(_boxes(data, at, end, bounds))
+    if any(its_end > end for _, _, its_end in boxes):
+        raise damaged()
+    return boxes
+
+
 def _boxes(data: bytes, at: int, end: int, bounds: ImageBounds) -> Iterator[Box]:
     count, end = 0, min(end, len(data))
     while at + 8 <= end:
@@ -109,8 +117,8 @@ def _boxes(data: bytes, at: int, end: int, bounds: ImageBounds) -> Iterator[Box]
         head = 8
         if size == 1:
             size, head = _number(data, at + 8, 8), 16
-        elif size == 0:
-            size = end - at
+        elif size == 0:  # to the end of the file, as only pixels may
+            return
         if size < head:
             raise damaged()
         yield kind, at + head, at + size

@@ -11,7 +11,9 @@ NEEDED = FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, SOS, APP0, APP14}
 BANDS_OF_ALL = bytes([0, 63, 0])
 """The end of the header of each scan that is not progressive (ITU-T T.81, table B.3). Some phones write others."""
 
-JFIF = b"JFIF\0"
+JFIF, ADOBE = b"JFIF\0", b"Adobe"
+JFIF_BYTES, ADOBE_BYTES = 18, 16
+"""How long these segments are, at least."""
 
 
 def mended(data: bytes) -> bytes:
@@ -41,6 +43,8 @@ def _needed(data: bytes) -> Iterator[bytes]:
 def _right(marker: int, segment: bytes, *, is_progressive: bool) -> bytes:
     if marker == SOS and not is_progressive:
         return segment[:-3] + BANDS_OF_ALL
-    if marker == APP0 and segment[4:9] == JFIF:
-        return segment[:9] + b"\x01\x01" + segment[11:]
+    if marker == APP0:
+        return segment[:9] + b"\x01\x01" + segment[11:] if segment[4:9] == JFIF and len(segment) >= JFIF_BYTES else b""
+    if marker == APP14:
+        return segment if segment[4:9] == ADOBE and len(segment) >= ADOBE_BYTES else b""
     return segment

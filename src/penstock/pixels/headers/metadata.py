@@ -1,7 +1,7 @@
 """A PNG without the chunks that no pixel needs, so that none of them decides whether an image can be decoded."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from penstock.pixels.headers.header import broken
 from penstock.pixels.headers.png import FIRST_CHUNK, head_of
@@ -25,6 +25,11 @@ MOST_PROFILE_BYTES = 1024 * 1024
 """The longest colour profile. Those of cameras and printers have up to 600 KiB, and Pillow refuses larger ones."""
 
 MOST_NAME_BYTES = 80
+DEFLATE = b"\0"
+
+COLOUR_TYPE_AT = 25
+KEY_BYTES: dict[int, Sequence[int]] = {0: (2,), 2: (6,), 3: range(1, 257)}
+"""The lengths that a tRNS may have, by the colour type of the header."""
 
 
 def without_metadata(data: bytes) -> bytes:
@@ -68,13 +73,13 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def _kept(data: bytes) -> Iterator[memoryview]:
     """The parts between the chunks that are left out."""
-    whole, begin = memoryview(data), 0
+    whole, begin, colour_type = memoryview(data), 0, int.from_bytes(data[COLOUR_TYPE_AT : COLOUR_TYPE_AT + 1])
     for kind, at, length in _chunks(data):
         behind = at + 12 + length
         if kind in CRITICAL:
             if behind <= len(data) and not _is_intact(whole[at:behind]):
                 raise broken()
-        elif not (kind in USED and _is_sound(whole[at:behind], kind)):
+        elif not (kind in USED and _is_sound(whole[at:behind], kind, colour_type)):
             yield whole[begin:at]
             begin = behind
     yield whole[begin:]
@@ -84,14 +89,20 @@ def _is_intact(chunk: memoryview) -> bool:
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
 
 
-def _is_sound(chunk: memoryview, kind: bytes) -> bool:
-    if not _is_intact(chunk) or USED[kind] not in (None, len(chunk) - 12):
+def _is_sound(chunk: memoryview, kind: bytes, colour_type: int) -> bool:
+    length = len(chunk) - 12
+    if not _is_intact(chunk) or USED[kind] not in (None, length):
         return False
+    if kind == b"tRNS":
+        return length in KEY_BYTES.get(colour_type, ())
     return kind != b"iCCP" or _is_short_profile(bytes(chunk[8:-4]))
 
 
 def _is_short_profile(body: bytes) -> bool:
-    packed = body[body.find(b"\0", 0, MOST_NAME_BYTES) + 2 :]
+    name_bytes = body.find(b"\0", 0, MOST_NAME_BYTES)
+    method, packed = body[name_bytes + 1 : name_bytes + 2], body[name_bytes + 2 :]
+    if method != DEFLATE:
+        return False
     unpacking = zlib.decompressobj()
     try:
         unpacking.decompress(packed, MOST_PROFILE_BYTES)

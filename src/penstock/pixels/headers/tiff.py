@@ -7,9 +7,10 @@ from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged, no
 
 WIDTH, HEIGHT, BITS, COMPRESSION, ORIENTATION = 256, 257, 258, 259, 274
 STRIPS, SAMPLES, STRIP_ROWS, PLANES, TILE_WIDTH, TILE_HEIGHT, TILES = 273, 277, 278, 284, 322, 323, 324
-EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, EXIF, PROFILE = 338, 339, 700, 33723, 34665, 34675
-TEXTS = frozenset({269, 270, 271, 272, 305, 306, 315, 33432, XMP, IPTC, EXIF})
-"""Names and descriptions of what was taken, by whom, when and with what."""
+EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP = 338, 339, 700, 33723, 34377
+EXIF, PROFILE, GPS = 34665, 34675, 34853
+TEXTS = frozenset({269, 270, 271, 272, 305, 306, 315, 33432, XMP, IPTC, PHOTOSHOP, EXIF, GPS})
+"""Places, names and descriptions of what was taken, by whom, when and with what."""
 
 UNSIGNED = 1
 

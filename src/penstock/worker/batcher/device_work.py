@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -87,8 +88,9 @@ class DeviceWork:
     @property
     def open_tiles(self) -> int:
         """How many of its tiles may run now."""
+        # Those that may not run yet come first, in order: a tile that is put back was open before.
         first = self.work.open
-        return len(self.waiting) if first >= self.work.count else sum(tile < first for tile in self.waiting)
+        return len(self.waiting) - bisect_left(self.waiting, True, key=lambda tile: tile < first)
 
     def begin_batch(self) -> None:
         """Count the time of a batch that holds some of its tiles, until the last such batch ends."""

@@ -43,8 +43,8 @@ MODEL = ModelView(
     ),
     state="ready",
     guessed={},
-    licence="BSD-3-Clause (general), Apache-2.0 (clean)",
-    source="realesr-general-x4v3 (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
+    licence="BSD-3-Clause (general, best), Apache-2.0 (clean)",
+    source="realesr-general-x4v3 and RealESRGAN_x4plus (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
     produces="image",
     score_range=None,
     limits=LimitsView(
@@ -54,7 +54,7 @@ MODEL = ModelView(
         timeout_s=600.0,
     ),
     notes={"scale": 4, "formats": ["png", "jpeg", "webp", "avif", "tiff"]},
-    params={"type": "object", "properties": {"variant": {"enum": ["clean", "general"], "default": "general"}}},
+    params={"type": "object", "properties": {"variant": {"enum": ["best", "clean", "general"], "default": "general"}}},
     inputs={"image": MemberView(kind="image", required=True, description="", media_types=(), schema={})},
     example=ExampleView(
         request={"model": "superres-x4", "input": {"image_url": IMAGE_URL}, "params": {"variant": "general"}},
