@@ -1,12 +1,14 @@
 """Why a task is not done yet, and when it should be."""
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from PIL import Image
 
 from penstock.core.task import ErrorRecord, Outcome, Priority, Progress, Result
 from penstock.settings import Settings
@@ -86,6 +88,21 @@ async def test_a_larger_image_takes_longer_in_proportion(client: httpx.AsyncClie
     path = await submitted(client, image_url=data_uri(image(288, 192)))
 
     assert (await explained(client, path))["eta_s"] == pytest.approx(6 * 0.5, rel=0.05), "whole kilopixels are counted"
+
+
+@pytest.mark.parametrize(("alpha", "times"), [("network", 2), ("bicubic", 1)])
+async def test_transparency_that_goes_through_the_network_takes_as_long_again(
+    client: httpx.AsyncClient, store: Store, alpha: str, times: int
+) -> None:
+    await submitted(client, image_url=data_uri(image(192, 96)))
+    await finish(store)
+    await store.leases.renew(WORKER, [])
+    see_through = io.BytesIO()
+    Image.new("RGBA", (192, 96), (200, 100, 0, 90)).save(see_through, "PNG")
+
+    path = await submitted(client, image_url=data_uri(see_through.getvalue()), params={"alpha": alpha})
+
+    assert (await explained(client, path))["eta_s"] == pytest.approx(times * 0.5, rel=0.05)
 
 
 async def test_the_pace_follows_the_last_tasks(client: httpx.AsyncClient, store: Store) -> None:

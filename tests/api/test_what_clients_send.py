@@ -325,12 +325,12 @@ NAMED = {
     "a parameter": (
         body(params={"sale": 2}),
         "params.sale",
-        "known are: variant, denoise, scale, width, height, fit, tile",
+        "known are: variant, alpha, denoise, scale, width, height, fit, tile",
     ),
     "a member": (
         body(output={"size": 2}),
         "output.size",
-        "max_bytes, chroma, background, dpi, metadata, keep_location",
+        "max_bytes, chroma, background, dpi, bits, color, metadata, keep_location",
     ),
     "an event": (body(webhook={"url": "https://a.example", "events": ["x"]}), "webhook.events[0]", "canceled, expired"),
     "a model": (body(model="esrgan"), "model", "the models are image-scoring-v1, superres-x4"),

@@ -53,6 +53,19 @@ def test_every_node_of_every_file_is_placed_on_the_card(card: Card) -> None:
         assert sum(by_provider["CUDAExecutionProvider"].values()) > 50
 
 
+def test_with_sixteen_bits_every_node_is_placed_on_the_card_too(card: Card) -> None:
+    deep = """
+from penstock.models.onnxruntime.deep import deepened
+exact = [row for row in files_of("superres-x4") if row.precision == "fp32" and row.device != "cpu"]
+print(json.dumps({row.file: nodes(opened(deepened(row.read(), row.file))) for row in exact}))
+"""
+    placed = card.run(OPEN + deep)
+
+    assert len(placed) >= 2
+    for name, by_provider in placed.items():
+        assert list(by_provider) == ["CUDAExecutionProvider"], name
+
+
 def test_a_node_that_the_card_cannot_have_is_not_given_to_the_cpu(card: Card) -> None:
     unique = """
 from onnx import TensorProto, helper

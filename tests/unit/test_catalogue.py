@@ -99,4 +99,8 @@ def test_the_built_in_models_say_what_their_runners_compute() -> None:
     rule = superres.sizes.rule_of({"variant": "clean"})
     assert rule.result_of(100, 50) == (400, 200)
     assert rule.kilopixels_of(100, 50) >= 5
+    by_network, bicubic = (superres.sizes.rule_of({"variant": "clean", "alpha": how}) for how in ("network", "bicubic"))
+    assert by_network.kilopixels_of(100, 50, has_alpha=True) == 2 * rule.kilopixels_of(100, 50)
+    assert by_network.kilopixels_of(100, 50) == rule.kilopixels_of(100, 50)
+    assert bicubic.kilopixels_of(100, 50, has_alpha=True) == rule.kilopixels_of(100, 50)
     assert replace(superres, versioned=True).id == "superres-x4@1"

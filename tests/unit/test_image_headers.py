@@ -136,6 +136,33 @@ def test_profile_and_exif_are_noticed(form: str) -> None:
     assert (rich.has_icc, rich.has_exif) == (True, True)
 
 
+@pytest.mark.parametrize("form", ["png", "png, palette", "webp", "webp, lossless"])
+def test_transparency_is_noticed(form: str) -> None:
+    see_through = np.dstack([COLOURS, COLOURS[..., 0]])
+    format, more = FORMS[form]
+    image, out = Image.fromarray(see_through), io.BytesIO()
+    image = image.quantize(16) if form == "png, palette" else image
+    image.save(out, format, **{name: value for name, value in more.items() if name != "mode"})
+
+    assert probe(out.getvalue(), BOUNDS).has_alpha
+    assert not probe(saved(form), BOUNDS).has_alpha
+
+
+@pytest.mark.parametrize("form", ["TIFF", "GIF", "AVIF"])
+def test_transparency_of_other_formats_is_noticed(form: str) -> None:
+    for mode in ("RGB", "RGBA"):
+        out = io.BytesIO()
+        Image.new(mode, (16, 8), (200, 30, 90, 0)[: len(mode)]).save(out, form)
+
+        assert probe(out.getvalue(), BOUNDS).has_alpha == (mode == "RGBA")
+
+
+def test_the_transparent_colour_of_a_png_is_noticed() -> None:
+    assert probe(png(chunk(b"tRNS", b"\0\1")), BOUNDS).has_alpha
+    assert not probe(png(), BOUNDS).has_alpha
+    assert not probe(saved("jpeg"), BOUNDS).has_alpha
+
+
 def test_scans_are_counted_where_a_decoder_goes_through_them() -> None:
     assert probe(saved("jpeg"), BOUNDS).scans == 1
     assert probe(saved("jpeg, progressive"), BOUNDS).scans == 10

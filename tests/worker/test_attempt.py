@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -16,12 +17,15 @@ from penstock.core.request import OutputOptions, Source
 from penstock.core.task import Outcome, State, Task
 from penstock.models.digests import results_digest
 from penstock.models.registry import registry
+from penstock.pixels.decoding import UNBOUNDED, decode
+from penstock.pixels.picture import PixelForm
 from penstock.settings import QueueSettings, Settings, StorageSettings
 from penstock.storage import LocalStorage, Storage, open_storage
 from penstock.store import Engine, LeaseStore, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.pipeline import Watcher
 from tests.chaos.models import MODEL, result_of
+from tests.pixels.pngs import png
 from tests.support.drive import image
 from tests.support.memory_storage import MemoryStorage
 from tests.support.slow_model import MODEL as SLOW
@@ -335,3 +339,26 @@ async def test_a_task_says_when_its_worker_had_other_files_than_it_was_submitted
                 executions.append((await store.tasks.get(lease.id, lease.tenant)).outcome.execution)
 
     assert [execution.get("model_digest") for execution in executions] == [None, own]
+
+
+async def test_a_task_that_asks_for_sixteen_bits_gets_a_file_with_sixteen(
+    settings: Settings, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    ramp = np.linspace(20_000, 24_000, 64).astype(np.uint16)[None, :, None].repeat(16, 0)
+    deep = Source(data=png(ramp, 16))
+    async with connect(settings.redis) as client:
+        store = Store(Engine(client, namespace, QueueSettings()))
+        async with attempts(store, LocalStorage(tmp_path), "superres-x4") as running:
+            lease = await lease_in(
+                store,
+                "superres-x4",
+                inputs={"image": deep},
+                params={"variant": "clean"},
+                output=OutputOptions(bits=16),
+            )
+            await run(running, lease)
+
+    [path] = stored_in(tmp_path)
+    made = decode(path.read_bytes(), UNBOUNDED, PixelForm(is_deep=True))
+    assert made.grey
+    assert len(np.unique(made.rgb)) > 256

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -24,7 +25,7 @@ from penstock.core.task import Priority
 from penstock.errors import ImageDecodeFailed, Internal, PenstockError
 from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, probe
-from penstock.pixels.picture import Picture
+from penstock.pixels.picture import Picture, PixelForm
 from penstock.settings import LimitSettings
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.codecs import CodecThreads
@@ -33,6 +34,8 @@ from penstock.worker.decoders.exchange import Decoded, DecodeOutcome
 from penstock.worker.decoders.pool import DecoderPool, StoppableCall
 from penstock.worker.decoders.shared_file import SharedFile
 from penstock.worker.devices import cpu
+from tests.pixels.pngs import png
+from tests.pixels.profiles import matrix_profile
 from tests.support.drive import scan_bomb
 from tests.support.workers import until
 
@@ -136,6 +139,33 @@ def test_a_child_decodes_every_form_as_this_process_does(decoder: Decoder, form:
     assert set(its.notes) == set(ours.notes) - {"metadata_stripped"}  # which the header tells
     assert (its.alpha is None) == (ours.alpha is None)
     assert ours.alpha is None or np.array_equal(its.alpha, ours.alpha)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_child_reads_all_bits_where_they_are_wanted(decoder: Decoder, channels: int) -> None:
+    values = np.random.default_rng(2).integers(0, 65_536, (300, 200, channels), np.uint16)
+    profile = zlib.compress(matrix_profile(1.8, primaries="P3", is_grey=channels < 3))
+    data = png(values, 16, {b"iCCP": b"p\0\0" + profile})
+    wanted, bounds = PixelForm(is_deep=True), ImageBounds()
+
+    there, here = decoder.decode(data, probe(data, bounds), wanted), decode(data, bounds, wanted)
+
+    assert there.rgb.dtype == np.uint16
+    assert np.array_equal(there.rgb, here.rgb)
+    assert np.array_equal(there.alpha, here.alpha) if channels in (2, 4) else there.alpha is here.alpha is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("is_deep", [False, True])
+def test_a_child_hands_over_the_profile_of_colours_that_are_kept(decoder: Decoder, is_deep: bool) -> None:
+    profile = matrix_profile(1.8, primaries="P3") + bytes(300_000)
+    data = png(COLOURS.astype(np.uint16) * 257, 16, {b"iCCP": b"p\0\0" + zlib.compress(profile)})
+    wanted, bounds = PixelForm(is_deep=is_deep, keeps_colours=True), ImageBounds()
+
+    there, here = decoder.decode(data, probe(data, bounds), wanted), decode(data, bounds, wanted)
+
+    assert there.profile == here.profile == profile
+    assert np.array_equal(there.rgb, COLOURS.astype(np.uint16) * 257 if is_deep else COLOURS)
+    assert np.array_equal(there.rgb, here.rgb)
 
 
 def test_a_picture_stays_as_it_is_while_others_are_decoded(decoder: Decoder) -> None:

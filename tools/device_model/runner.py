@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.models.base import Product, Work, model_runner
+from penstock.models.onnxruntime.deep import DeepSessions
 from penstock.models.onnxruntime.session import ModelFile, manifest
-from penstock.models.superres import SuperResolution, SuperresParams
+from penstock.models.superres import EIGHT_BITS, SuperResolution, SuperresParams
 from penstock.models.tiling import tiling_on
 from penstock.pixels.encoding import CONTENT_TYPES
 from penstock.pixels.headers import ImageBounds, probe
@@ -67,6 +68,7 @@ class SimulatedSuperres(SuperResolution):
         self._session = SimulatedSession(_plan, _recorder)
         self._files = {"general": _file()}
         self._sessions = {"general": self._session}  # type: ignore[dict-item]
+        self._deep = DeepSessions({}, device)
         self._tilings = {"general": tiling_on(device, _file().overlap_px)}
         self._pixels = np.random.default_rng(1).integers(0, 256, 3 * LARGEST_SIDE**2, np.uint8)
         self._results: dict[int, bytes] = {}
@@ -76,11 +78,11 @@ class SimulatedSuperres(SuperResolution):
         for height, width in self._device.shapes:
             yield Work([np.zeros((height, width, 3), np.uint8)], lane="general")
 
-    def memory_needed(self, source: bytes, params: SuperresParams) -> int:
+    def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
         """What superres-x4 needs."""
         now = time.time()
         _recorder.note("need", now, now, _label(params))
-        return super().memory_needed(source, params)
+        return super().memory_needed(source, params, output)
 
     def image(self, source: bytes) -> Picture:
         """Check the header, and sleep for as long as decoding takes."""
@@ -89,10 +91,10 @@ class SimulatedSuperres(SuperResolution):
         pixels = self._pixels[: 3 * header.width * header.height]
         return Picture(pixels.reshape(header.height, header.width, 3))
 
-    def prepare(self, source: bytes, params: SuperresParams) -> Work:
+    def prepare(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> Work:
         """Lay out the tiles of superres-x4, and record what is done with them."""
         started = time.time()
-        work = super().prepare(source, params)
+        work = super().prepare(source, params, output)
         _recorder.note("decode", started, time.time(), _label(params), work.count)
         self._watch(work, _label(params))
         return work

@@ -39,10 +39,11 @@ INSIDE: dict[str, list[set[str]]] = {
             "pixels.exif",
         },
         {"pixels.pillow", "pixels.png"},
-        {"pixels.resampling", "pixels.colours", "pixels.filling"},
+        {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency"},
         {"pixels.jpegs", "pixels.pngs"},
+        {"pixels.deep"},
         {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
-        {"pixels.canvas", "pixels.row_canvas"},
+        {"pixels.canvas", "pixels.deep_canvas", "pixels.row_canvas"},
         {"pixels.row_writer"},
     ],
     "settings": [

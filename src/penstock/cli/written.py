@@ -32,6 +32,15 @@ OPTIONS = {
     "dpi": click.option(
         "--dpi", type=click.IntRange(1, 65_535), help="Pixels per inch that PNG, JPEG and TIFF results name."
     ),
+    "bits": click.option(
+        "--bits",
+        type=click.Choice(["8", "16"]),
+        callback=lambda _context, _option, value: None if value is None else int(value),
+        help="Bits of each sample of a PNG [8].",
+    ),
+    "color": click.option(
+        "--color", type=click.Choice(["srgb", "keep"]), help="Colours of results; keep: those of the input [srgb]."
+    ),
     "metadata": click.option(
         "--metadata", type=click.Choice(["strip", "keep"]), help="EXIF of the input; keep drops its places [strip]."
     ),

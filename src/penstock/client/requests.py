@@ -23,6 +23,8 @@ class Output(TypedDict, total=False):
     chroma: Literal["444", "422", "420"]
     background: str
     dpi: int
+    bits: Literal[8, 16]
+    color: Literal["srgb", "keep"]
     metadata: Literal["strip", "keep"]
     keep_location: bool
 

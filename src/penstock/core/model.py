@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from penstock.core.request import Bits
 from penstock.core.sizes import SizeRule as SizeRule
 from penstock.core.sizes import Sizes as Sizes
 
@@ -59,7 +60,8 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
 
     `digest` changes whenever the model may give other results for the same input. A model of the repository is
     `versioned`: several versions are served side by side, each with queues of its own. `guessed` says why a member of
-    its definition is a guess that nobody has confirmed. `params` is the JSON Schema of the parameters.
+    its definition is a guess that nobody has confirmed. `params` is the JSON Schema of the parameters. The samples of
+    its images have up to `max_bits`, and the colours of the input where it `keeps_color` on request.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     source: str = ""
     produces: Produces = "any"
     score_range: tuple[float, float] | None = None
+    max_bits: Bits = 8
+    keeps_color: bool = False
     notes: dict[str, Any] = {}
     params: dict[str, Any] = {}
     inputs: dict[str, Member] = {}

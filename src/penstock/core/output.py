@@ -26,6 +26,12 @@ MaxBytes = Annotated[
     Meta(ge=100, le=2**40, description="of jpeg, webp and avif: the quality is lowered until the file is no larger"),
 ]
 
+Bits = Annotated[Literal[8, 16], Meta(description="of each sample: 16 of png")]
+Color = Annotated[
+    Literal["srgb", "keep"],
+    Meta(description="`keep`: the colours of the input, whose profile the result then has, are not converted to sRGB"),
+]
+
 SOURCE_FORMATS: dict[str, Format] = {
     "png": "png",
     "jpeg": "jpeg",
@@ -52,6 +58,8 @@ class OutputOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     chroma: Chroma | None = None
     background: Background | None = None
     dpi: Dpi | None = None
+    bits: Bits = 8
+    color: Color = "srgb"
     metadata: Metadata = "strip"
     keep_location: bool = False
     exif: bytes = b""
@@ -80,6 +88,7 @@ _RULES = (
     _Rule("max_bytes", lambda o: o.max_bytes is not None, ("jpeg", "webp", "avif"), "{} has no quality to lower"),
     _Rule("chroma", lambda o: o.chroma == "420", ("jpeg", "avif", "webp"), "{} keeps all colours"),
     _Rule("chroma", lambda o: o.chroma not in (None, "420"), ("jpeg", "avif"), "{} has no choice of chroma"),
+    _Rule("bits", lambda o: o.bits > 8, ("png",), "{} has 8 bits"),
     _Rule("dpi", lambda o: o.dpi is not None, CAN_NAME_DPI, "{} has no place for it"),
     _Rule("keep_location", lambda o: o.keep_location, ("png", "jpeg", "webp", "avif"), "{} has no place for it"),
 )
@@ -104,4 +113,4 @@ def refusal(options: OutputOptions) -> OutputRefusal | None:
 
 
 def _either(formats: tuple[Format, ...]) -> str:
-    return f"{', '.join(formats[:-1])} or {formats[-1]}"
+    return " or ".join(filter(None, [", ".join(formats[:-1]), formats[-1]]))

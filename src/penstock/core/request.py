@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from penstock.core.events import Webhook
+from penstock.core.output import Bits as Bits
 from penstock.core.output import Format as Format
 from penstock.core.output import OutputOptions as OutputOptions
 

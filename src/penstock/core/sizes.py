@@ -60,7 +60,8 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     The result is `scale` times as wide and high; None where no image comes, or its size is not known before. The device
     computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
     `effort` says how many times as long it takes for a pixel as with the other rules of the model.
-    With a `target` the result is resampled to that size after the network.
+    With a `target` the result is resampled to that size after the network, with `alpha_too` the device also computes
+    the transparency of an image that has any, as much as an effort of 1 for each pixel.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
@@ -68,6 +69,7 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tiles: TileSides | None = None
     effort: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
     target: Target | None = None
+    alpha_too: bool = False
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where no image comes, or nobody knows."""
@@ -75,29 +77,34 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return self.target.layout(width, height).canvas
         return None if self.scale is None else (round(width * self.scale), round(height * self.scale))
 
-    def kilopixels_of(self, width: int, height: int) -> int:
+    def kilopixels_of(self, width: int, height: int, *, has_alpha: bool = False) -> int:
         """How much the device computes for an image of this size, at least 1."""
         if self.kilopixels is not None:
             return self.kilopixels
         pixels = self.tiles.computed(width) * self.tiles.computed(height) if self.tiles else width * height
-        return max(1, int(pixels * self.effort) // 1000)
+        effort = self.effort + (1 if has_alpha and self.alpha_too else 0)
+        return max(1, int(pixels * effort) // 1000)
 
 
 class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The size rule of a model. Where it depends on a parameter, `param` names it, and `by_value` has the rules.
 
     Where sizes are `asked`, the parameters named in `core.target` say how large the result is to be, and how long the
-    side of a tile may be.
+    side of a tile may be. Where the parameter `alpha_param` is `network`, the transparency of an image goes through the
+    network too.
     """
 
     rule: SizeRule = SizeRule()
     param: str = ""
     by_value: dict[str, SizeRule] = {}
     asked: bool = False
+    alpha_param: str = ""
 
     def rule_of(self, params: Mapping[str, Any]) -> SizeRule:
         """The rule for a task with these parameters, the model's defaults among them."""
         rule = self.by_value.get(str(params.get(self.param)), self.rule) if self.param else self.rule
+        if self.alpha_param and params.get(self.alpha_param) == "network":
+            rule = replace(rule, alpha_too=True)
         return _as_asked(rule, params) if self.asked else rule
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from penstock.core.access import Caller
 from penstock.core.events import Dialect
 from penstock.core.model import Model
-from penstock.core.request import Line
+from penstock.core.request import Line, OutputOptions
 from penstock.core.sizes import SizeRule
 from penstock.errors import InvalidRequest, MalformedRequest
 from penstock.intake.given import Given, given_of
@@ -106,7 +106,7 @@ def checked_call(
         raise InvalidRequest(f"they have {size} bytes, the limit is {MAX_PARAMS_BYTES}", param="params")
     params = complete_params(task.params, model)
     if task.output != USUAL_OUTPUT:
-        check_options(task.output.options)
+        _check_output(task.output.options, model)
     return SubmitCall(
         caller=caller,
         task=task,
@@ -120,6 +120,14 @@ def checked_call(
         wait_s=wait_s,
         line=line,
     )
+
+
+def _check_output(options: OutputOptions, model: Model) -> None:
+    check_options(options)
+    if options.bits > model.max_bits:
+        raise InvalidRequest(f"{model.name} gives images of {model.max_bits} bits", param="output.bits")
+    if options.color == "keep" and not model.keeps_color:
+        raise InvalidRequest(f"{model.name} gives sRGB only", param="output.color")
 
 
 def request_id_of(header: str, of_body: str | None) -> str:

@@ -129,13 +129,17 @@ def weigh(
     first = _first_image(found)
     header = None if first is None else first.header
     return Examined(
-        cost=UNSEEN if header is None else call.sizes.kilopixels_of(header.width, header.height),
+        cost=UNSEEN if header is None else _cost(call, header),
         fingerprint=fingerprint,
         found=found,
         size=None if header is None else (header.width, header.height),
         reuse_digest=reuse_digest(call, found) if settings.queue.reuse else None,
         webhook=webhook,
     )
+
+
+def _cost(call: SubmitCall, header: ImageHeader) -> int:
+    return call.sizes.kilopixels_of(header.width, header.height, has_alpha=header.has_alpha)
 
 
 def output_size(call: SubmitCall, width: int, height: int) -> tuple[int, int] | None:

@@ -7,7 +7,18 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from msgspec.structs import force_setattr
 
 from penstock.core.events import BatchEventType, TaskEventType
-from penstock.core.output import Background, Chroma, Dpi, Format, MaxBytes, Metadata, OutputOptions, Quality
+from penstock.core.output import (
+    Background,
+    Bits,
+    Chroma,
+    Color,
+    Dpi,
+    Format,
+    MaxBytes,
+    Metadata,
+    OutputOptions,
+    Quality,
+)
 from penstock.core.task import Priority
 from penstock.pixels.headers import TAKEN
 
@@ -70,9 +81,9 @@ InputMembers = Annotated[dict[str, Any], Meta(extra_json_schema={"$ref": "#/comp
 
 class OutputRequest(RequestBody, frozen=True):
     """How a result image is written. `source` is the format of the input, jpg is another word for jpeg. PNG and TIFF
-    are always lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write. `metadata:
-    keep` keeps the EXIF of the input that describes the photo, without its places unless `keep_location` is set. What
-    a format cannot do is refused."""
+    are always lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write. A PNG may
+    have 16 `bits` where the model computes with as many. `metadata: keep` keeps the EXIF of the input that describes
+    the photo, without its places unless `keep_location` is set. What a format cannot do is refused."""
 
     format: Literal[Format, "jpg"] = "png"
     quality: Quality = 90
@@ -81,6 +92,8 @@ class OutputRequest(RequestBody, frozen=True):
     chroma: Chroma | None = None
     background: Background | None = None
     dpi: Dpi | None = None
+    bits: Bits = 8
+    color: Color = "srgb"
     metadata: Metadata = "strip"
     keep_location: bool = False
 

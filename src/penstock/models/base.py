@@ -25,7 +25,7 @@ from msgspec.structs import asdict
 
 from penstock.core.device import Device
 from penstock.core.model import Example, Produces
-from penstock.core.request import OutputOptions
+from penstock.core.request import Bits, OutputOptions
 from penstock.core.sizes import Sizes
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
@@ -162,7 +162,9 @@ _take_former_names(Work)
 
 class Card(Struct, frozen=True, kw_only=True):
     """The model as the catalogue shows it. A result that is not what `produces` says fails its task as
-    `model_result_invalid`. `score_range` holds the bounds of `score` in the data of a model that returns one."""
+    `model_result_invalid`. `score_range` holds the bounds of `score` in the data of a model that returns one,
+    `max_bits` the most that the samples of its images can have; one that `keeps_color` gives them in the colours of the
+    input where a task asks for that."""
 
     title: str
     version: str = "1"
@@ -170,6 +172,8 @@ class Card(Struct, frozen=True, kw_only=True):
     source: str = ""
     produces: Produces = "any"
     score_range: tuple[float, float] | None = None
+    max_bits: Bits = 8
+    keeps_color: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -209,6 +213,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     inputs: ClassVar[Inputs] = {}
     """The members of the input by name: `"image"`, `"file"`, `"json"`, or a Member that says more. A class that
     declares none takes one image, and its `source` is the bytes of it; else `source` is an InputMembers."""
+    reads_output: ClassVar[bool] = False
+    """Whether `prepare` takes the OutputOptions too, as a third argument."""
     max_batch: int = 0
     """The most tiles of a device batch, which `load_model` may set; 0 leaves it to the device."""
     window_s: ClassVar[float] = 0.0

@@ -27,6 +27,8 @@ def describe(runner: type[BaseModelRunner[Any]]) -> Model:
         source=card.source,
         produces=card.produces,
         score_range=card.score_range,
+        max_bits=card.max_bits,
+        keeps_color=card.keeps_color,
         notes=card.notes,
         params=msgspec.json.schema(runner.params),
         inputs=_members(runner),

@@ -31,23 +31,30 @@ from penstock.models.base import (
     model_runner,
 )
 from penstock.models.grain import with_grain
+from penstock.models.network_use import NETWORKS
+from penstock.models.onnxruntime.deep import DeepSessions
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.models.tiling import TiledImage, Tiling, is_by_rows, row_writer, tiling_on, waiting_bytes
-from penstock.pixels.canvas import Canvas
+from penstock.models.tiling import TiledImage, Tiling, is_by_rows, row_writer, waiting_bytes
+from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
 from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import CONTENT_TYPES, check_result_size
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
-from penstock.pixels.picture import Picture
+from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
+from penstock.pixels.transparency import is_uniform
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 else:
     np = lazy_import("numpy")
+
+ALPHA_READ_BYTES, ALPHA_WRITTEN_BYTES = 8, 2
+"""As many more where transparency goes through the network: 4 of the array of both, 3 of the filled colours and 1 for
+what is even; and the alpha of the result twice while it joins the colours."""
 
 WRITTEN_BYTES = 6
 """Bytes for each pixel that is written: 4 in Pillow, and at most 2 in the file (a PNG of noise). The channels of an
@@ -57,40 +64,23 @@ CANVAS_BYTES, FITTED_BYTES = 7, 9
 """Where the result is resampled: for each pixel of the network's result, 4 in Pillow and 3 in an array; for each of
 the result, 3 in an array beside what is written."""
 
+EIGHT_BITS = OutputOptions()
+
 SENT_BYTES = 128 * 2**20
 """What a file that is sent while it is written takes: what one call of the encoder makes of noise, and its parts."""
 
 Variant = Literal["general", "clean", "best"]
+Alpha = Literal["network", "bicubic"]
 
+ALPHA_VARIANT = "clean"
+"""The network for transparency, whatever that of the colours is: `general` takes a soft shadow for a blurred edge, and
+makes a hard one of it."""
 
-class NetworkUse(Struct, frozen=True, kw_only=True):
-    """How the network of a variant is run.
+ALPHA_LANE, DEEP_LANE = "+alpha", "+16"
+"""What the lane of a variant ends with where tiles have an alpha, and where they have 16 bits: then with both."""
 
-    It takes `effort` times as long for a pixel as `general` does. Its tiles have sides of up to `longest_cpu_px` on a
-    CPU and `longest_gpu_px` on a GPU, or as long as the device's are. A CPU needs `working_bytes` of memory for each
-    pixel of a tile that it computes.
-    """
-
-    effort: float = 1.0
-    longest_cpu_px: int | None = None
-    longest_gpu_px: int | None = None
-    working_bytes: int = 0
-    at_start: bool = True
-
-    def tiling_on(self, device: Device, overlap: int) -> Tiling:
-        """How images are cut for the network on a device."""
-        usual = tiling_on(device, overlap)
-        longest = self.longest_cpu_px if device.kind == "cpu" else self.longest_gpu_px
-        return usual if longest is None else usual.up_to(longest)
-
-
-NETWORKS: dict[str, NetworkUse] = {
-    "general": NetworkUse(),
-    "clean": NetworkUse(),
-    # Measured on a CPU: 7.9 s instead of 0.53 s for a tile of 128 x 128, and 253 MB. Tiles that overlap by 32 px differ
-    # from the whole image by at most 4 levels of 255, one value in 400 by more than one; 16 px leave 14 levels.
-    "best": NetworkUse(effort=15.0, longest_cpu_px=192, longest_gpu_px=256, working_bytes=16384, at_start=False),
-}
+DEEP_WRITTEN_BYTES = 14
+"""Of a result with 16 bits: 6 in the array, at most 6 in the file, and 2 for a moment."""
 
 Denoise = Annotated[float, Meta(ge=0, le=1, description="how much of what the network takes for noise is left out")]
 Scale = Annotated[float, Meta(ge=1, le=8, description="how many times as wide and high the result is")]
@@ -110,6 +100,7 @@ class SuperresParams(Params, frozen=True):
     """
 
     variant: Variant = "general"
+    alpha: Annotated[Alpha, Meta(description="how transparency is enlarged")] = "network"
     denoise: Denoise = 1.0
     scale: Scale = 4.0
     width: Length | None = None
@@ -119,11 +110,13 @@ class SuperresParams(Params, frozen=True):
 
 
 class _Sides(Struct, frozen=True, eq=False):
-    """What bypasses the network: transparency, and whether the source was grey; and where the image lies in a result
-    of another size than the network makes, which is resampled in linear light or as it is."""
+    """What bypasses the network: transparency that it is not given, whether the source was grey, and the profile of
+    colours that are kept; and where the image lies in a result of another size than the network makes, which is
+    resampled in linear light or as it is."""
 
-    alpha: NDArray[np.uint8] | None
+    alpha: NDArray[Any] | None
     grey: bool
+    profile: bytes | None = None
     layout: Layout | None = None
     in_linear_light: bool = False
 
@@ -133,7 +126,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     """Real-ESRGAN general x4 v3, SPAN x4, or RealESRGAN x4plus: fully convolutional, run in tiles. The last one, which
     is large, is loaded when a task asks for it.
 
-    Transparency is resampled bicubically and put back; a grey image stays grey.
+    Transparency goes through the second of them, or is resampled bicubically; a grey image stays grey.
     """
 
     params = SuperresParams
@@ -142,7 +135,14 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         licence="BSD-3-Clause (general, best), Apache-2.0 (clean)",
         source="realesr-general-x4v3 and RealESRGAN_x4plus (Xintao Wang); SPAN x4 ch48 (Wan, Yu et al.)",
         produces="image",
-        notes={"scale": 4, "formats": ["png", "jpeg", "webp", "avif", "tiff"]},
+        max_bits=16,
+        keeps_color=True,
+        notes={
+            "scale": 4,
+            "formats": ["png", "jpeg", "webp", "avif", "tiff"],
+            "bits": [8, 16],
+            "color": ["srgb", "keep"],
+        },
     )
 
     example = Example(
@@ -152,6 +152,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     )
 
     concurrent = True
+    reads_output = True
 
     @classmethod
     def digest(cls) -> str:
@@ -165,6 +166,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         return Sizes(
             asked=True,
             param="variant",
+            alpha_param="alpha",
             by_value={
                 variant: SizeRule(
                     scale=file.scale,
@@ -183,6 +185,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         self._device = device
         self._files = files
         self._sessions = {v: open_session(file, device) for v, file in files.items() if NETWORKS[v].at_start}
+        self._deep = DeepSessions(files, device)
         self._opening = Lock()
         self._tilings = {v: NETWORKS[v].tiling_on(device, file.overlap_px) for v, file in files.items()}
 
@@ -194,16 +197,20 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         for variant, (height, width) in product(reversed(self._sessions), shapes):
             yield GoldenWork(self._files[variant], self._device, (height, width), lane=variant)
 
-    def memory_needed(self, source: bytes, params: SuperresParams) -> int:
+    def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files, and of what a CPU
         computes with where that is much. Raises ImageTooLarge for a result that is larger than the operator allows."""
-        header = probe(source, ImageBounds.of(self.limits))
+        header, is_deep = probe(source, ImageBounds.of(self.limits)), output.bits == 16
         layout = self._layout(header.width, header.height, params)
-        canvas = header.width * header.height * self._files[params.variant].scale ** 2
-        needed = header.decoding_bytes + self._working_bytes(header, params)
+        pixels = header.width * header.height
+        canvas, step = pixels * self._files[params.variant].scale ** 2, 2 if is_deep else 1
+        needed = step * header.decoding_bytes + self._working_bytes(header, params)
+        if header.has_alpha and (params.alpha == "network" or is_deep):  # bicubic of uint16 is made of floats
+            needed += step * (pixels * ALPHA_READ_BYTES + canvas * ALPHA_WRITTEN_BYTES)
+        written = DEEP_WRITTEN_BYTES if is_deep else WRITTEN_BYTES
         if layout is None:
-            return needed + canvas * WRITTEN_BYTES
-        return needed + canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES
+            return needed + canvas * written
+        return needed + step * (canvas * CANVAS_BYTES + prod(layout.canvas) * FITTED_BYTES)
 
     def _working_bytes(self, header: ImageHeader, params: SuperresParams) -> int:
         each = NETWORKS[params.variant].working_bytes
@@ -220,30 +227,37 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def memory_for(self, source: bytes, params: SuperresParams, output: OutputOptions) -> int:
         """Less where rows of the result, and parts of its file, are given back before others come."""
         whole = super().memory_for(source, params, output)
+        if output.bits == 16:
+            whole += self.memory_needed(source, params, output) - self.memory_needed(source, params)
         header = probe(source, ImageBounds.of(self.limits))
-        if not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
+        is_whole = header.has_alpha and params.alpha == "network"
+        if is_whole or not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
             return whole
         tile = params.tile or self._device.any_side_to or max(height for height, _ in self._device.shapes)
         scale = self._files[params.variant].scale
         waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
         return min(whole, header.decoding_bytes + waiting + SENT_BYTES + self._working_bytes(header, params))
 
-    def prepare(self, source: bytes, params: SuperresParams) -> Work:
-        """Decode the image and lay out its tiles. The network is loaded where it is not. Raises ModelUnavailable."""
-        if params.variant not in self._sessions:
+    def prepare(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> Work:
+        """Decode the image, with 16 bits where the result has as many, and lay out its tiles. The network is loaded
+        where it is not. Raises ModelUnavailable."""
+        is_deep = output.bits == 16
+        if params.variant not in self._sessions and not is_deep:
             self._open(params.variant)
-        picture = self.image(source)
-        file = self._files[params.variant]
-        height, width = picture.rgb.shape[:2]
+        picture = self._picture(source, output)
+        pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
+        if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
+            pixels, alpha = np.dstack([pixels, alpha]), None
+        height, width = pixels.shape[:2]
         layout = self._layout(width, height, params)
         is_smaller = layout is not None and prod(layout.image) < width * height
         work = TiledImage(
-            filled(picture.rgb, picture.alpha),
+            pixels,
             self._tiling(params),
-            scale=file.scale,
-            lane=params.variant,
-            context=_Sides(picture.alpha, picture.grey, layout, is_smaller),
-            device_size=self.device_size(width, height, params),
+            scale=self._files[params.variant].scale,
+            lane=params.variant + (ALPHA_LANE if with_network else "") + (DEEP_LANE if is_deep else ""),
+            context=_Sides(alpha, picture.grey, picture.profile, layout, is_smaller and picture.profile is None),
+            device_size=self._rule(params).kilopixels_of(width, height, has_alpha=with_network),
             result_size=layout and layout.canvas,
         )
         if params.denoise < 1:
@@ -261,7 +275,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def _layout(self, width: int, height: int, params: SuperresParams) -> Layout | None:
         """The layout of a result that is resampled; None of one that has the size that the network makes."""
-        target = self.sizes().rule_of(asdict(params)).target
+        target = self._rule(params).target
         if target is None:
             return None
         layout = target.layout(width, height)
@@ -269,9 +283,15 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         return layout
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
-        """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels."""
-        upscaled, totals = self._sessions[work.lane].run(tiles, owner=work)
-        return list(zip(upscaled, totals, strict=True))
+        """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels. Of an alpha
+        behind the colours it returns one too, (4h, 4w), and adds its sum. Tiles are uint8 or uint16, and so is what
+        they become."""
+        session = self._deep.of if tiles.itemsize == 2 else self._sessions.__getitem__
+        upscaled, totals = session(work.lane.partition("+")[0]).run(tiles[..., :3], owner=work)
+        if tiles.shape[3] == 3:
+            return list(zip(upscaled, totals, strict=True))
+        greys, sums = session(ALPHA_VARIANT).run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
+        return list(zip(upscaled, totals + sums, greys[..., 1], strict=True))
 
     def stream(self, work: Work, params: SuperresParams, output: OutputOptions) -> ResultStream | None:
         """A large PNG is written while its tiles come, unless it is resampled."""
@@ -285,18 +305,34 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        return replace(_product(work, output), file=_encoded(work.canvas, work.context, output))
+        return replace(_product(work, output), file=_encoded(work, work.context, output))
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
-        self._sessions[work.lane].interrupt(work)
+        for session in (*self._sessions.values(), *self._deep.opened):
+            session.interrupt(work)
+
+    def _picture(self, source: bytes, output: OutputOptions) -> Picture:
+        """The picture in the form of the result: with 16 bits uint16, whatever the file has."""
+        wanted = PixelForm(is_deep=output.bits == 16, keeps_colours=output.color == "keep")
+        if wanted == USUAL:
+            return self.image(source)
+        picture = decode(source, ImageBounds.of(self.limits), wanted)
+        if not wanted.is_deep:
+            return picture
+        alpha = None if picture.alpha is None else deepened(picture.alpha)
+        return replace(picture, rgb=deepened(picture.rgb), alpha=alpha)
+
+    def _rule(self, params: SuperresParams) -> SizeRule:
+        return self.sizes().rule_of(asdict(params))
 
 
-def _encoded(canvas: Canvas, sides: _Sides, output: OutputOptions) -> bytes:
+def _encoded(work: TiledImage, sides: _Sides, output: OutputOptions) -> bytes:
+    alpha = sides.alpha if work.alpha is None else work.alpha.pixels
     if sides.layout is None:
-        return canvas.encode(output, alpha=sides.alpha, grey=sides.grey)
-    rgb = fitted(canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
-    return encode(Picture(rgb, fitted_alpha(sides.alpha, sides.layout), sides.grey), output)
+        return work.canvas.encode(output, alpha=alpha, grey=sides.grey, profile=sides.profile)
+    rgb = fitted(work.canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
+    return encode(Picture(rgb, fitted_alpha(alpha, sides.layout, rgb.dtype), sides.grey, profile=sides.profile), output)
 
 
 def _product(work: TiledImage, output: OutputOptions) -> Product:

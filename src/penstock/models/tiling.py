@@ -25,9 +25,11 @@ from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.pixels.canvas import Canvas
-from penstock.pixels.picture import Pixels
+from penstock.pixels.deep_canvas import DeepCanvas
+from penstock.pixels.picture import Levels, Pixels
 from penstock.pixels.row_canvas import RowCanvas
 from penstock.pixels.row_writer import RowWriter
+from penstock.pixels.transparency import AlphaCanvas
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,24 +138,27 @@ def tiling_on(device: Device, overlap: int) -> Tiling:
 
 
 class TiledImage(Work):
-    """Work on an RGB image that grows by `scale`; the results are joined in `canvas`, or in `rows` where somebody takes
-    them from there before all are done.
+    """Work on an image that grows by `scale`; the results are joined in `canvas`, or in `rows` where somebody takes
+    them from there before all are done, and those of its transparency in `alpha`.
 
-    A tile is cut when it is asked for, so that only the tiles of a batch exist twice. `finish`, where it is set, turns
-    each tile and what the network has made of it into what is kept.
+    Its pixels are (height, width, 3), or (height, width, 4) where transparency goes through the network too: then each
+    output has a third part, the alpha. A tile is cut when it is asked for, so that only the tiles of a batch exist
+    twice. `finish`, where it is set, turns the colours of each tile and what the network has made of them into what is
+    kept.
     """
 
     rows: RowCanvas | None = None
 
     def __init__(
         self,
-        rgb: Pixels,
+        rgb: Levels,
         tiling: Tiling,
         *,
         scale: int,
         lane: str,
         context: Any,
-        canvas: Canvas | None = None,
+        canvas: Canvas | DeepCanvas | None = None,
+        alpha: AlphaCanvas | None = None,
         device_size: int | None = None,
         result_size: tuple[int, int] | None = None,
     ) -> None:
@@ -166,12 +171,14 @@ class TiledImage(Work):
         self._layout = layout
         self._scale = scale
         self._result_size = result_size
-        self.canvas = canvas or Canvas(rgb.shape[1] * scale, rgb.shape[0] * scale)
+        kind = Canvas if rgb.itemsize == 1 else DeepCanvas
+        self.canvas = canvas or kind(rgb.shape[1] * scale, rgb.shape[0] * scale)
+        self.alpha = alpha or (AlphaCanvas(rgb[..., 3], scale) if rgb.shape[2] == 4 else None)
         self.finish: Finish | None = None
 
     def split_smaller(self, below: int) -> TiledImage | None:
         """Lay the image out in smaller tiles; `canvas` and `rows` stay the same."""
-        tiling = self._tiling.below(below // 3)
+        tiling = self._tiling.below(below // self._rgb.shape[2])
         if tiling is None:
             return None
         smaller = self._in(tiling)
@@ -181,9 +188,11 @@ class TiledImage(Work):
 
     def by_rows(self) -> RowCanvas | None:
         """From now on join in a canvas whose rows can be taken while others are missing; returns it. None where that is
-        not worth it: the image is small, or has one row of tiles."""
+        not worth it, as the image is small, or has one row of tiles; or where its transparency, or its 16 bits, are
+        joined as a whole."""
         width, height = self.canvas.size
-        if len(self._layout.rows) > 1 and 3 * width * height >= LEAST_BY_ROWS_BYTES:
+        is_worth_it = len(self._layout.rows) > 1 and 3 * width * height >= LEAST_BY_ROWS_BYTES
+        if is_worth_it and self.alpha is None and self._rgb.itemsize == 1:
             self.rows = RowCanvas(width, height)
         return self.rows
 
@@ -204,6 +213,7 @@ class TiledImage(Work):
             lane=self.lane,
             context=self.context,
             canvas=self.canvas,
+            alpha=self.alpha,
             device_size=self.device_size,
             result_size=self._result_size,
         )
@@ -215,21 +225,21 @@ class TiledImage(Work):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of every tile, (height, width, 3)."""
-        return (self._layout.height, self._layout.width, 3)
+        """The shape of every tile, (height, width, 3 or 4)."""
+        return (self._layout.height, self._layout.width, self._rgb.shape[2])
 
     @property
-    def dtype(self) -> np.dtype[np.uint8]:
-        """The type of the values of every tile."""
-        return np.dtype(np.uint8)
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values of every tile, uint8 or uint16, which is that of the image and of the results."""
+        return self._rgb.dtype
 
-    def tile(self, index: int) -> Pixels:
+    def tile(self, index: int) -> Levels:
         """The pixels of one tile; around an image that is smaller, they are those of its mirror image."""
         pixels = np.empty(self.shape, self.dtype)
         self.write_tile(index, pixels)
         return pixels
 
-    def write_tile(self, index: int, into: Pixels) -> None:
+    def write_tile(self, index: int, into: Levels) -> None:
         """Write the pixels of one tile into its place in the array of a batch."""
         top, bottom, left, right = self._inside(index)
         row, column = self._spots[index]
@@ -256,20 +266,22 @@ class TiledImage(Work):
 
         Raises InvalidOutput for the wrong shape or type, or values that are no numbers, as the sum then is not.
         """
-        pixels, total = output
+        pixels, total, *alpha = output
         row, column = self._spots[index]
         s = self._scale
-        if pixels.shape != (self._layout.height * s, self._layout.width * s, 3) or pixels.dtype != np.uint8:
+        if pixels.shape != (self._layout.height * s, self._layout.width * s, 3) or pixels.dtype != self._rgb.dtype:
             raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
         if not math.isfinite(total):
             raise InvalidOutput("the model gave values that are not numbers")
         if self.finish is not None:
-            pixels = self.finish(self.tile(index), pixels)
-        kept = pixels[
-            (row.low - row.start) * s : (row.high - row.start) * s,
-            (column.low - column.start) * s : (column.high - column.start) * s,
-        ]
-        (self.canvas if self.rows is None else self.rows).put(column.low * s, row.low * s, kept)
+            pixels = self.finish(self.tile(index)[..., :3], pixels)
+        kept = (
+            slice((row.low - row.start) * s, (row.high - row.start) * s),
+            slice((column.low - column.start) * s, (column.high - column.start) * s),
+        )
+        (self.canvas if self.rows is None else self.rows).put(column.low * s, row.low * s, pixels[kept])
+        if self.alpha is not None:
+            self.alpha.put(column.low * s, row.low * s, alpha[0][kept])
 
 
 def waiting_bytes(width: int, tile_height: int) -> int:
@@ -281,13 +293,13 @@ def _rows_ahead(width: int, tile_height: int) -> int:
     return max(AHEAD_BYTES // (3 * width), 2 * tile_height)
 
 
-def _mirror_around(lines: NDArray[np.uint8], first: int, behind: int) -> None:
+def _mirror_around(lines: NDArray[Any], first: int, behind: int) -> None:
     """Fill the lines before the `first` and from `behind` on with the ones between them, mirrored."""
     _mirror_on(lines[first:], behind - first)
     _mirror_on(lines[:behind][::-1], behind - first)
 
 
-def _mirror_on(lines: NDArray[np.uint8], filled: int) -> None:
+def _mirror_on(lines: NDArray[Any], filled: int) -> None:
     """Fill the lines from `filled` on with the ones before them in reverse, as often as there is room for it."""
     while filled < len(lines):
         more = min(filled, len(lines) - filled)

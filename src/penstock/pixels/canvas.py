@@ -59,10 +59,12 @@ class Canvas:
         decoder.setimage(self._image.im, (left, top, left + width, top + height))
         decoder.set_as_raw(rows.data, "RGB", (row_bytes, 1))  # type: ignore[arg-type]  # it takes any buffer
 
-    def encode(self, options: OutputOptions, *, alpha: Pixels | None = None, grey: bool = False) -> bytes:
+    def encode(
+        self, options: OutputOptions, *, alpha: Pixels | None = None, grey: bool = False, profile: bytes | None = None
+    ) -> bytes:
         """Encode as the function `encode` does. A smaller `alpha` is resampled bicubically. The canvas must not be used
         after that: it is changed in place."""
         image = self._image.convert("L") if grey else self._image
         if alpha is not None:
             image.putalpha(Image.fromarray(resize(alpha, *self.size)))
-        return written(image, options)
+        return written(image, options, profile)

@@ -12,20 +12,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec.structs import replace
 from PIL import Image
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
-from penstock.pixels.colours import parts_of, profile_note
+from penstock.pixels.colours import parts_of, profile_note, take_profile
+from penstock.pixels.deep import deep_parts, is_deep
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
 from penstock.pixels.headers.avif import avif_code_points
 from penstock.pixels.headers.header import broken, truncated
 from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
 from penstock.pixels.notes import Note, bits_of, in_order, note, notes_in
-from penstock.pixels.picture import Picture, Pixels
+from penstock.pixels.picture import USUAL, Levels, Picture, PixelForm
 from penstock.pixels.pillow import write_image
 from penstock.pixels.pngs import open_png
 from penstock.pixels.turning import UPRIGHT, orientation_of, upright
@@ -37,6 +38,12 @@ else:
 
 UNBOUNDED = ImageBounds()
 """For images of our own: any size, but not any number of scans and chunks."""
+
+Parts: TypeAlias = "tuple[Image.Image | Levels, Levels | None, bool, bytes | None]"
+"""The fields of a Picture, but for its notes."""
+
+WrittenParts: TypeAlias = tuple[int, int, bool, bool, int, bool, int]
+"""What `decode_to` returns."""
 
 
 def _by_pillow(form: str, data: bytes) -> Image.Image:
@@ -57,54 +64,71 @@ OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     **{form: partial(_by_pillow, form) for form in ("webp", "gif", "tiff", "bmp")},
 }
 
-DECODER: ContextVar[Callable[[bytes, ImageHeader], Picture] | None] = ContextVar("decoder", default=None)
+DECODER: ContextVar[Callable[[bytes, ImageHeader, PixelForm], Picture] | None] = ContextVar("decoder", default=None)
 """Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
 
 
-def decode(data: bytes, bounds: ImageBounds = UNBOUNDED) -> Picture:
+def decode(data: bytes, bounds: ImageBounds = UNBOUNDED, wanted: PixelForm = USUAL) -> Picture:
     """Decode an image: the EXIF orientation is applied, palettes and CMYK are expanded, 16 bits are reduced to 8, and
-    what a colour profile, or a PNG in cICP or gAMA, says of the values is converted to sRGB. No metadata survives. Its
-    `notes` tell which of these were done. Raises what `headers.probe` raises."""
+    what a colour profile, or a PNG in cICP or gAMA, says of the values is converted to sRGB, unless pixels of another
+    form are `wanted`. No metadata survives. Its `notes` tell which of these were done. Raises what `headers.probe`
+    raises."""
     header = probe(data, bounds)
     decoder = DECODER.get()
-    picture = decode_here(data, header.format) if decoder is None else decoder(data, header)
+    picture = decode_here(data, header.format, wanted) if decoder is None else decoder(data, header, wanted)
     picture = replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
     note(*picture.notes)
     return picture
 
 
-def decode_here(data: bytes, form: str) -> Picture:
+def decode_here(data: bytes, form: str, wanted: PixelForm = USUAL) -> Picture:
     """Decode an image of this format in this thread. Raises ImageDecodeFailed."""
     with _opened(data, form) as image:
         notes = _notes_of(image)
-        rgb, alpha, is_grey = _parts_of(image, data, form)
-        return Picture(np.asarray(rgb), alpha, is_grey, notes)
+        rgb, alpha, is_grey, profile = _parts_of(image, data, form, wanted)
+        return Picture(np.asarray(rgb), alpha, is_grey, _with_kept(notes, profile), profile)
 
 
-def decode_to(data: bytes, form: str, into: memoryview) -> tuple[int, int, bool, bool, int]:
-    """Decode an image into a buffer of bytes: `rgb`, then `alpha` where there is one.
+def decode_to(data: bytes, form: str, into: memoryview, wanted: PixelForm = USUAL) -> WrittenParts:
+    """Decode an image into a buffer of bytes: `rgb`, then `alpha` where there is one, and behind the room of both the
+    profile where there is one.
 
-    Returns width, height, whether there is an alpha, `grey`, and `notes` as bits. Raises ImageDecodeFailed.
+    Returns width, height, whether there is an alpha, `grey`, `notes` as bits, whether the samples have 16 bits, and the
+    length of the profile. Raises ImageDecodeFailed.
     """
     with _opened(data, form) as image:
         notes = _notes_of(image)
-        rgb, alpha, is_grey = _parts_of(image, data, form, into)
+        rgb, alpha, is_grey, profile = _parts_of(image, data, form, wanted, into)
         width, height = rgb.size if isinstance(rgb, Image.Image) else rgb.shape[1::-1]
         if isinstance(rgb, Image.Image):
             write_image(rgb, into)
         elif not np.may_share_memory(rgb, into):
-            into[: rgb.size] = _bytes_of(rgb)
+            into[: rgb.nbytes] = _bytes_of(rgb)
+        sample = 1 if isinstance(rgb, Image.Image) else rgb.itemsize
         if alpha is not None:
-            into[3 * alpha.size : 4 * alpha.size] = _bytes_of(alpha)
-        return width, height, alpha is not None, is_grey, bits_of(notes)
+            into[3 * sample * alpha.size : 4 * sample * alpha.size] = _bytes_of(alpha)
+        behind, notes = 4 * sample * width * height, _with_kept(notes, profile)
+        into[behind : behind + len(profile or b"")] = profile or b""
+        return width, height, alpha is not None, is_grey, bits_of(notes), sample == 2, len(profile or b"")
 
 
-def picture_in(pixels: Any, width: int, height: int, has_alpha: bool, is_grey: bool, notes: int) -> Picture:
+def picture_in(
+    pixels: Any,
+    width: int,
+    height: int,
+    has_alpha: bool,
+    is_grey: bool,
+    notes: int,
+    is_16_bits: bool,
+    profile_bytes: int,
+) -> Picture:
     """The picture that `decode_to` has written into a buffer. It is not copied: all arrays of the picture are views of
     one, their `base`."""
-    size, base = width * height, np.frombuffer(pixels, np.uint8)
+    base = np.frombuffer(pixels, np.uint16 if is_16_bits else np.uint8, 4 * width * height)
+    size = width * height
     alpha = base[3 * size : 4 * size].reshape(height, width) if has_alpha else None
-    return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey, notes_in(notes))
+    profile = bytes(memoryview(pixels)[base.nbytes : base.nbytes + profile_bytes]) or None
+    return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey, notes_in(notes), profile)
 
 
 @contextmanager
@@ -133,7 +157,7 @@ def _notes_of(image: Image.Image) -> tuple[Note, ...]:
 
 def _notes_of_header(header: ImageHeader, picture: Picture) -> Iterator[Note]:
     """What only the file tells: some of it is left out before it is opened."""
-    if header.has_icc and "profile_converted" not in picture.notes:
+    if header.has_icc and picture.profile is None and "profile_converted" not in picture.notes:
         yield "profile_ignored"
     if header.frames > 1:
         yield "first_frame"
@@ -141,16 +165,23 @@ def _notes_of_header(header: ImageHeader, picture: Picture) -> Iterator[Note]:
         yield "metadata_stripped"
 
 
-def _parts_of(
-    image: Image.Image, data: bytes, form: str, into: memoryview | None = None
-) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
+def _with_kept(notes: tuple[Note, ...], profile: bytes | None) -> tuple[Note, ...]:
+    """Without the note of a profile that was not converted."""
+    return notes if profile is None else tuple(one for one in notes if one != "profile_converted")
+
+
+def _parts_of(image: Image.Image, data: bytes, form: str, wanted: PixelForm, into: memoryview | None = None) -> Parts:
     """The fields of a Picture. `rgb` may be in `into` already."""
+    if wanted.is_deep and is_deep(data, form):
+        return deep_parts(data, keeps_colours=wanted.keeps_colours)
     if form == "jpeg":
         if is_plain(image):
-            return jpeg_pixels(data, image.mode, into), None, False
+            return jpeg_pixels(data, image.mode, into), None, False, None
         image = loaded(image, data)
-    return parts_of(upright(image))
+    image = upright(image)
+    profile = take_profile(image) if wanted.keeps_colours else None
+    return *parts_of(image), profile
 
 
-def _bytes_of(pixels: Pixels) -> memoryview:
+def _bytes_of(pixels: Levels) -> memoryview:
     return np.ascontiguousarray(pixels).data.cast("B")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from penstock.pixels.colours import picture_of
 from penstock.pixels.exif.blocks import EXIF_HEAD
 from penstock.pixels.formats import CONTENT_TYPES as CONTENT_TYPES
 from penstock.pixels.formats import check_holds as check_holds
-from penstock.pixels.picture import Picture
+from penstock.pixels.picture import Picture, on_background
 from penstock.pixels.pillow import bands_of
 from penstock.pixels.png.stream import Chunk, PngStream, png_of
 from penstock.pixels.quality import best_within
@@ -38,14 +39,16 @@ SUBSAMPLING: dict[str, str] = {"444": "4:4:4", "422": "4:2:2", "420": "4:2:0"}
 
 
 def encode(picture: Picture, options: OutputOptions) -> bytes:
-    """Encode an image in a format of files, so not in `source`. PNG is written at the fastest level; JPEG has no alpha,
-    so that transparency becomes white.
+    """Encode an image in a format of files, so not in `source`; one of uint16 is for PNG, which is written at the
+    fastest level. JPEG has no alpha, so that transparency becomes white.
 
     Raises ImageTooLarge for more pixels than the format can hold, and OutputTooLarge as `written` does.
     """
+    if picture.rgb.itemsize == 2:
+        return _png(on_background(picture, options.background), options)
     if options.format == "png" and (picture.alpha is None or options.background is None):
         return _png(picture, options)
-    return written(picture.pillow(), options)
+    return written(picture.pillow(), options, picture.profile)
 
 
 def image_of(value: Any) -> Image.Image | None:
@@ -70,16 +73,17 @@ def encoded(image: Image.Image, options: OutputOptions) -> bytes:
     return written(image, options)
 
 
-def written(image: Image.Image, options: OutputOptions) -> bytes:
-    """The file of an image in mode L, LA, RGB or RGBA, of no more than `max_bytes`.
+def written(image: Image.Image, options: OutputOptions, profile: bytes | None = None) -> bytes:
+    """The file of an image in mode L, LA, RGB or RGBA, of no more than `max_bytes`. Its colours are sRGB, or what the
+    `profile` says.
 
     Raises ImageTooLarge as `encode` does, and OutputTooLarge when no quality makes the file small enough.
     """
     check_holds(options, *image.size)
     image = _flattened(image, options)
     if options.max_bytes is None:
-        return _saved(image, options, options.quality)
-    return best_within(options.max_bytes, options.quality, lambda quality: _saved(image, options, quality))
+        return _saved(image, options, options.quality, profile)
+    return best_within(options.max_bytes, options.quality, lambda quality: _saved(image, options, quality, profile))
 
 
 def _flattened(image: Image.Image, options: OutputOptions) -> Image.Image:
@@ -94,17 +98,20 @@ def _flattened(image: Image.Image, options: OutputOptions) -> Image.Image:
     return opaque
 
 
-def _saved(image: Image.Image, options: OutputOptions, quality: int) -> bytes:
+def _saved(image: Image.Image, options: OutputOptions, quality: int, profile: bytes | None) -> bytes:
     if options.format == "png":
-        return png_of(bands_of(image), PngStream(*image.size, channels=len(image.mode), chunks=png_chunks(options)))
+        chunks = png_chunks(options, profile)
+        return png_of(bands_of(image), PngStream(*image.size, channels=len(image.mode), chunks=chunks))
     out = io.BytesIO()
-    image.save(out, options.format, **_SAVE_OPTIONS[options.format](options, quality))
+    image.save(out, options.format, **_SAVE_OPTIONS[options.format](options, quality), icc_profile=profile)
     return out.getvalue()
 
 
-def png_chunks(options: OutputOptions) -> list[Chunk]:
-    """What a PNG has beside its pixels: its density, in pixels per metre, and its EXIF."""
+def png_chunks(options: OutputOptions, profile: bytes | None = None) -> list[Chunk]:
+    """What a PNG has beside its pixels: a profile of their colours, its density, in pixels per metre, and its EXIF."""
     chunks: list[Chunk] = []
+    if profile is not None:
+        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
     if options.dpi is not None:
         per_metre = round(options.dpi / METRES_PER_INCH)
         chunks.append((b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
@@ -118,7 +125,8 @@ def _png(picture: Picture, options: OutputOptions) -> bytes:
         planes.append(picture.alpha[..., None])
     bands = (np.dstack([plane[top : top + BAND_ROWS] for plane in planes]) for top in range(0, height, BAND_ROWS))
     channels = sum(plane.shape[2] for plane in planes)
-    return png_of(bands, PngStream(width, height, channels=channels, chunks=png_chunks(options)))
+    chunks, bits = png_chunks(options, picture.profile), 8 * picture.rgb.itemsize
+    return png_of(bands, PngStream(width, height, channels=channels, bits=bits, chunks=chunks))
 
 
 def _jpeg(options: OutputOptions, quality: int) -> dict[str, Any]:

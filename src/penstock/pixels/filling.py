@@ -14,7 +14,7 @@ from PIL import Image
 
 from penstock.lazy_import import lazy_import
 from penstock.pixels.notes import note
-from penstock.pixels.picture import Pixels
+from penstock.pixels.picture import Levels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +23,17 @@ else:
     np = lazy_import("numpy")
 
 
-def filled(rgb: Pixels, alpha: Pixels | None) -> Pixels:
-    """The colours (height, width, 3) with those under an alpha of 0 replaced. What is visible at all stays as it is;
-    `rgb` itself where nothing is hidden, or everything. It is noted as `alpha_filled`."""
+LEAST_WEIGHT = 32
+"""Of 255: colours that are multiplied by less have under 5 bits."""
+
+
+def filled(rgb: Levels, alpha: Levels | None) -> Levels:
+    """The colours (height, width, 3) with those under an alpha of 0 replaced, both of uint8 or uint16. What is visible
+    at all stays as it is; `rgb` itself where nothing is hidden, or everything. It is noted as `alpha_filled`."""
     if alpha is None or alpha.all() or not alpha.any():
         return rgb
+    if rgb.itemsize == 2:
+        return _filled_deep(rgb, alpha)
     note("alpha_filled")
     halved = Image.fromarray(np.dstack([rgb, alpha])).convert("RGBa").reduce(2)
     colours, weights = np.split(np.asarray(halved, np.float32), [3], axis=2)
@@ -37,6 +43,13 @@ def filled(rgb: Pixels, alpha: Pixels | None) -> Pixels:
     )
     around.paste(Image.fromarray(rgb), (0, 0), Image.fromarray(np.where(alpha, np.uint8(255), np.uint8(0))))
     return np.asarray(around)[: rgb.shape[0], : rgb.shape[1]]
+
+
+def _filled_deep(rgb: Levels, alpha: Levels) -> Levels:
+    """What is hidden needs no more than 8 bits. Colours are weighted by an alpha that leaves some bits of them."""
+    seen = np.where(alpha > 0, np.maximum(alpha >> 8, LEAST_WEIGHT), 0).astype(np.uint8)
+    hidden = filled((rgb >> 8).astype(np.uint8), seen).astype(np.uint16) * np.uint16(257)
+    return np.where(alpha[..., None] > 0, rgb, hidden)
 
 
 def _spread(colours: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:

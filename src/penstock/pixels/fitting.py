@@ -8,6 +8,7 @@ fine patterns of the input are averaged there, and would become too dark.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ from PIL import Image
 
 from penstock.core.target import Layout
 from penstock.lazy_import import lazy_import
-from penstock.pixels.picture import Pixels
+from penstock.pixels.colours.deep import levels_of_light
+from penstock.pixels.picture import Levels, Pixels
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 else:
     np = lazy_import("numpy")
 
@@ -36,10 +38,10 @@ STEPS = 2**16 - 1
 Box = tuple[float, float, float, float]
 
 
-def fitted(rgb: Pixels, layout: Layout, *, in_linear_light: bool) -> Pixels:
-    """The image, (height, width, 3), in the size of the canvas. A border is black."""
+def fitted(rgb: Levels, layout: Layout, *, in_linear_light: bool) -> Levels:
+    """The image, (height, width, 3) of uint8 or uint16, in the size of the canvas. A border is black."""
     width, height = layout.seen
-    made = np.empty((height, width, 3), np.uint8)
+    made = np.empty((height, width, 3), rgb.dtype)
     band = _in_linear_light if in_linear_light else _as_stored
     left, upper, right, lower = layout.source(rgb.shape[1], rgb.shape[0])
     step = (lower - upper) / height
@@ -53,35 +55,61 @@ def fitted(rgb: Pixels, layout: Layout, *, in_linear_light: bool) -> Pixels:
     return _placed(made, layout)
 
 
-def fitted_alpha(alpha: Pixels | None, layout: Layout) -> Pixels | None:
+def fitted_alpha(alpha: Levels | None, layout: Layout, kind: DTypeLike = "uint8") -> Levels | None:
     """The opacity of the canvas, (height, width): 0 of its border; None where everything is opaque. That of the image
     may come in any size."""
     if alpha is None:
-        return _placed(np.full(layout.seen[::-1], 255, np.uint8), layout) if layout.has_border else None
+        return (
+            _placed(np.full(layout.seen[::-1], np.iinfo(np.dtype(kind)).max, kind), layout)
+            if layout.has_border
+            else None
+        )
     height, width = alpha.shape
     left, top, right, low = layout.source(width, height)
     box = (left, top, min(right, width), min(low, height))
-    return _placed(np.asarray(Image.fromarray(alpha).resize(layout.seen, Image.Resampling.BICUBIC, box)), layout)
+    return _placed(_plane(alpha, lambda image: image.resize(layout.seen, Image.Resampling.BICUBIC, box)), layout)
 
 
-def _placed(seen: Pixels, layout: Layout) -> Pixels:
+def _placed(seen: Levels, layout: Layout) -> Levels:
     if not layout.has_border:
         return seen
     (width, height), (left, top) = layout.canvas, layout.corner
-    canvas = np.zeros((height, width, *seen.shape[2:]), np.uint8)
+    canvas = np.zeros((height, width, *seen.shape[2:]), seen.dtype)
     canvas[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
     return canvas
 
 
-def _as_stored(lines: Pixels, size: tuple[int, int], box: Box) -> Pixels:
-    return np.asarray(_resized(Image.fromarray(lines), size, box))
+def _as_stored(lines: Levels, size: tuple[int, int], box: Box) -> Levels:
+    if lines.itemsize == 1:
+        return np.asarray(_resized(Image.fromarray(lines), size, box))
+    return np.stack([_plane(lines[..., n], lambda image: _resized(image, size, box)) for n in range(3)], axis=2)
 
 
-def _in_linear_light(lines: Pixels, size: tuple[int, int], box: Box) -> Pixels:
+def _plane(levels: Levels, change: Callable[[Image.Image], Image.Image]) -> Levels:
+    """One channel, changed as an image; one of uint16 as floats, since Pillow resamples no more than 8 bits else."""
+    if levels.itemsize == 1:
+        return np.asarray(change(Image.fromarray(levels)))
+    made: Levels = np.rint(np.asarray(change(Image.fromarray(levels.astype(np.float32)))))
+    return made.clip(0, 65_535).astype(np.uint16)
+
+
+def _in_linear_light(lines: Levels, size: tuple[int, int], box: Box) -> Levels:
     light, levels = _tables()
+    if lines.itemsize == 2:
+        return _deep_in_linear_light(lines, size, box)
     planes = [np.asarray(_resized(Image.fromarray(light[lines[..., channel]]), size, box)) for channel in range(3)]
     made: Pixels = levels[np.rint(np.stack(planes, axis=2).clip(0, 1) * STEPS).astype(np.uint16)]
     return made
+
+
+def _deep_in_linear_light(lines: Levels, size: tuple[int, int], box: Box) -> Levels:
+    light = _light_of(np.arange(STEPS + 1) / STEPS).astype(np.float32)
+    planes = [np.asarray(_resized(Image.fromarray(light[lines[..., channel]]), size, box)) for channel in range(3)]
+    return levels_of_light(np.stack(planes, axis=2))
+
+
+def _light_of(stored: NDArray[Any]) -> NDArray[Any]:
+    return np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
 
 
 def _resized(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
@@ -95,6 +123,6 @@ def _resized(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image
 def _tables() -> tuple[NDArray[Any], Pixels]:
     """Linear light of each level of sRGB, and the level of each of `STEPS` (IEC 61966-2-1)."""
     stored, linear = np.arange(256) / 255, np.arange(STEPS + 1) / STEPS
-    light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+    light = _light_of(stored)
     back = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     return light.astype(np.float32), np.rint(back * 255).astype(np.uint8)

@@ -31,7 +31,7 @@ def open_png(data: bytes) -> Image.Image:
     Raises ImageDecodeFailed where rows are missing or a checksum is wrong, and what Pillow raises.
     """
     plain = without_metadata(data)
-    image = with_exact_key(_WholePng(plain), plain)
+    image = with_exact_key(WholePng(plain), plain)
     image.load()  # now: to read its Exif, which may be damaged, would load it too
     code_points = code_points_of(plain)
     if code_points:
@@ -39,7 +39,9 @@ def open_png(data: bytes) -> Image.Image:
     return image
 
 
-class _WholePng(PngImagePlugin.PngImageFile):
+class WholePng(PngImagePlugin.PngImageFile):
+    """A PNG of Pillow, whose loading raises ImageDecodeFailed where rows are missing."""
+
     def __init__(self, data: bytes) -> None:
         self._data = data
         super().__init__(io.BytesIO(data))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from penstock.lazy_import import lazy_import
 from penstock.pixels.linear import linear
-from penstock.pixels.picture import Pixels
+from penstock.pixels.picture import Levels, Pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +30,17 @@ BICUBIC_REACH = 2
 """Pixels that the filter looks at on each side."""
 
 
-def resize(channel: Pixels, width: int, height: int) -> Pixels:
-    """Resample one channel bicubically."""
-    return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
+def resize(channel: Levels, width: int, height: int) -> Levels:
+    """Resample one channel of uint8 or uint16 bicubically; the same array where it has that size."""
+    if channel.shape == (height, width):
+        return channel
+    if channel.itemsize == 1:
+        return np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BICUBIC))
+    levels: Levels = np.array(
+        Image.fromarray(channel.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    )
+    np.clip(np.rint(levels, out=levels), 0, 65_535, out=levels)
+    return levels.astype(np.uint16)
 
 
 def resized_rows(channel: Pixels, width: int, height: int, rows: range) -> Pixels:

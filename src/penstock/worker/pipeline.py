@@ -295,8 +295,9 @@ def _told(stage: Stages, streamed: StreamedResult, done: int, total: int) -> Non
 def _prepare(
     runner: Runner, source: bytes | InputMembers, params: Params, output: OutputOptions, log: TaskLog
 ) -> Prepared:
+    given = (source, params, output) if runner.reads_output else (source, params)
     with model_code("prepare", log), noting() as noted:
-        work = runner.prepare(source, params)
+        work = runner.prepare(*given)
     if not isinstance(work, Work):
         raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
     if not work.count:

@@ -28,7 +28,7 @@ UPPER, LOWER = "RGB;16B", "RGB;16L"
 def with_exact_key(image: Image.Image, data: bytes) -> Image.Image:
     """An image that was opened and not loaded, with its transparent colour in the values of its pixels; one of 16 bits
     in three channels with an alpha in its place. `data` is its file."""
-    key, form = image.info.get("transparency"), _form_of(image)
+    key, form = image.info.get("transparency"), form_of(image)
     if isinstance(key, int) and form in SPREAD:
         image.info["transparency"] = key % (255 // SPREAD[form] + 1) * SPREAD[form]
     elif isinstance(key, int) and image.mode == "L":
@@ -40,12 +40,13 @@ def with_exact_key(image: Image.Image, data: bytes) -> Image.Image:
     return image
 
 
-def _form_of(image: Image.Image) -> Any:
+def form_of(image: Image.Image) -> Any:
+    """The form in which Pillow reads the rows of an image that is not loaded."""
     return image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
 
 
 def _with_alpha(image: Image.Image, data: bytes, key: tuple[int, ...]) -> Image.Image:
-    upper, lower = np.asarray(image), np.asarray(_read_as(data, LOWER))
+    upper, lower = np.asarray(image), np.asarray(read_as(data, LOWER))
     levels = upper.astype(np.uint16) << 8 | lower
     opaque = (levels != np.array(key, np.uint16)).any(axis=2)
     exact = image.copy()
@@ -54,7 +55,8 @@ def _with_alpha(image: Image.Image, data: bytes, key: tuple[int, ...]) -> Image.
     return exact
 
 
-def _read_as(data: bytes, form: str) -> Image.Image:
+def read_as(data: bytes, form: str) -> Image.Image:
+    """A PNG whose rows are read in this form of Pillow, which is of the same length."""
     image = Image.open(io.BytesIO(data), formats=("png",))
     assert isinstance(image, ImageFile.ImageFile)  # noqa: S101  it was opened from a file
     image.tile = [tile._replace(args=form) for tile in image.tile]

@@ -33,7 +33,7 @@ def picture_of(image: Image.Image) -> Picture:
 
 def profile_note(image: Image.Image) -> Note | None:
     """What becomes of what the file says its values mean; None where it says nothing, or sRGB without a profile."""
-    if _signal_of(image) is not None:
+    if signal_in(image) is not None:
         return "profile_converted"
     profile = image.info.get("icc_profile")
     if not profile:
@@ -76,7 +76,7 @@ def _grey_in_srgb(image: Image.Image, channel: Pixels) -> Pixels:
 
 def _curve_of(image: Image.Image) -> Pixels | None:
     """What each level of a grey image is in sRGB; None where it is the same."""
-    signal = _signal_of(image)
+    signal = signal_in(image)
     if signal is not None:
         curve: Pixels = signal.in_srgb(np.arange(256, dtype=np.uint8)[None])[0]
         return curve
@@ -89,7 +89,7 @@ def _three_times(channel: Pixels) -> Pixels:
 
 def _to_srgb(image: Image.Image) -> Image.Image | Pixels:
     opaque = image.convert("RGB") if image.mode in ("RGBA", "RGBa", "PA", "YCbCr", "LAB", "HSV") else image
-    signal = _signal_of(image)
+    signal = signal_in(image)
     if signal is not None and opaque.mode == "RGB":
         return signal.in_srgb(np.asarray(opaque))
     converted = in_srgb(opaque, image.info.get("icc_profile"))
@@ -100,7 +100,7 @@ def _to_srgb(image: Image.Image) -> Image.Image | Pixels:
     return opaque if opaque.mode == "RGB" else opaque.convert("RGB")
 
 
-def _signal_of(image: Image.Image) -> Signal | None:
+def signal_in(image: Image.Image) -> Signal | None:
     """What a PNG says of its values where that counts: cICP before a profile, and a profile or sRGB before gAMA."""
     info = image.info
     is_named = "icc_profile" in info or "srgb" in info

@@ -56,16 +56,17 @@ class Signal(Struct, frozen=True, eq=False):
 
     def in_srgb(self, pixels: Pixels) -> Pixels:
         """Convert (height, width, 3), or one channel, (height, width)."""
-        values = np.arange(256, dtype=np.float64) / 255
-        if self.is_narrow:
-            values = ((values * 255 - 16) / 219).clip(0, 1)
-        light = self.light_of(values).astype(np.float32)
+        light = self.light_of(self.shares(np.arange(256) / 255)).astype(np.float32)
         if self.primaries is None or pixels.ndim == 2:
             return _value_of(light)[pixels]
         seen = light[pixels]
-        matrix = (np.linalg.inv(_to_xyz(SRGB)) @ _to_xyz(self.primaries)).astype(np.float32)
+        matrix = (np.linalg.inv(primaries_to_xyz(SRGB)) @ primaries_to_xyz(self.primaries)).astype(np.float32)
         mixed = [sum(weight * seen[..., i] for i, weight in enumerate(row)) for row in matrix]
         return _value_of(np.stack(mixed, axis=2))
+
+    def shares(self, values: Light) -> Light:
+        """Values of 0..1 as shares of white: a narrow signal has 16 of 255 for black, and 235 for white."""
+        return ((values * 255 - 16) / 219).clip(0, 1) if self.is_narrow else values
 
 
 def signal_of(cicp: bytes | None, gamma: float | None, chromaticity: tuple[float, ...] | None) -> Signal | None:
@@ -95,7 +96,7 @@ def _own_primaries(chromaticity: tuple[float, ...] | None) -> Chromaticities | N
     return found if abs(np.linalg.det([[a, b, 1 - a - b] for a, b in found[1:]])) > 0.01 else None
 
 
-def _to_xyz(primaries: Chromaticities) -> Light:
+def primaries_to_xyz(primaries: Chromaticities) -> Light:
     """The matrix from light of these primaries to CIE XYZ, with white at the same place for all: (Bruce Lindbloom's
     derivation, without adaptation: all but one of the whites are D65)."""
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries[1:]]).T

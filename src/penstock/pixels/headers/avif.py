@@ -8,6 +8,8 @@ from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
 PRIMARY, PROPERTIES, LIST, LINKS = b"pitm", b"iprp", b"ipco", b"ipma"
 TURNS = frozenset({b"irot", b"imir"})
 SEQUENCE = b"avis"
+OPACITY = b"auxiliary:alpha\0"
+"""How the name of an auxiliary image that is an alpha ends."""
 
 WIDE, HIGH_RANGE = frozenset({9, 11, 12}), frozenset({16, 18})
 """Numbers of H.273: the primaries of BT.2020 and of Display P3, and the transfers of PQ and HLG."""
@@ -48,6 +50,7 @@ def read_avif(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         has_icc=any(kind == b"colr" and data[at : at + 4] in (b"prof", b"rICC") for kind, at, _ in properties),
         has_exif=not TURNS.isdisjoint(kinds),
         has_metadata=data.find(b"Exif", begin, end) >= 0 or data.find(b"mime", begin, end) >= 0,
+        has_alpha=data.find(OPACITY, begin, end) >= 0,
         frames=frames,
     )
 

@@ -33,4 +33,11 @@ def read_bmp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         raise not_unpacked("BMP")
     row_bytes = (width * bits + 31) // 32 * 4
     end = max(14 + size, int.from_bytes(data[10:14], "little")) + row_bytes * abs(height)
-    return ImageHeader("bmp", width, abs(height), min(8, bits), end=end if end <= len(data) else None)
+    return ImageHeader(
+        "bmp",
+        width,
+        abs(height),
+        min(8, bits),
+        end=end if end <= len(data) else None,
+        has_alpha=bits == 32 and compression > 0,
+    )

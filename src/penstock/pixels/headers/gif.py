@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
 
 EXTENSION, FRAME, TRAILER = 0x21, 0x2C, 0x3B
-COMMENT, TEXT, APPLICATION = 0xFE, 0x01, 0xFF
+COMMENT, TEXT, APPLICATION, CONTROL = 0xFE, 0x01, 0xFF, 0xF9
 
 _screen_of = struct.Struct("<HHB").unpack_from
 _frame_of = struct.Struct("<HHHHB").unpack_from
@@ -21,7 +21,7 @@ def read_gif(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     if len(data) < 13:
         return None
     width, height, flags = _screen_of(data, 6)
-    frames, has_metadata, end = 0, False, None
+    frames, has_metadata, has_alpha, end = 0, False, False, None
     for kind, at in _blocks(data, 13 + _table_bytes(flags), bounds):
         if kind == TRAILER:
             end = at
@@ -36,11 +36,13 @@ def read_gif(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
             bounds.check_size(width, height)
         elif data[at] in (COMMENT, TEXT):
             has_metadata = True
+        elif data[at] == CONTROL:  # its first flag: one colour is transparent
+            has_alpha = has_alpha or bool(data[at + 2 : at + 3] and data[at + 2] & 1)
     if not frames:
         if end is not None:
             raise damaged()
         return None
-    return ImageHeader("gif", width, height, end=end, has_metadata=has_metadata, frames=frames)
+    return ImageHeader("gif", width, height, end=end, has_alpha=has_alpha, has_metadata=has_metadata, frames=frames)
 
 
 def _blocks(data: bytes, at: int, bounds: ImageBounds) -> Iterator[tuple[int, int]]:

@@ -89,6 +89,7 @@ class ImageHeader(Struct, frozen=True):
     has_exif: bool = False
     has_metadata: bool = False
     frames: int = 1
+    has_alpha: bool = False
     only_scan_at: int = 0
     is_partial: bool = False
 

@@ -14,9 +14,12 @@ FIRST_CHUNK, SECOND_CHUNK = 8, 33
 head_of = struct.Struct(">I4s").unpack_from
 """The length of a chunk's data, and its type."""
 
-_IHDR = struct.Struct(">I4sIIB").unpack_from
+_IHDR = struct.Struct(">I4sIIBB").unpack_from
 _METADATA = frozenset({b"tEXt", b"zTXt", b"iTXt", b"tIME", b"eXIf"})
-_NOTED = frozenset({b"IEND", b"acTL", b"fcTL", b"iCCP"}) | _METADATA
+_NOTED = frozenset({b"IEND", b"acTL", b"fcTL", b"iCCP", b"tRNS"}) | _METADATA
+
+WITH_ALPHA = (4, 6)
+"""Colour types: greys and colours with an alpha each."""
 
 
 def read_png(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
@@ -24,7 +27,7 @@ def read_png(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     ImageAnimated, ImageDecodeFailed."""
     if len(data) < SECOND_CHUNK:
         return None
-    length, kind, width, height, bits = _IHDR(data, FIRST_CHUNK)
+    length, kind, width, height, bits, colour_type = _IHDR(data, FIRST_CHUNK)
     if length != 13 or kind != b"IHDR":
         raise damaged()
     bounds.check_size(width, height)
@@ -40,6 +43,7 @@ def read_png(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         has_exif=b"eXIf" in seen,
         has_metadata=not seen.isdisjoint(_METADATA),
         frames=frames,
+        has_alpha=colour_type in WITH_ALPHA or b"tRNS" in seen,
     )
 
 

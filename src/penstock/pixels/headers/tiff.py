@@ -7,7 +7,8 @@ from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged, no
 
 WIDTH, HEIGHT, BITS, COMPRESSION, ORIENTATION = 256, 257, 258, 259, 274
 STRIPS, SAMPLES, STRIP_ROWS, PLANES, TILE_WIDTH, TILE_HEIGHT, TILES = 273, 277, 278, 284, 322, 323, 324
-SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP, EXIF, PROFILE, GPS = 339, 700, 33723, 34377, 34665, 34675, 34853
+EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP = 338, 339, 700, 33723, 34377
+EXIF, PROFILE, GPS = 34665, 34675, 34853
 TEXTS = frozenset({269, 270, 271, 272, 305, 306, 315, 33432, XMP, IPTC, PHOTOSHOP, EXIF, GPS})
 """Places, names and descriptions of what was taken, by whom, when and with what."""
 
@@ -68,6 +69,7 @@ def read_tiff(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         chunks=count,
         has_icc=PROFILE in tags,
         has_exif=_value(tags, ORIENTATION, 1) != 1,
+        has_alpha=EXTRA_SAMPLES in tags,
         has_metadata=not TEXTS.isdisjoint(tags),
         frames=2 if any(data[behind : behind + 4]) else 1,
         is_partial=_parts(tags, width, height) > max(tags.get(STRIPS, NONE).length, tags.get(TILES, NONE).length),

@@ -7,7 +7,7 @@ from penstock.errors import ImageDecodeFailed
 from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
 
 FIRST_CHUNK = 12
-ICC, EXIF, XMP = 0x20, 0x08, 0x04
+ICC, ALPHA, EXIF, XMP = 0x20, 0x10, 0x08, 0x04
 """Flags of an extended file."""
 
 _head_of = struct.Struct("<4sI").unpack_from
@@ -30,7 +30,7 @@ def read_webp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
             bounds.check_frames(frames)
         elif kind in SIZES:
             size = _same(size, SIZES[kind](data, at))
-            flags |= data[at] if kind == b"VP8X" else 0
+            flags |= FLAGS[kind](data, at) if kind in FLAGS else 0
     if size is None:
         if end is not None:
             raise damaged()
@@ -44,6 +44,7 @@ def read_webp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         end=end,
         has_icc=has_icc,
         has_exif=has_exif,
+        has_alpha=bool(flags & ALPHA),
         has_metadata=bool(flags & (EXIF | XMP)),
         frames=max(1, frames),
     )
@@ -85,5 +86,7 @@ def _lossless(data: bytes, at: int) -> Size:
 
 
 SIZES = {b"VP8X": _extended, b"VP8 ": _lossy, b"VP8L": _lossless}
+FLAGS = {b"VP8X": lambda data, at: data[at], b"VP8L": lambda data, at: data[at + 4] & ALPHA}
+"""A lossless image has the flag of its alpha behind its size, at the same bit."""
 SIZE_BYTES = {b"VP8X": 10, b"VP8 ": 10, b"VP8L": 5}
 """How much of the data of these tells the size."""

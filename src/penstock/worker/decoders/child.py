@@ -9,7 +9,9 @@ import mmap
 import os
 import signal
 import socket
+import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +31,7 @@ from PIL import (
 
 from penstock.errors import ImageDecodeFailed
 from penstock.pixels.decoding import decode_to
+from penstock.pixels.picture import PixelForm
 from penstock.worker.decoders.confinement import confine
 from penstock.worker.decoders.exchange import FAULTS, KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome, Job
 
@@ -45,6 +48,8 @@ PLUGINS = (
 """Imported here, since Pillow imports them with the first image, when no file can be opened any more."""
 
 
+DEEP_TYPES = {2: 3, 4: 2, 6: 4}
+"""Colour types of PNG that may have 16 bits, and their channels: RGB, grey with alpha, RGB with alpha."""
 AVIF = Path(__file__).with_name("example.avif")
 """An image of 16 x 8 pixels: to write one here would take longer than all others together."""
 
@@ -97,7 +102,7 @@ def _decode(job: Job, files: list[int], mapped: MappedFile) -> Decoded:
         if files:
             mapped.take(files[0], job.file_size)
         data = bytes(mapped.bytes[job.at : job.at + job.size])
-        return Decoded(DecodeOutcome.DECODED, *decode_to(data, job.form, mapped.bytes))
+        return Decoded(DecodeOutcome.DECODED, *decode_to(data, job.form, mapped.bytes, job.wanted))
     except MemoryError:
         return Decoded(DecodeOutcome.OUT_OF_MEMORY)
     except ImageDecodeFailed as error:
@@ -126,6 +131,7 @@ def _examples() -> Iterator[tuple[str, bytes]]:
         ("MPO", "RGB", {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}),
         ("PNG", "P", {"transparency": 0, "icc_profile": profile, "exif": turned}),
         ("PNG", "I;16", {}),
+        ("PNG", "I;16", {"pnginfo": signalled, "exif": turned}),
         ("PNG", "RGB", {"pnginfo": signalled}),
         ("PNG", "L", {"icc_profile": profile}),
         ("PNG", "LA", {}),
@@ -143,12 +149,22 @@ def _examples() -> Iterator[tuple[str, bytes]]:
         out = io.BytesIO()
         Image.new(mode, (16, 8)).save(out, form, **options)
         yield "jpeg" if form == "MPO" else form.lower(), out.getvalue()
+    for kind, channels in DEEP_TYPES.items():  # Pillow writes none of these
+        rows = zlib.compress(bytes(8 * (1 + 16 * 2 * channels)))
+        header = struct.pack(">IIBBBBB", 16, 8, 16, kind, 0, 0, 0)
+        chunks = (b"IHDR", header), (b"iCCP", b"p\0\0" + zlib.compress(profile)), (b"IDAT", rows), (b"IEND", b"")
+        with io.BytesIO() as out:
+            out.write(b"\x89PNG\r\n\x1a\n")
+            for chunk in chunks:
+                PngImagePlugin.putchunk(out, *chunk)
+            yield "png", out.getvalue()
 
 
 def _rehearse() -> None:
-    memory = memoryview(bytearray(4 * 16 * 8))
+    memory = memoryview(bytearray(2**17))
     for form, data in _examples():
-        decode_to(data, form, memory)
+        for wanted in (PixelForm(), PixelForm(is_deep=True), PixelForm(keeps_colours=True)):
+            decode_to(data, form, memory, wanted)
         if form == "tiff":  # of a broken one libtiff writes to the log
             continue
         with suppress(ImageDecodeFailed):

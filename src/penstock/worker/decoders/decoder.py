@@ -16,7 +16,8 @@ from loguru import logger
 
 from penstock.errors import ImageDecodeFailed, Internal
 from penstock.pixels.headers import ImageHeader
-from penstock.pixels.picture import Picture
+from penstock.pixels.headers.metadata import MOST_PROFILE_BYTES
+from penstock.pixels.picture import USUAL, Picture, PixelForm
 from penstock.telemetry import metrics
 from penstock.worker.decoders.exchange import FAULTS, KEPT_BYTES, MOST_MESSAGE_BYTES, Decoded, DecodeOutcome
 from penstock.worker.decoders.shared_file import SharedFile, pixel_bytes
@@ -65,11 +66,11 @@ class Decoder:
         self._has_given_way = False  # for ever: only root may undo it
         self.lacks = self._ready()
 
-    def decode(self, data: bytes, header: ImageHeader) -> Picture:
+    def decode(self, data: bytes, header: ImageHeader, wanted: PixelForm = USUAL) -> Picture:
         """The picture of an image with this header. Raises ImageDecodeFailed, also when the child ends."""
-        file = self._file_of(pixel_bytes(header) + len(data))
+        file = self._file_of(pixel_bytes(header, wanted) + len(data))
         try:
-            return self._picture(file, data, header)
+            return self._picture(file, data, header, wanted)
         finally:
             if file is not self._file:
                 file.close()
@@ -103,17 +104,18 @@ class Decoder:
         self._process.kill()
         self._process.wait()
 
-    def _picture(self, file: SharedFile, data: bytes, header: ImageHeader) -> Picture:
+    def _picture(self, file: SharedFile, data: bytes, header: ImageHeader, wanted: PixelForm) -> Picture:
         self._limit_cpu(header.megapixels)
         usual_s = USUAL_CPU_S + USUAL_CPU_S_PER_MEGAPIXEL * header.megapixels
-        answer = self._ask(file.put(data, header).packed(), [] if file is self._its_file else [file.number], usual_s)
+        job = file.put(data, header, wanted)
+        answer = self._ask(job.packed(), [] if file is self._its_file else [file.number], usual_s)
         self._its_file = file if file is self._file else None
         if answer is None:
             raise ImageDecodeFailed(f"the image makes its decoder {self._end()}; it is damaged, or made for that")
         if answer.outcome != DecodeOutcome.DECODED:
             self._its_file = None  # where memory is short, the child may not have mapped it
             raise ImageDecodeFailed(FAULTS.get(answer.outcome, FAULTS[DecodeOutcome.DAMAGED]))
-        _check(answer, header)
+        _check(answer, header, wanted)
         return file.picture(answer)
 
     def _file_of(self, size: int) -> SharedFile:
@@ -185,7 +187,11 @@ def _started(line: int, memory_bytes: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _check(answer: Decoded, header: ImageHeader) -> None:
+def _check(answer: Decoded, header: ImageHeader, wanted: PixelForm) -> None:
     """Hold a child to the size that was read in the header: nothing that it says is taken on trust."""
     if {answer.width, answer.height} != {header.width, header.height}:
         raise ImageDecodeFailed("the image has another size than its header says")
+    if answer.is_16_bits and not wanted.is_deep:
+        raise ImageDecodeFailed("the image has more bits than were asked for")
+    if answer.profile_bytes > (MOST_PROFILE_BYTES if wanted.keeps_colours else 0):
+        raise ImageDecodeFailed("the image has a longer profile than there is room for")

@@ -1,7 +1,8 @@
 """What a worker and a child that decodes say to one another: one message for an image, and one in answer.
 
-The image and its pixels are in a file in memory: first the pixels (`rgb`, then `alpha`), 4 bytes for each, then the
-bytes of the image. The file comes with the message, unless it is the one of the job before.
+The image and its pixels are in a file in memory: first the pixels (`rgb`, then `alpha`), 4 samples for each, and the
+profile where colours are kept, then the bytes of the image. The file comes with the message, unless it is the one of
+the job before.
 """
 
 import struct
@@ -10,6 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple, Self
 
 from penstock.pixels.headers.header import broken, truncated
+from penstock.pixels.picture import USUAL, PixelForm
 
 MOST_MESSAGE_BYTES = 64
 
@@ -19,8 +21,8 @@ them twice over, 15 ms for 32 MB."""
 
 FORMATS: Sequence[str] = ("png", "jpeg", "webp", "gif", "tiff", "bmp", "avif")
 
-_JOB = struct.Struct("<BQQQ")
-_ANSWER = struct.Struct("<BII??B")
+_JOB = struct.Struct("<BQQQ??")
+_ANSWER = struct.Struct("<BII??B?I")
 
 
 class DecodeOutcome(IntEnum):
@@ -40,20 +42,22 @@ FAULTS: dict[int, str] = {
 
 
 class Job(NamedTuple):
-    """An image of this format and so many bytes, whose bytes begin at this place of a file of `file_size` bytes."""
+    """An image of this format and so many bytes, whose bytes begin at this place of a file of `file_size` bytes, and
+    how its pixels are wanted."""
 
     form: str
     at: int
     size: int
     file_size: int
+    wanted: PixelForm = USUAL
 
     def packed(self) -> bytes:
-        return _JOB.pack(FORMATS.index(self.form), *self[1:])
+        return _JOB.pack(FORMATS.index(self.form), *self[1:4], self.wanted.is_deep, self.wanted.keeps_colours)
 
     @classmethod
     def of(cls, message: bytes) -> Self:
-        form, *sizes = _JOB.unpack(message)
-        return cls(FORMATS[form], *sizes)
+        form, at, size, file_size, *wanted = _JOB.unpack(message)
+        return cls(FORMATS[form], at, size, file_size, PixelForm(*wanted))
 
 
 class Decoded(NamedTuple):
@@ -65,6 +69,8 @@ class Decoded(NamedTuple):
     has_alpha: bool = False
     is_grey: bool = False
     notes: int = 0
+    is_16_bits: bool = False
+    profile_bytes: int = 0
 
     def packed(self) -> bytes:
         return _ANSWER.pack(*self)

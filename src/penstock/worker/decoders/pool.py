@@ -14,7 +14,7 @@ from loguru import logger
 from penstock.errors import ImageDecodeFailed, Internal
 from penstock.pixels.decoding import DECODER
 from penstock.pixels.headers import ImageHeader
-from penstock.pixels.picture import Picture
+from penstock.pixels.picture import Picture, PixelForm
 from penstock.settings import LimitSettings
 from penstock.worker.decoders.decoder import Decoder
 
@@ -116,17 +116,17 @@ class StoppableCall:
             if self._child is not None:
                 self._child.kill()
 
-    def _decode(self, data: bytes, header: ImageHeader) -> Picture:
+    def _decode(self, data: bytes, header: ImageHeader, wanted: PixelForm) -> Picture:
         try:
-            return self._decode_in_child(data, header)
+            return self._decode_in_child(data, header, wanted)
         except OSError as error:  # no memory, or no numbers of files
             raise Internal("no process could be given an image to decode") from error
 
-    def _decode_in_child(self, data: bytes, header: ImageHeader) -> Picture:
+    def _decode_in_child(self, data: bytes, header: ImageHeader, wanted: PixelForm) -> Picture:
         child = self._pool.take()
         try:
             self._begin(child)
-            return child.decode(data, header)
+            return child.decode(data, header, wanted)
         finally:
             with self._lock:
                 self._child = None

@@ -10,7 +10,8 @@ from weakref import ReferenceType, ref
 
 from penstock.pixels.decoding import picture_in
 from penstock.pixels.headers import ImageHeader
-from penstock.pixels.picture import Picture, Pixels
+from penstock.pixels.headers.metadata import MOST_PROFILE_BYTES
+from penstock.pixels.picture import Levels, Picture, PixelForm
 from penstock.worker.decoders.exchange import Decoded, Job
 
 
@@ -28,23 +29,23 @@ class SharedFile:
         except BaseException:
             self.close()
             raise
-        self._lent: ReferenceType[Pixels] | None = None
+        self._lent: ReferenceType[Levels] | None = None
 
     def is_free(self, size: int) -> bool:
         """Whether it can take so many bytes: nobody has a picture any more that was read from it."""
         return size <= self.size and (self._lent is None or self._lent() is None)
 
-    def put(self, data: bytes, header: ImageHeader) -> Job:
+    def put(self, data: bytes, header: ImageHeader, wanted: PixelForm) -> Job:
         """Write an image, and return the job to decode it."""
-        at, written = pixel_bytes(header), 0
+        at, written = pixel_bytes(header, wanted), 0
         while written < len(data):
             written += os.pwrite(self.number, memoryview(data)[written:], at + written)
-        return Job(header.format, at, len(data), self.size)
+        return Job(header.format, at, len(data), self.size, wanted)
 
     def picture(self, answer: Decoded) -> Picture:
         """The picture that a child has written. The file stays as it is while anybody has it."""
         picture = picture_in(self._pixels, *answer[1:])
-        self._lent = ref(cast("Pixels", picture.rgb.base))
+        self._lent = ref(cast("Levels", picture.rgb.base))
         return picture
 
     def close(self) -> None:
@@ -52,6 +53,7 @@ class SharedFile:
         os.close(self.number)
 
 
-def pixel_bytes(header: ImageHeader) -> int:
-    """The room of the pixels of an image."""
-    return 4 * header.width * header.height
+def pixel_bytes(header: ImageHeader, wanted: PixelForm) -> int:
+    """The room of the pixels of an image, also of one that has fewer bits than are wanted, and of its profile."""
+    room = (8 if wanted.is_deep else 4) * header.width * header.height
+    return room + (MOST_PROFILE_BYTES if wanted.keeps_colours else 0)

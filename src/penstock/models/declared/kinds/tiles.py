@@ -10,6 +10,7 @@ from penstock.models.declared.network import Arrays
 from penstock.models.declared.tensor import TensorForm
 from penstock.models.tiling import TiledImage, Tiling
 from penstock.pixels.canvas import Canvas
+from penstock.pixels.deep_canvas import DeepCanvas
 from penstock.pixels.picture import Pixels
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class TiledTensor(TiledImage):
         scale: int,
         surface: Surface,
         context: Any,
-        canvas: Canvas | None = None,
+        canvas: Canvas | DeepCanvas | None = None,
         device_size: int | None = None,
     ) -> None:
         super().__init__(rgb, tiling, scale=scale, lane="", context=context, canvas=canvas, device_size=device_size)
