@@ -401,7 +401,7 @@ def test_the_form_of_tensors_may_only_be_one_of_those_there_are(tmp_path: Path) 
         ('[params.properties.score]\npattern = "x"\n', "unknown field `pattern`"),
         ("[params.properties.score]\nenum = [0.25, 0.5]\n", "score: enum may have whole numbers and words only"),
         ("[params.properties.most]\nenum = [1, 1000]\n", "most: Expected `int` <= 300"),
-        ("[params.properties.most]\nmaximum = inf\n", "most: cannot convert float infinity"),
+        ("[params.properties.most]\nmaximum = inf\n", "has inf, which is no value of JSON"),
         ("[params.properties.most]\nmaximum = 0\n", "most: Expected `int` <= 0"),
     ],
 )
