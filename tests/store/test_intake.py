@@ -138,7 +138,7 @@ async def test_the_line_of_a_batch_is_a_call_like_any_other(deps: Deps, store: S
 
 async def test_an_image_that_cannot_be_read_is_refused_with_its_place(deps: Deps) -> None:
     with pytest.raises(UnsupportedImageFormat) as refused:
-        await submit("tsk_1", call_of(deps, b"GIF89a"), deps)
+        await submit("tsk_1", call_of(deps, b"%PDF-1.7"), deps)
 
     assert refused.value.param == "input.image_url"
 

@@ -271,7 +271,7 @@ def test_a_running_task_is_canceled_at_once_and_frees_the_device(system: System)
     ("image", "code"),
     [
         (PHOTO[: len(PHOTO) // 2], "image_decode_failed"),
-        (PHOTO[:200] + bytes(300), "image_decode_failed"),
+        (PHOTO[:2000] + PHOTO[2500:], "image_decode_failed"),
     ],
 )
 def test_a_bad_image_fails_the_task_with_its_code_and_is_not_tried_again(
