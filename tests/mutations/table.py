@@ -1501,8 +1501,8 @@ MUTATIONS = (
     Mutation(
         "what a format cannot do is refused at the submit",
         "src/penstock/intake/call.py",
-        "        check_options(task.output.options)\n",
-        "        pass\n",
+        "    check_options(options)\n",
+        "",
         "tests/api/test_submit.py::test_a_submit_is_refused_for[a small PNG]",
     ),
 )
