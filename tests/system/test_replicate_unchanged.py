@@ -182,10 +182,10 @@ def test_an_input_that_a_model_does_not_have_is_refused_with_those_it_has(client
         client.predictions.create(version=REF, input={"image": SMALL, "tiles": 400})
 
     assert refused.value.status == 422
-    written = "format quality lossless max_bytes chroma background dpi metadata keep_location"
+    written = "format quality lossless max_bytes chroma background dpi bits color metadata keep_location"
     known = ", ".join(
         [
-            "image, variant, denoise, scale, width, height, fit, tile, face_enhance",
+            "image, variant, alpha, denoise, scale, width, height, fit, tile, face_enhance",
             *(f"output_{word}" for word in written.split()),
         ]
     )
