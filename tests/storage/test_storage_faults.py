@@ -315,13 +315,25 @@ async def test_checks_leave_no_versions_in_a_bucket_that_keeps_them(s3_server: S
     client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
 
     async with open_storage(settings, NAMESPACE) as storage:
-        await storage.check()
+        await checked(storage)
         first = await asyncio.to_thread(versions, client)
         for _ in range(10):
-            await storage.check()
+            await checked(storage)
         assert await asyncio.to_thread(versions, client) == first
         assert await storage.keeps_versions()
     client.close()
+
+
+async def checked(storage: Storage) -> None:
+    """Check a storage; the server of the tests answers 500 now and then where versions of one key come fast."""
+    for _ in range(5):
+        try:
+            await storage.check()
+        except StorageUnavailable as error:
+            away = error
+        else:
+            return
+    raise away
 
 
 def versions(client: Any) -> int:
