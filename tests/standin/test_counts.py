@@ -98,17 +98,18 @@ def test_a_copy_beside_a_launch_of_another_thread_is_seen(card: Card) -> None:
 from threading import Thread
 import ctypes
 runtime = ctypes.CDLL(CUDART)
+here = (ctypes.c_char * (1 << 20))()
 done = []
 def launch():
     while not done:
         runtime.cudaLaunchKernel()
 thread = Thread(target=launch)
 thread.start()
-cuda.copy_to_host(address, ctypes.addressof((ctypes.c_char * (1 << 20))()), 1 << 20, cuda.new_stream())
+cuda.copy_to_host(address, ctypes.addressof(here), 1 << 20, cuda.new_stream())
 done.append(1)
 thread.join()
 alone = counts()
-cuda.copy_to_host(address, ctypes.addressof((ctypes.c_char * (1 << 20))()), 1 << 20, cuda.new_stream())
+cuda.copy_to_host(address, ctypes.addressof(here), 1 << 20, cuda.new_stream())
 print(json.dumps([alone["overlapping_copies"], counts()["overlapping_copies"]]))
 """
     assert card.run(LOCKS + copy, copy_us=100_000) == [1, 1]

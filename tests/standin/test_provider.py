@@ -57,7 +57,8 @@ def test_with_sixteen_bits_every_node_is_placed_on_the_card_too(card: Card) -> N
     deep = """
 from penstock.models.onnxruntime.deep import deepened
 exact = [row for row in files_of("superres-x4") if row.precision == "fp32" and row.device != "cpu"]
-print(json.dumps({row.file: nodes(opened(deepened(row.read(), row.file))) for row in exact}))
+whole = {row.file: with_weights(resources.files("penstock.weights") / row.file) for row in exact}
+print(json.dumps({name: nodes(opened(deepened(contents, name))) for name, contents in whole.items()}))
 """
     placed = card.run(OPEN + deep)
 
