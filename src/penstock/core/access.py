@@ -24,7 +24,7 @@ USUAL_SCOPES: frozenset[Scope] = frozenset({"read", "submit"})
 TENANT = "default"
 """The tenant of keys without a name."""
 
-NAME = re.compile(r"(?![Nn][Uu][Ll][Ll]\Z)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+NAME = re.compile(r"(?![Nn][Uu][Ll][Ll]$)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """The name of a tenant or a caller: it is part of keys in Redis and in the storage, and shows in logs. The word null
 means in a query that there is none."""
 
