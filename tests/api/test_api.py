@@ -74,7 +74,7 @@ def test_without_any_key_the_api_does_not_start(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/nothing", "/v1/models", "/v1/tasks/tsk_0", "/docs", "/metrics"])
-async def test_every_answer_has_an_id_and_is_not_sniffed(client: httpx.AsyncClient, path: str) -> None:
+async def test_ht4_every_answer_has_an_id_and_is_not_sniffed(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
 
     assert re.fullmatch(r"req_[0-9a-f]{24}", answer.headers["X-Request-Id"])

@@ -161,7 +161,7 @@ async def failed_as_unreadable(client: httpx.AsyncClient, task_id: str) -> None:
 
 
 @pytest.mark.parametrize("damage", cases(DAMAGES))
-async def test_a_damaged_task_that_waits_fails_and_all_others_go_on(
+async def test_pk2_a_damaged_task_that_waits_fails_and_all_others_go_on(
     client: httpx.AsyncClient, store: Store, client_of_redis: Client, keys: Keys, damage: str
 ) -> None:
     await store.leases.renew(WORKER, [])

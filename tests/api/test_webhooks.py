@@ -686,7 +686,7 @@ async def test_ss1_a_webhook_to_a_forbidden_place_is_refused(client: httpx.Async
     assert (await client.get("/v1/tasks")).json()["data"] == []
 
 
-def test_plain_http_is_refused_unless_allowed(settings: Settings, api_key: str) -> None:
+def test_wh2_plain_http_is_refused_unless_allowed(settings: Settings, api_key: str) -> None:
     hook = {"url": "http://hooks.example.com/"}
     answers = []
     for allow_http in (False, True):

@@ -241,7 +241,7 @@ def test_weights_outside_of_the_folder_are_refused(tmp_path: Path, location: str
     assert "only a file beside it, in the same folder, is read" in refusal(external(tmp_path, location))
 
 
-def test_weights_behind_a_link_or_missing_are_refused(tmp_path: Path) -> None:
+def test_mo2_weights_behind_a_link_or_missing_are_refused(tmp_path: Path) -> None:
     path = external(tmp_path, "weights")
     assert "which is no file beside it; links are not followed" in refusal(path)
 

@@ -1024,7 +1024,7 @@ MUTATIONS = (
         "src/penstock/models/repository/tree.py",
         "if entry.is_symlink() and not _is_inside(entry.path, root):",
         "if False:",
-        "tests/unit/test_model_tree.py::test_links_out_of_the_directory_are_not_followed[face]",
+        "tests/unit/test_model_tree.py::test_mo1_links_out_of_the_directory_are_not_followed[face]",
     ),
     Mutation(
         "files of models are compared with their digests",

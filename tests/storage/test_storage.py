@@ -396,7 +396,7 @@ async def test_the_probe_removes_what_a_killed_process_left(directory: Path) -> 
     assert fresh.exists()
 
 
-async def test_a_link_out_of_the_directory_is_not_followed(directory: Path, tmp_path: Path) -> None:
+async def test_st1_a_link_out_of_the_directory_is_not_followed(directory: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     plant_a_link(directory / "results", outside)
     storage = LocalStorage(directory)

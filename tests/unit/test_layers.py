@@ -92,7 +92,7 @@ def test_only_the_settings_read_the_environment() -> None:
     assert read == []
 
 
-def test_nothing_unpickles_or_evaluates() -> None:
+def test_pk1_nothing_unpickles_or_evaluates() -> None:
     banned = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
     for module in MODULES:
         for found in imports_of(module):

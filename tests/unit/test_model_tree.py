@@ -52,7 +52,7 @@ def test_names_that_cannot_be_ids_are_refused_with_a_reason(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("link", ["face", "face/1", "face/1/model.onnx", "face/1/model.toml"])
-def test_links_out_of_the_directory_are_not_followed(tmp_path: Path, link: str) -> None:
+def test_mo1_links_out_of_the_directory_are_not_followed(tmp_path: Path, link: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     add(elsewhere, "face@1", model_onnx=b"secret")
     root = tmp_path / "models"

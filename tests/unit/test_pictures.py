@@ -147,7 +147,7 @@ def test_transparency_becomes_white_where_the_format_has_none() -> None:
     assert again.rgb.min() >= 250
 
 
-def test_no_metadata_survives() -> None:
+def test_up4_no_metadata_survives() -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     data = saved(Image.fromarray(COLOURS), "JPEG", exif=exif, comment=b"secret")
@@ -269,7 +269,7 @@ def test_a_bomb_is_refused_by_its_header(act: object) -> None:
 
 
 @pytest.mark.parametrize("format", ["ICO", "PPM", "PDF", "JPEG2000", "TGA", "PCX"])
-def test_other_formats_are_refused(format: str) -> None:
+def test_up2_other_formats_are_refused(format: str) -> None:
     with pytest.raises(UnsupportedImageFormat):
         decoded(saved(Image.fromarray(COLOURS), format))
 

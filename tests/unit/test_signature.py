@@ -16,7 +16,7 @@ OTHER = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 BODY = '{"test": 2432232314}'
 
 
-def test_the_vector_of_the_specification() -> None:
+def test_wh1_the_vector_of_the_specification() -> None:
     at = datetime.fromtimestamp(1614265330, UTC)
 
     headers = Signer([SECRET]).headers("msg_p5jXN8AQM9LWM0D4loKWxJek", BODY, at)

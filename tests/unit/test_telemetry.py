@@ -46,7 +46,7 @@ def test_a_line_is_one_json_object_with_its_context(json_logs: pytest.CaptureFix
     }
 
 
-def test_what_users_send_cannot_break_a_line(json_logs: pytest.CaptureFixture[str]) -> None:
+def test_lo2_what_users_send_cannot_break_a_line(json_logs: pytest.CaptureFixture[str]) -> None:
     logger.bind(name='evil\n{"level": "FAKE"}\x1b[31m').warning("got {braces} and %s")
 
     (line,) = lines(json_logs)

@@ -72,6 +72,19 @@ def test_where_any_shape_will_do_tiles_are_flush_with_the_image_and_overlap_no_m
             assert side * len(row) - 2 * overlap * (len(row) - 1) - length < len(row)
 
 
+def test_tiles_that_are_still_too_large_soon_become_as_small_as_they_can() -> None:
+    """Each try is a run that fails."""
+    tiling: AnyShape | None = AnyShape(TileSides(longest=384, overlap_px=32))
+    sides = []
+    while tiling is not None:
+        plan = tiling.plan(3000, 3000)
+        sides.append(plan.height)
+        tiling = tiling.below(plan.height * plan.width)
+
+    assert len(sides) <= 10
+    assert sides[-1] == 65
+
+
 @given(area=st.integers(1, 400 * 400), overlap=st.sampled_from([0, 16, 32]), multiple=st.sampled_from([1, 8, 32]))
 def test_smaller_tiles_have_fewer_pixels_than_those_that_were_too_large(area: int, overlap: int, multiple: int) -> None:
     smaller = AnyShape(TileSides(longest=384, overlap_px=overlap, multiple=multiple)).below(area)

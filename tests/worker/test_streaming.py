@@ -67,7 +67,11 @@ def photo() -> NDArray[np.uint8]:
 
 
 def attempt(running: Pipeline, picture: Picture, **params: object) -> asyncio.Task[Outcome]:
-    source = Source(data=encode(picture, OutputOptions()))
+    return attempt_at(running, encode(picture, OutputOptions()), **params)
+
+
+def attempt_at(running: Pipeline, image: bytes, **params: object) -> asyncio.Task[Outcome]:
+    source = Source(data=image)
     request = Request(model=MODEL, inputs={"image": source}, params=params, output=OutputOptions())
     lease = Lease(
         id="tsk_1", epoch=1, fence="f", tenant="default", caller="alice", priority=Priority.NORMAL, failures=0,
@@ -118,6 +122,18 @@ async def test_transparency_is_that_of_a_result_in_one_piece(
 
     assert streamed.shape[2] == 4
     assert (streamed == whole).all()
+
+
+async def test_a_streamed_result_says_what_was_done_to_its_image(running: Pipeline, watched: Watched) -> None:
+    turned, file = Image.Exif(), io.BytesIO()
+    turned[0x0112] = 6
+    Image.fromarray(photo()).save(file, "PNG", exif=turned)
+
+    outcome = await attempt_at(running, file.getvalue())
+
+    assert watched.writes > 3
+    assert outcome.result is not None
+    assert outcome.result.notes == ("turned", "metadata_stripped")
 
 
 async def test_a_file_is_begun_before_half_of_its_tiles_are_done(running: Pipeline, watched: Watched) -> None:

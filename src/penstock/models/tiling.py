@@ -89,10 +89,11 @@ class AnyShape(NamedTuple):
 
     def below(self, area: int) -> AnyShape | None:
         """Tiles of fewer pixels; None when their sides would not be longer than the overlaps."""
-        longest = min(self.sides.longest, math.isqrt(max(area, 1) - 1))
+        most, least = min(self.sides.longest, math.isqrt(max(area, 1) - 1)), 2 * self.sides.overlap_px
+        longest = max(most * 3 // 4, min(most, least + self.sides.multiple))  # about half of the pixels
         longest -= longest % self.sides.multiple
         smaller = replace(self.sides, longest=max(longest, 1), least=min(self.sides.least, max(longest, 1)))
-        return AnyShape(smaller) if longest > 2 * self.sides.overlap_px else None
+        return AnyShape(smaller) if longest > least else None
 
     def up_to(self, longest: int) -> AnyShape:
         """Tiles with no longer side, as far as the network can do with such."""
