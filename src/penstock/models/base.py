@@ -318,6 +318,10 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         None, the default, where `postprocess` makes it."""
         return None
 
+    def comparison(self, work: Work, params: ParamsT) -> Any:
+        """The `Comparison` of an image with its result, before `postprocess`; for models with GateParams."""
+        raise NotImplementedError
+
     def interrupt(self, work: Work) -> None:
         """Stop every `infer` that runs with this work, if that is possible; it then raises Interrupted. Called from
         another thread."""
