@@ -89,6 +89,27 @@ def test_every_instrument_is_exported_under_its_documented_name() -> None:
         assert set(samples[name]) == set(instrument.labels)
 
 
+def test_a_histogram_counts_a_value_in_every_bucket_whose_bound_it_does_not_exceed() -> None:
+    program = (
+        "from threading import Thread\n"
+        "from penstock.telemetry import exposition, metrics\n"
+        "def report():\n"
+        "    for value in (0.5, 1.0, 3.0, 40.0):\n"
+        "        metrics.report('device.batch.tiles', value, model='x', device='cpu')\n"
+        "threads = [Thread(target=report) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(exposition.scrape().decode())\n"
+    )
+    scraped = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    (family,) = [f for f in text_string_to_metric_families(scraped) if f.name == "penstock_device_batch_tiles"]
+    buckets = {sample.labels["le"]: sample.value for sample in family.samples if "le" in sample.labels}
+    rest = {sample.name: sample.value for sample in family.samples if "le" not in sample.labels}
+
+    assert buckets == {"1.0": 16, "2.0": 16, "4.0": 24, "8.0": 24, "16.0": 24, "32.0": 24, "+Inf": 32}
+    assert rest == {"penstock_device_batch_tiles_count": 32, "penstock_device_batch_tiles_sum": 8 * 44.5}
+
+
 def test_the_series_of_versions_that_come_and_go_are_bounded() -> None:
     code = (
         "from penstock.telemetry import exposition, metrics\n"
