@@ -8,8 +8,7 @@ import msgspec
 from loguru import logger
 
 from penstock.settings import TelemetrySettings
-
-HUMAN = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message} <dim>{extra}</dim>"
+from penstock.telemetry.terminal_lines import terminal_line
 
 
 def set_up_logs(settings: TelemetrySettings, *, process: str) -> None:
@@ -22,7 +21,7 @@ def set_up_logs(settings: TelemetrySettings, *, process: str) -> None:
     logger.configure(extra={"process": process})
     options: dict[str, Any] = {"level": settings.log_level, "diagnose": False, "backtrace": False}
     if human:
-        logger.add(sys.stderr, format=HUMAN, **options)
+        logger.add(_write, format=terminal_line, colorize=sys.stderr.isatty(), **options)
     else:
         logger.add(_write_json, format="{message}", **options)
     logging.basicConfig(handlers=[_Intercept()], level=logging.WARNING, force=True)
@@ -34,9 +33,12 @@ def _write_json(message: Any) -> None:
     line |= record["extra"]
     if record["exception"]:
         line["exception"] = str(message).partition("\n")[2].strip()
+    _write(msgspec.json.encode(line, enc_hook=str).decode() + "\n")
+
+
+def _write(text: str) -> None:
     # A worker puts a stream in front that also writes to the logs of tasks, which have such a line by another way.
-    stream = getattr(sys.stderr, "behind", sys.stderr)
-    stream.write(msgspec.json.encode(line, enc_hook=str).decode() + "\n")
+    getattr(sys.stderr, "behind", sys.stderr).write(text)
 
 
 class _Intercept(logging.Handler):

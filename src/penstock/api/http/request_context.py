@@ -34,7 +34,9 @@ OTHER_METHOD = "other"
 UNAUTHORIZED = Unauthorized.status
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_QUIET = {"/livez", "/readyz", "/startupz", "/metrics"}
+_QUIET = {"/livez", "/readyz", "/startupz", "/metrics", "/v1/stats", "/v1/queues", "/v1/workers"}
+"""Routes whose reads are polls: they are logged as DEBUG, as is an answer that nothing has changed."""
+NOT_MODIFIED = 304
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -184,4 +186,5 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     worked_s = seconds - scope["state"].get("waited_s", 0.0)
     metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))
     line = logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1))
-    line.log("DEBUG" if route in _QUIET else "INFO", "request")
+    is_poll = status == NOT_MODIFIED or (route in _QUIET and method in ("GET", "HEAD"))
+    line.log("DEBUG" if is_poll else "INFO", "request")
