@@ -138,9 +138,9 @@ def submit(url: str | None, api_key: str | None, pairs: tuple[str, ...], sample:
     """Run files and folders through a model, and fetch the results.
 
     Each file is a task; members that --input names are the same for all of them. With --input alone there is one task.
-    Files whose result exists already are skipped. After Ctrl-C the tasks go on at the server, and the same command
-    continues with them. An error that every other file would meet too, such as a full disk, a wrong param or a revoked
-    key, ends the run. The exit status is 1 if a file failed.
+    Files whose result of the same request exists already are skipped. After Ctrl-C the tasks go on at the server, and
+    the same command continues with them. An error that every other file would meet too, such as a full disk, a wrong
+    param or a revoked key, ends the run. The exit status is 1 if a file failed.
     """
     if sample:
         members["paths"] = (*members["paths"], Path(str(resources.files("penstock.models") / "photo.jpg")))
@@ -150,7 +150,8 @@ def submit(url: str | None, api_key: str | None, pairs: tuple[str, ...], sample:
 
     async def submitting() -> int:
         from penstock.cli.progress_bars import Pauses
-        from penstock.cli.submitting import PATIENCE_S, SubmitOptions
+        from penstock.cli.run_plan import SubmitOptions
+        from penstock.cli.submitting import PATIENCE_S
         from penstock.cli.submitting import submit as run
 
         options = SubmitOptions(params=params_of(pairs), written=written, **members)

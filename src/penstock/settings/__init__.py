@@ -30,6 +30,7 @@ from penstock.settings.sources import (
     environment_of,
     environment_with,
     load,
+    state_home,
     visible_devices,
     within,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "environment_with",
     "load",
     "new_key",
+    "state_home",
     "visible_devices",
     "within",
 ]

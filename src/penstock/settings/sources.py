@@ -54,6 +54,12 @@ def client_environment(environ: Mapping[str, str] = os.environ) -> ClientEnviron
     return ClientEnvironment(url=url, api_key=api_key, data_dir=data_dir)
 
 
+def state_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """The directory for what commands remember between two runs; it need not exist. Raises RuntimeError where a user
+    has no home."""
+    return Path(environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "penstock"
+
+
 def visible_devices(environ: Mapping[str, str] = os.environ) -> str | None:
     """The devices that CUDA may use, by the variable of CUDA; None where it is not set, and all may be used."""
     return environ.get("CUDA_VISIBLE_DEVICES")
