@@ -162,6 +162,14 @@ MUTATIONS = (
         "tests/worker/test_attempt.py::test_a_file_goes_when_its_settling_is_refused",
     ),
     Mutation(
+        "a result that may have been given to equal tasks is not deleted",
+        "src/penstock/store/leases.py",
+        "return 0 if answer[1] else None",
+        "return 0",
+        "tests/worker/test_attempt.py::test_a_file_stays_for_equal_tasks_when_its_own_is_deleted_before_the_lost_answer_"
+        "comes_again",
+    ),
+    Mutation(
         "a worker's books by the lease",
         "src/penstock/core/lease.py",
         'return f"{self.id} {self.token}"',

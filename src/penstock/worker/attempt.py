@@ -29,10 +29,10 @@ FINAL_WRITE_S = 5.0
 
 class Settlement(Struct, frozen=True, eq=False):
     """How an attempt ended, and the write that says so. The write returns how many tasks ended with this one, 0 when it
-    was refused."""
+    was refused, and None when nobody knows."""
 
     verb: Verb
-    write: Callable[[], Awaitable[int]]
+    write: Callable[[], Awaitable[int | None]]
     problem: ErrorRecord | None = None
     outcome: Outcome | None = None
 
@@ -156,10 +156,10 @@ class Attempts:
         write = partial(self._store.leases.fail, lease, outcome, log=self._pipeline.said(lease))
         return Settlement(Verb.FAIL, write, problem)
 
-    async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
+    async def _insist(self, write: Callable[[], Awaitable[int | None]]) -> int | None:
         """Write, however long Redis is away: while this process lives, finished work is not lost. Returns 0 when the
-        lease is lost, None when Redis did not answer before this worker had to stop: the write may have been done, so
-        that the file of its result has to stay."""
+        lease is lost, and None when the write may have been done, so that the file of its result has to stay: Redis did
+        not answer before this worker had to stop, or when it answered at last, the task was deleted."""
         with suppress(asyncio.CancelledError):  # the worker is stopping
             return await _until_available(write)
         try:
@@ -197,7 +197,7 @@ def _unexpected() -> Internal:
     return Internal("an unexpected error; the worker's log has it under the task id")
 
 
-async def _until_available(write: Callable[[], Awaitable[int]]) -> int:
+async def _until_available(write: Callable[[], Awaitable[int | None]]) -> int | None:
     attempt = 0
     while True:
         try:
