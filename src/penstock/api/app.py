@@ -18,6 +18,7 @@ from penstock.api.http import problems
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.bodies import BodyMemory
+from penstock.api.http.cors import Cors
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
 from penstock.api.http.headers import allow_of
@@ -174,9 +175,10 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         logging_config=None,
         debug=False,
     )
+    app.state.cors = cors = Cors(settings.api.cors_origins, app.routes)
     wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
     app.asgi_handler = RequestContext(
-        app.asgi_handler, Origins(settings.api), wrong_keys, lambda: bool(app.state.draining)
+        app.asgi_handler, Origins(settings.api), cors, wrong_keys, lambda: bool(app.state.draining)
     )
     return app
 
