@@ -1,5 +1,6 @@
 """All settings: one tree of frozen structs, read once from a TOML file and the environment."""
 
+from penstock.settings.operating import ConsoleSettings, TelemetrySettings, UpSettings
 from penstock.settings.sections import (
     ApiSettings,
     LimitSettings,
@@ -9,11 +10,8 @@ from penstock.settings.sections import (
     RedisSettings,
     Settings,
     StorageSettings,
-    TelemetrySettings,
-    UpSettings,
     WebhookSettings,
     WorkerSettings,
-    new_key,
 )
 from penstock.settings.sources import (
     ALIASES,
@@ -31,6 +29,7 @@ from penstock.settings.sources import (
     visible_devices,
     within,
 )
+from penstock.settings.types import new_key
 
 __all__ = [
     "ALIASES",
@@ -40,6 +39,7 @@ __all__ = [
     "SECRETS",
     "ApiSettings",
     "ClientEnvironment",
+    "ConsoleSettings",
     "LimitSettings",
     "ModelSettings",
     "QueueSettings",
