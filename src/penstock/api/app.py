@@ -158,6 +158,7 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
             *([docs.router] if has_docs else []),
+            *(_console() if settings.console.enabled else []),
         ],
         lifespan=[lifespan],
         state=state,
@@ -181,6 +182,12 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         app.asgi_handler, Origins(settings.api), cors, wrong_keys, lambda: bool(app.state.draining)
     )
     return app
+
+
+def _console() -> list[Router]:
+    from penstock.api.console.router import console  # what it imports is not loaded where it is turned off
+
+    return console(V1)
 
 
 def _state_of(settings: Settings, most_of_tenant: int) -> State:
