@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
+from penstock.core.task import Verb
 from penstock.settings import TelemetrySettings
 from penstock.telemetry import exposition, logs, metrics
 from penstock.telemetry.instruments import INSTRUMENTS
@@ -100,6 +102,57 @@ def test_lines_of_libraries_are_json_too(json_logs: pytest.CaptureFixture[str]) 
 
     (line,) = lines(json_logs)
     assert (line["message"], line["logger"]) == ("odd: value {x}", "some.library")
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
+    logs.set_up_logs(TelemetrySettings(log_format="human", log_level="DEBUG"), process="worker-cpu")
+    return capsys
+
+
+def rows(captured: pytest.CaptureFixture[str]) -> list[str]:
+    """What stands behind the time."""
+    return [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in captured.readouterr().err.splitlines()]
+
+
+def test_the_events_of_every_task_are_short_rows_on_a_terminal(terminal: pytest.CaptureFixture[str]) -> None:
+    task_id, trace = "tsk_01a226a93be1b6fa48a07f6b77614798", "ab" * 16
+    with logger.contextualize(task_id=task_id, attempt=1, model="superres-x4", trace_id=trace):
+        logger.bind(outcome=Verb.COMPLETE, seconds=22.954).info("attempt ended")
+    with logger.contextualize(request_id="req_d48a164e1714429b6aeedfcf", trace_id=trace):
+        logger.bind(method="GET", route="/v1/tasks/{task_id}", status=200, ms=2.3).info("request")
+        logger.bind(method="GET", route="/v1/tasks/{task_id}", status=404, ms=2.3).info("request")
+
+    told = rows(terminal)
+    assert told == [
+        f"cpu  {task_id} complete superres-x4 23 s",
+        "cpu  GET /v1/tasks/{task_id} 200 2.3 ms",
+        "cpu  GET /v1/tasks/{task_id} 404 2.3 ms request_id=req_d48a164e1714429b6aeedfcf",
+    ]
+    assert max(map(len, told[:2])) <= 80 - len("09:36:17 ")
+
+
+def test_a_terminal_shows_values_as_people_write_them(terminal: pytest.CaptureFixture[str]) -> None:
+    logger.bind(
+        outcome=Verb.RETRY, models=[f"m{n}" for n in range(7)], due=None, is_late=True, why="no room", of={"a": 1.0}
+    ).warning("odd {x} <red>")
+    logger.bind(name='evil\n{"level": "FAKE"}\x1b[31m').info("two\nlines")
+
+    assert rows(terminal) == [
+        'cpu  WARNING odd {x} <red> outcome=retry models=m0,m1,m2,m3,m4,… (7) is_late=true why="no room" of=a:1',
+        r'cpu  two\nlines name="evil\\n{\"level\": \"FAKE\"}\\x1b[31m"',
+    ]
+
+
+def test_a_terminal_shows_a_traceback_below_its_event(terminal: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise ValueError("broken {y} <b>")
+    except ValueError:
+        logger.exception("failed")
+
+    first, *below = rows(terminal)
+    assert first == "cpu  ERROR failed"
+    assert below[-1] == "ValueError: broken {y} <b>"
 
 
 def test_every_instrument_is_exported_under_its_documented_name() -> None:

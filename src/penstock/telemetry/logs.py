@@ -11,9 +11,7 @@ from loguru import logger
 from msgspec import Struct
 
 from penstock.settings import TelemetrySettings
-
-HUMAN = "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message} <dim>{extra}</dim>"
-
+from penstock.telemetry.terminal_lines import terminal_line
 
 request_fields: ContextVar[dict[str, str] | None] = ContextVar("request_fields", default=None)
 """Fields of every line that is written while a request is worked on."""
@@ -29,7 +27,7 @@ def set_up_logs(settings: TelemetrySettings, *, process: str) -> None:
     logger.configure(extra={"process": process}, patcher=_add_request_fields)
     options: dict[str, Any] = {"level": settings.log_level, "diagnose": False, "backtrace": False}
     if human:
-        logger.add(sys.stderr, format=HUMAN, **options)
+        logger.add(_write, format=terminal_line, colorize=sys.stderr.isatty(), **options)
     else:
         logger.add(_write_json, format="{message}", **options)
     _request_lines.process = None if human else process
@@ -48,7 +46,7 @@ def write_request(level: str, *, method: str, route: str, status: int, ms: float
     elif level in _request_lines.levels:
         line: dict[str, Any] = {"time": datetime.now().astimezone().isoformat(), "level": level, "message": "request"}
         line |= {"process": _request_lines.process} | (request_fields.get() or {}) | fields
-        _stream().write(msgspec.json.encode(line).decode() + "\n")
+        _write(msgspec.json.encode(line).decode() + "\n")
 
 
 def _add_request_fields(record: Any) -> None:
@@ -61,12 +59,12 @@ def _write_json(message: Any) -> None:
     line |= record["extra"]
     if record["exception"]:
         line["exception"] = str(message).partition("\n")[2].strip()
-    _stream().write(msgspec.json.encode(line, enc_hook=str).decode() + "\n")
+    _write(msgspec.json.encode(line, enc_hook=str).decode() + "\n")
 
 
-def _stream() -> Any:
+def _write(text: str) -> None:
     # A worker puts a stream in front that also writes to the logs of tasks, which have such a line by another way.
-    return getattr(sys.stderr, "behind", sys.stderr)
+    getattr(sys.stderr, "behind", sys.stderr).write(text)
 
 
 class _RequestLines(Struct):

@@ -38,7 +38,9 @@ ID_BYTES = (ID_DIGITS + TRACE_DIGITS) // 2
 """All random bytes of a request are read at once: its id is made of the first, its trace of the others."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_QUIET = {"/livez", "/readyz", "/startupz", "/metrics"}
+_QUIET = {"/livez", "/readyz", "/startupz", "/metrics", "/v1/stats", "/v1/queues", "/v1/workers"}
+"""Routes whose reads are polls: they are logged as DEBUG, as is an answer that nothing has changed."""
+NOT_MODIFIED = 304
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -189,5 +191,6 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     # A request may wait for the end of its task; that time says nothing about how fast the server is.
     worked_s = seconds - scope["state"].get("waited_s", 0.0)
     metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))
-    level = "DEBUG" if route in _QUIET else "INFO"
+    is_poll = status == NOT_MODIFIED or (route in _QUIET and method in ("GET", "HEAD"))
+    level = "DEBUG" if is_poll else "INFO"
     write_request(level, method=method, route=route, status=status, ms=round(seconds * 1000, 1))
