@@ -8,7 +8,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
 from penstock.api.auditing import write_down_elsewhere
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, submit_policies, wait_of
@@ -46,7 +46,6 @@ WHOLE = "With `Prefer: wait`, a task that has ended; without, a task that was su
     "equal to another of the same key takes its result, now or when it is there. With `Prefer: wait=n` the answer is "
     "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
     "`POST /v1/tasks/quote` says what a submit would lead to, and queues nothing.",
-    middleware=[require_json],
     opt=SUBMIT | describe(body={JSON: TaskRequest}),
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
