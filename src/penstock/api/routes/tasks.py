@@ -8,6 +8,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
 from penstock.api.auditing import write_down_elsewhere
+from penstock.api.http.answers import NOT_MODIFIED, JsonAnswer
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
@@ -60,7 +61,7 @@ async def submit(
     prefer: Annotated[
         str | None, HeaderParameter(name="Prefer", description="wait=n: seconds to wait for the end, 300 at most")
     ] = None,
-) -> Response[SubmittedView]:
+) -> JsonAnswer[SubmittedView]:
     """Answers 202 for a new task, 200 for one that is there already; with a wait, 200 for a task that has ended."""
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
     with CountingRefusals(services):
@@ -83,9 +84,9 @@ async def submit(
         whole = await _view(task, request, services)
         if token is not None:
             whole = replace(whole, links=links(task.id, token))
-        return Response[Any](whole, status_code=200, headers=headers | _cache_headers(task))
+        return JsonAnswer[Any](whole, headers=headers | _cache_headers(task))
     view = submitted_view(receipt.submitted, task, await _eta_s(call, receipt, task, services), token)
-    return Response(view, headers=headers | {"Retry-After": str(POLL_S)})
+    return JsonAnswer(view, status_code=202, headers=headers | {"Retry-After": str(POLL_S)})
 
 
 def _token(task_id: str, call: SubmitCall, request: ApiRequest) -> str:
@@ -118,13 +119,13 @@ async def read(
     task_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     wait: Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_S)] = 0,
-) -> Response[TaskView]:
+) -> JsonAnswer[TaskView]:
     """Answers with `Retry-After` while the task may still change."""
     task = await services.waiting.task(task_id, wait_s=wait, request=request)
     headers = _cache_headers(task)
     if is_current(headers["ETag"], if_none_match):
-        return Response[Any](None, status_code=304, headers=headers)
-    return Response(await _view(task, request, services), headers=headers)
+        return JsonAnswer[Any](None, status_code=NOT_MODIFIED, headers=headers)
+    return JsonAnswer(await _view(task, request, services), headers=headers)
 
 
 @post(
