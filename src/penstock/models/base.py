@@ -18,9 +18,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, Union
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 from msgspec.structs import asdict
 
 from penstock.core.device import Device
@@ -49,6 +49,12 @@ else:
 
 class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base class of a model's parameters, and the parameters of a model that has none."""
+
+
+AcceptTruncated = Annotated[
+    bool, Meta(description="take a JPEG or PNG that breaks off: what is missing is grey, black or transparent")
+]
+"""The type of a parameter `accept_truncated`. Whatever model has one gets truncated images where it is true."""
 
 
 Product = products.Product
@@ -283,7 +289,7 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         needed, extra = self.memory_needed(source, params), encoder_bytes(output)
         if not extra or not isinstance(source, bytes):
             return needed
-        header = probe(source, ImageBounds.of(self.limits))
+        header = probe(source, self.image_bounds(params))
         size = self.output_size(header.width, header.height, params)
         return needed + extra * prod(size) if size else needed
 
@@ -310,9 +316,13 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         """Stop every `infer` that runs with this work, if that is possible; it then raises Interrupted. Called from
         another thread."""
 
-    def image(self, source: bytes) -> Picture:
-        """Decode an image within the operator's limits."""
-        return decode(source, ImageBounds.of(self.limits))
+    def image_bounds(self, params: Params | None = None) -> ImageBounds:
+        """The operator's limits for images, and what these parameters say of truncated ones."""
+        return ImageBounds.of(self.limits, takes_truncated=getattr(params, "accept_truncated", False) is True)
+
+    def image(self, source: bytes, params: Params | None = None) -> Picture:
+        """Decode an image within these bounds."""
+        return decode(source, self.image_bounds(params))
 
 
 _take_former_names(BaseModelRunner)

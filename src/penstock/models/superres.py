@@ -20,6 +20,7 @@ from penstock.core.target import Fit, Layout
 from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.lazy_import import lazy_import
 from penstock.models.base import (
+    AcceptTruncated,
     BaseModelRunner,
     Card,
     DeviceBroken,
@@ -42,7 +43,7 @@ from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
 from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import CONTENT_TYPES, check_result_size
-from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.headers import ImageHeader, probe
 from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
 
@@ -107,6 +108,7 @@ class SuperresParams(Params, frozen=True):
     height: Length | None = None
     fit: Fit = "inside"
     tile: TileLength | None = None
+    accept_truncated: AcceptTruncated = False
 
 
 class _Sides(Struct, frozen=True, eq=False):
@@ -200,7 +202,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files, and of what a CPU
         computes with where that is much. Raises ImageTooLarge for a result that is larger than the operator allows."""
-        header, is_deep = probe(source, ImageBounds.of(self.limits)), output.bits == 16
+        header, is_deep = probe(source, self.image_bounds(params)), output.bits == 16
         layout = self._layout(header.width, header.height, params)
         pixels = header.width * header.height
         canvas, step = pixels * self._files[params.variant].scale ** 2, 2 if is_deep else 1
@@ -229,7 +231,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         whole = super().memory_for(source, params, output)
         if output.bits == 16:
             whole += self.memory_needed(source, params, output) - self.memory_needed(source, params)
-        header = probe(source, ImageBounds.of(self.limits))
+        header = probe(source, self.image_bounds(params))
         is_whole = header.has_alpha and params.alpha == "network"
         if is_whole or not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
             return whole
@@ -244,7 +246,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         is_deep = output.bits == 16
         if params.variant not in self._sessions and not is_deep:
             self._open(params.variant)
-        picture = self._picture(source, output)
+        picture = self._picture(source, params, output)
         pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
@@ -312,12 +314,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         for session in (*self._sessions.values(), *self._deep.opened):
             session.interrupt(work)
 
-    def _picture(self, source: bytes, output: OutputOptions) -> Picture:
+    def _picture(self, source: bytes, params: SuperresParams, output: OutputOptions) -> Picture:
         """The picture in the form of the result: with 16 bits uint16, whatever the file has."""
         wanted = PixelForm(is_deep=output.bits == 16, keeps_colours=output.color == "keep")
         if wanted == USUAL:
-            return self.image(source)
-        picture = decode(source, ImageBounds.of(self.limits), wanted)
+            return self.image(source, params)
+        picture = decode(source, self.image_bounds(params), wanted)
         if not wanted.is_deep:
             return picture
         alpha = None if picture.alpha is None else deepened(picture.alpha)
