@@ -219,7 +219,7 @@ def _parts_of(file: _OpenFile, wanted: PixelForm, into: memoryview | None = None
         image = loaded(image, file.data, file.refuse_missing)
     image = upright(image)
     profile = take_profile(image) if wanted.keeps_colours else None
-    return *parts_of(image), profile
+    return *parts_of(image, profile), profile
 
 
 def _bytes_of(pixels: Levels) -> memoryview:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from penstock.pixels.colours import with_exact_key
+from penstock.pixels.colours import form_of, with_exact_key
 from penstock.pixels.headers.header import truncated
 from penstock.pixels.headers.metadata import breaks_off, code_points_of, data_of, with_data, without_metadata
 
@@ -22,6 +22,9 @@ SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 WHOLE = ((0, 0, 1, 1),)
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """The first column and row of each pass of Adam7, and the steps between columns and rows."""
+
+DEEP_GREY = "LA;16B"
+"""The form of greys with an alpha, both of 16 bits, which Pillow reads as if they were colours."""
 
 PIECE_BYTES = 2**16
 FASTEST = 1
@@ -37,7 +40,10 @@ def open_png(data: bytes) -> Image.Image:
     """
     plain = without_metadata(data)
     image = with_exact_key(WholePng(plain), plain)
+    form = form_of(image)
     image.load()  # now: to read its Exif, which may be damaged, would load it too
+    if form == DEEP_GREY:
+        image = image.convert("LA")
     code_points = code_points_of(plain)
     if code_points:
         image.info["cicp"] = code_points
