@@ -9,6 +9,7 @@ from penstock.core.device import Device
 from penstock.core.sizes import Sizes
 from penstock.models.base import model_runner
 from penstock.models.network_use import NETWORKS
+from penstock.models.onnxruntime.late import LateSessions
 from penstock.models.onnxruntime.session import manifest
 from penstock.models.superres import SuperResolution
 
@@ -22,16 +23,6 @@ class RepeatingSession:
     def run(self, tiles: NDArray[Any], owner: Any) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Returns what a network would: pixels, and a number for each tile."""
         return tiles.repeat(SCALE, axis=1).repeat(SCALE, axis=2), np.zeros(len(tiles), np.float32)
-
-
-class RepeatingSessions:
-    """Those for 16 bits."""
-
-    opened = ()
-
-    def of(self, name: str) -> RepeatingSession:
-        """Returns the session of any name."""
-        return RepeatingSession()
 
 
 @model_runner(MODEL)
@@ -50,5 +41,6 @@ class RepeatingSuperResolution(SuperResolution):
         files = {variant: manifest(device.kind)[(SuperResolution.name, variant)] for variant in NETWORKS}
         self._device, self._files = device, files
         self._sessions: dict[str, Any] = dict.fromkeys(files, RepeatingSession())
-        self._deep: Any = RepeatingSessions()
+        self._deep: Any = LateSessions(lambda name: RepeatingSession(), "with 16 bits")
+        self._exact: Any = LateSessions(lambda name: RepeatingSession(), "in fp32")
         self._tilings = {name: NETWORKS[name].tiling_on(device, file.overlap_px) for name, file in files.items()}

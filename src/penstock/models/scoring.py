@@ -15,6 +15,7 @@ from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import AcceptTruncated, BaseModelRunner, Card, Params, Product, Work, model_runner
+from penstock.models.members import bounds_for
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
@@ -106,7 +107,7 @@ class ImageScoring(BaseModelRunner[ScoringParams]):
 
     def memory_needed(self, source: bytes, params: ScoringParams) -> int:
         """What decoding takes, and the file."""
-        return probe(source, self.image_bounds(params)).decoding_bytes + len(source)
+        return probe(source, bounds_for(self.limits, params)).decoding_bytes + len(source)
 
     def prepare(self, source: bytes, params: ScoringParams) -> Work:
         """Make one tile of the whole image, with transparency on white, and one of each part, row by row."""

@@ -14,7 +14,7 @@ from penstock.core.device import Device
 from penstock.core.model import SOLE_IMAGE, Member, sole_image_of
 from penstock.core.request import OutputOptions
 from penstock.models.base import BaseModelRunner, Outputs, Params, Product, Work
-from penstock.models.members import InputFile, InputMembers, size_of
+from penstock.models.members import InputFile, InputMembers, bounds_for, size_of
 from penstock.models.signatures import Form
 from penstock.pixels.headers import probe
 from penstock.settings import LimitSettings
@@ -57,7 +57,7 @@ class ShortContract(BaseModelRunner[Any]):
             return size_of(source)
         members = self._members(source, params)
         images = [members[name] for name, m in self.inputs.items() if m.kind == "image" and name in members]
-        bounds = self.image_bounds(params)
+        bounds = bounds_for(self.limits, params)
         headers = [probe(image, bounds) for image in images]
         pixels = sum(header.width * header.height for header in headers)
         return size_of(members) + sum(header.decoding_bytes for header in headers) + pixels * TENSOR_BYTES
@@ -90,7 +90,7 @@ class ShortContract(BaseModelRunner[Any]):
         if isinstance(source, InputMembers):
             return source
         name = sole_image_of(self.inputs) or SOLE_IMAGE
-        image = InputFile(source, bounds=self.image_bounds(params))
+        image = InputFile(source, bounds=bounds_for(self.limits, params))
         return InputMembers({name: image}, name)
 
 
