@@ -20,6 +20,7 @@ from penstock.settings import (
     client_environment,
     environment_of,
     load,
+    operating,
     sections,
 )
 
@@ -48,7 +49,9 @@ def test_the_example_file_explains_the_settings_in_the_words_of_the_code() -> No
 
 def explanations() -> Iterator[str]:
     """The docstrings of the sections, and those below their fields."""
-    for section in [*ast.parse(inspect.getsource(sections)).body, *ast.parse(inspect.getsource(quotas)).body]:
+    for section in [
+        part for module in (sections, operating, quotas) for part in ast.parse(inspect.getsource(module)).body
+    ]:
         if isinstance(section, ast.ClassDef) and section.name not in ("Section", "Settings"):
             for node in section.body:
                 if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

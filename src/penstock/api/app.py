@@ -160,6 +160,7 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
             errors.router,
             *([docs.router] if has_docs else []),
+            *(_console() if settings.console.enabled else []),
         ],
         lifespan=[lifespan],
         state=state,
@@ -183,6 +184,12 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         app.asgi_handler, Origins(settings.api), cors, wrong_keys, lambda: bool(app.state.draining)
     )
     return app
+
+
+def _console() -> list[Router]:
+    from penstock.api.console.router import console  # what it imports is not loaded where it is turned off
+
+    return console(V1)
 
 
 def _state_of(settings: Settings, most_of_tenant: int) -> State:

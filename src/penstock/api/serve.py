@@ -176,6 +176,11 @@ def _too_many() -> bytes:
 
 
 async def _check_services(settings: Settings) -> None:
-    # An error of the set-up is one line from here; from uvicorn's lifespan it would be a traceback.
-    async with open_services(settings):
-        pass
+    # An error of the set-up is one line from here; from uvicorn's lifespan it would be a traceback. All else is said
+    # when the services are opened again, to be used.
+    logger.disable("penstock")
+    try:
+        async with open_services(settings):
+            pass
+    finally:
+        logger.enable("penstock")

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,7 +42,9 @@ def at_a_server(command: F) -> F:
         "--api-key", envvar="PENSTOCK_API_KEY", help="API key [PENSTOCK_API_KEY, penstock-data/api-key]."
     )
     url = click.option(
-        "--url", envvar="PENSTOCK_URL", help="Address of the server [PENSTOCK_URL, http://127.0.0.1:8000]."
+        "--url",
+        envvar="PENSTOCK_URL",
+        help="Address of the server [PENSTOCK_URL, penstock-data/url, http://127.0.0.1:8000].",
     )
     return url(key(command))
 
@@ -128,23 +131,27 @@ def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
     "--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Number of tasks at a time."
 )
 @click.option("--overwrite", is_flag=True, help="Fetch results again that exist already.")
+@click.option("--sample", is_flag=True, help="Run the photo that comes with Penstock, too.")
 @AS_JSON
 @at_a_server
-def submit(url: str | None, api_key: str | None, pairs: tuple[str, ...], **members: Any) -> None:
+def submit(url: str | None, api_key: str | None, pairs: tuple[str, ...], sample: bool, **members: Any) -> None:
     """Run files and folders through a model, and fetch the results.
 
     Each file is a task; members that --input names are the same for all of them. With --input alone there is one task.
-    Files whose result exists already are skipped. After Ctrl-C the tasks go on at the server, and the same command
-    continues with them. An error that every other file would meet too, such as a full disk, a wrong param or a revoked
-    key, ends the run. The exit status is 1 if a file failed.
+    Files whose result of the same request exists already are skipped. After Ctrl-C the tasks go on at the server, and
+    the same command continues with them. An error that every other file would meet too, such as a full disk, a wrong
+    param or a revoked key, ends the run. The exit status is 1 if a file failed.
     """
+    if sample:
+        members["paths"] = (*members["paths"], Path(str(resources.files("penstock.models") / "photo.jpg")))
     if not members["paths"] and not members["inputs"]:
         raise click.UsageError("give files or folders, or the members of the input by --input")
     written = taken_from(members)
 
     async def submitting() -> int:
         from penstock.cli.progress_bars import Pauses
-        from penstock.cli.submitting import PATIENCE_S, SubmitOptions
+        from penstock.cli.run_plan import SubmitOptions
+        from penstock.cli.submitting import PATIENCE_S
         from penstock.cli.submitting import submit as run
 
         options = SubmitOptions(params=params_of(pairs), written=written, **members)

@@ -1,7 +1,7 @@
 """Middleware around every request: its id, trace and origin, a log line, a metric, and the headers of all answers."""
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable
 
@@ -9,7 +9,6 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 from litestar.types.asgi_types import HTTPResponseBodyEvent, HTTPResponseStartEvent
-from loguru import logger
 from msgspec import Struct
 
 from penstock.api.http.cors import Cors, is_preflight
@@ -19,7 +18,8 @@ from penstock.api.http.problems import MEDIA_TYPE, help_of, problem_of
 from penstock.api.http.wrong_keys import WrongKeys, credential_of
 from penstock.errors import MalformedRequest, PenstockError, RateLimited, Unauthorized
 from penstock.telemetry import metrics
-from penstock.telemetry.traces import accept_traceparent, trace_id
+from penstock.telemetry.logs import request_fields, write_request
+from penstock.telemetry.traces import TRACE_DIGITS, accept_traceparent, trace_id
 
 UNMATCHED = "unmatched"
 """The label `route` of a request that matches no route; its path would make a new label value each time."""
@@ -35,8 +35,14 @@ OTHER_METHOD = "other"
 """The label `method` of all methods that no route has: a client may send dozens."""
 UNAUTHORIZED = Unauthorized.status
 
+ID_DIGITS = 24
+ID_BYTES = (ID_DIGITS + TRACE_DIGITS) // 2
+"""All random bytes of a request are read at once: its id is made of the first, its trace of the others."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_QUIET = {"/livez", "/readyz", "/startupz", "/metrics", PREFLIGHT}
+_QUIET = {"/livez", "/readyz", "/startupz", "/metrics", "/v1/stats", "/v1/queues", "/v1/workers"}
+"""Routes whose reads are polls: they are logged as DEBUG, as are preflights and answers that nothing has changed."""
+NOT_MODIFIED = 304
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -69,8 +75,9 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        request_id = _request_id(headers.get(b"x-request-id"))
-        traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
+        digits = os.urandom(ID_BYTES).hex()
+        request_id = _request_id(headers.get(b"x-request-id"), digits)
+        traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"), digits[-TRACE_DIGITS:])
         scope["state"] |= {
             "headers": headers,
             "request_id": request_id,
@@ -85,25 +92,26 @@ class RequestContext:
             receive, send, inner, self._origins, self._cors, self._is_draining, is_head, _is_long_body(headers)
         )
         started = time.perf_counter()
-        with logger.contextualize(request_id=request_id, trace_id=trace_id(traceparent)):
-            try:
-                scope["state"]["base_url"] = self._origins.of(scope)
-                if scope["method"] == "OPTIONS" and is_preflight(headers):
-                    inner["path_template"] = PREFLIGHT
-                    await _allow(exchange.send_message)
-                    return
-                if self._wrong_keys.late:
-                    await self._wrong_keys.check(scope, credential)
-                await self._app(inner, exchange.receive_body, exchange.send_message)
-            except (MalformedRequest, RateLimited) as error:  # Litestar, which answers all others, has not been called
-                exchange.is_long_body_left = exchange.is_long_body_left or "is_last" in scope["state"]
-                await _refuse(error, request_id, exchange.send_message)
-            finally:
-                if exchange.status == UNAUTHORIZED:
-                    self._wrong_keys.count(scope, credential)
-                elif credential and inner.get("auth") is not None:
-                    self._wrong_keys.is_right(credential)
-                _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
+        fields = request_fields.set({"request_id": request_id, "trace_id": str(trace_id(traceparent))})
+        try:
+            scope["state"]["base_url"] = self._origins.of(scope)
+            if scope["method"] == "OPTIONS" and is_preflight(headers):
+                inner["path_template"] = PREFLIGHT
+                await _allow(exchange.send_message)
+                return
+            if self._wrong_keys.late:
+                await self._wrong_keys.check(scope, credential)
+            await self._app(inner, exchange.receive_body, exchange.send_message)
+        except (MalformedRequest, RateLimited) as error:  # Litestar, which answers all others, has not been called
+            exchange.is_long_body_left = exchange.is_long_body_left or "is_last" in scope["state"]
+            await _refuse(error, request_id, exchange.send_message)
+        finally:
+            if exchange.status == UNAUTHORIZED:
+                self._wrong_keys.count(scope, credential)
+            elif credential and inner.get("auth") is not None:
+                self._wrong_keys.is_right(credential)
+            _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
+            request_fields.reset(fields)
 
 
 class _Exchange(Struct, eq=False):
@@ -167,9 +175,9 @@ def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     return [*headers, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
 
 
-def new_request_id() -> str:
-    """Return an id for a request that brings none."""
-    return f"req_{secrets.token_hex(12)}"
+def new_request_id(digits: str = "") -> str:
+    """Return an id for a request that brings none, of the first of these random hex digits."""
+    return f"req_{(digits or os.urandom(ID_BYTES).hex())[:ID_DIGITS]}"
 
 
 async def _allow(send: Send) -> None:
@@ -188,8 +196,8 @@ def _end() -> HTTPResponseBodyEvent:
     return HTTPResponseBodyEvent(type="http.response.body", body=b"", more_body=False)
 
 
-def _request_id(given: bytes | None) -> str:
-    return given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id()
+def _request_id(given: bytes | None, digits: str) -> str:
+    return given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id(digits)
 
 
 def _is_long_body(headers: dict[bytes, bytes]) -> bool:
@@ -203,5 +211,6 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     # A request may wait for the end of its task; that time says nothing about how fast the server is.
     worked_s = seconds - scope["state"].get("waited_s", 0.0)
     metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))
-    line = logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1))
-    line.log("DEBUG" if route in _QUIET else "INFO", "request")
+    is_poll = status == NOT_MODIFIED or route == PREFLIGHT or (route in _QUIET and method in ("GET", "HEAD"))
+    level = "DEBUG" if is_poll else "INFO"
+    write_request(level, method=method, route=route, status=status, ms=round(seconds * 1000, 1))

@@ -66,6 +66,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, limits: Limits, place: Place, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        self.access_log = False  # `RequestContext` writes the lines, whoever listens to uvicorn's logger
         self.due = NEVER
         self._limits = limits
         self._place = place
