@@ -20,6 +20,7 @@ from penstock.telemetry.instruments import INSTRUMENTS
 from penstock.telemetry.metrics_server import MOST_CONNECTIONS
 from penstock.telemetry.traces import accept_traceparent, trace_id
 
+DIGITS = "0af7651916cd43dd8448eb211c80319cb7ad6b7169203331"
 CANARY = "canary-0123456789abcdef"
 
 
@@ -46,6 +47,32 @@ def test_a_line_is_one_json_object_with_its_context(json_logs: pytest.CaptureFix
         "trace": "0af7",
         "seconds": 0.5,
     }
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
+def test_the_line_of_a_request_is_that_of_the_logger_and_keeps_to_its_level(
+    level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = {"method": "GET", "route": "/v1/tasks", "status": 200, "ms": 1.5}
+    logs.set_up_logs(TelemetrySettings(log_format="json", log_level=level), process="api")  # type: ignore[arg-type]
+    before = logs.request_fields.set({"request_id": "req_1", "trace_id": DIGITS[:32]})
+    for quiet in ("DEBUG", "INFO"):
+        logs.write_request(quiet, method="GET", route="/v1/tasks", status=200, ms=1.5)
+        logger.bind(**fields).log(quiet, "request")
+    logs.request_fields.reset(before)
+
+    written = [line | {"time": ""} for line in lines(capsys)]
+    assert len(written) == {"DEBUG": 4, "INFO": 2, "WARNING": 0}[level]
+    assert written[::2] == written[1::2]
+    assert all(line["request_id"] == "req_1" for line in written)
+
+
+def test_on_a_terminal_the_line_of_a_request_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up_logs(TelemetrySettings(log_format="human"), process="api")
+    logs.write_request("INFO", method="GET", route="/v1/tasks", status=200, ms=1.5)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("api  GET /v1/tasks 200 1.5 ms")
 
 
 def test_lo2_what_users_send_cannot_break_a_line(json_logs: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +169,27 @@ def test_every_instrument_is_exported_under_its_documented_name() -> None:
         assert set(samples[name]) == set(instrument.labels)
 
 
+def test_a_histogram_counts_a_value_in_every_bucket_whose_bound_it_does_not_exceed() -> None:
+    program = (
+        "from threading import Thread\n"
+        "from penstock.telemetry import exposition, metrics\n"
+        "def report():\n"
+        "    for value in (0.5, 1.0, 3.0, 40.0):\n"
+        "        metrics.report('device.batch.tiles', value, model='x', device='cpu')\n"
+        "threads = [Thread(target=report) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(exposition.scrape().decode())\n"
+    )
+    scraped = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    (family,) = [f for f in text_string_to_metric_families(scraped) if f.name == "penstock_device_batch_tiles"]
+    buckets = {sample.labels["le"]: sample.value for sample in family.samples if "le" in sample.labels}
+    rest = {sample.name: sample.value for sample in family.samples if "le" not in sample.labels}
+
+    assert buckets == {"1.0": 16, "2.0": 16, "4.0": 24, "8.0": 24, "16.0": 24, "32.0": 24, "+Inf": 32}
+    assert rest == {"penstock_device_batch_tiles_count": 32, "penstock_device_batch_tiles_sum": 8 * 44.5}
+
+
 def test_the_series_of_versions_that_come_and_go_are_bounded() -> None:
     code = (
         "from penstock.telemetry import exposition, metrics\n"
@@ -196,16 +244,16 @@ def test_the_oldest_connection_to_the_port_of_metrics_makes_room(
 
 @pytest.mark.parametrize("header", [None, "", "junk", "00-xyz-1-01", "01-" + "0" * 32 + "-" + "0" * 16 + "-01"])
 def test_a_trace_is_started_where_none_comes_in(header: str | None) -> None:
-    made = accept_traceparent(header)
+    made = accept_traceparent(header, DIGITS)
 
-    assert made != header
-    assert len(trace_id(made) or "") == 32
+    assert made == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert trace_id(made) == DIGITS[:32]
 
 
 def test_a_callers_trace_is_kept() -> None:
     header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
-    assert accept_traceparent(header) == header
+    assert accept_traceparent(header, DIGITS) == header
     assert trace_id(header) == "4bf92f3577b34da6a3ce929d0e0e4736"
 
 

@@ -18,6 +18,7 @@ from penstock.api.http import problems
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.bodies import BodyMemory
+from penstock.api.http.cors import Cors
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
 from penstock.api.http.headers import allow_of
@@ -161,6 +162,7 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
             *([docs.router] if has_docs else []),
+            *(_console() if settings.console.enabled else []),
         ],
         lifespan=[lifespan],
         state=state,
@@ -178,11 +180,18 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         logging_config=None,
         debug=False,
     )
+    app.state.cors = cors = Cors(settings.api.cors_origins, app.routes)
     wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
     app.asgi_handler = RequestContext(
-        app.asgi_handler, Origins(settings.api), wrong_keys, lambda: bool(app.state.draining)
+        app.asgi_handler, Origins(settings.api), cors, wrong_keys, lambda: bool(app.state.draining)
     )
     return app
+
+
+def _console() -> list[Router]:
+    from penstock.api.console.router import console  # what it imports is not loaded where it is turned off
+
+    return console(V1)
 
 
 def _state_of(settings: Settings, most_of_tenant: int) -> State:

@@ -16,9 +16,10 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from importlib import import_module
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Union
 
 from msgspec import Struct, field
 from msgspec.structs import asdict
@@ -146,6 +147,12 @@ class Work:
     def accept(self, index: int, output: Any) -> None:
         """Take the output of one tile. Called once for each, in any order, from several threads."""
         self.outputs[index] = output
+
+    def again(self, lane: str) -> Self:
+        """The same work from its start, in another lane."""
+        same = copy(self)
+        same.lane, same.outputs = lane, [None] * self.count
+        return same
 
     def check(self, output: Any) -> None:
         """Look at the output of a tile of the warm-up. Raise ConfigurationError when the device computes wrong values:
@@ -296,6 +303,11 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def infer(self, tiles: Any, work: Work) -> Outputs:
         """Run a batch: `tiles` is an array with a leading batch axis. Returns one output for each tile, in order.
         `work` is the work of one of the tiles; all of them have its lane."""
+
+    def in_fp32(self, work: Work) -> Work | None:
+        """The same work for one more run in fp32, after outputs with less precision that cannot be a result. Called on
+        a codec thread. None, the default, where it was run in fp32: then the task fails."""
+        return None
 
     @abstractmethod
     def postprocess(self, work: Work, params: ParamsT, output: OutputOptions) -> Product:

@@ -23,6 +23,11 @@ HOLDER = "task-token"
 """The name of every caller who comes with a token."""
 
 
+SESSION = "session"
+"""Where the state of a request has the session of the console with which it came; its `caller()` is asked again as long
+as the request lasts."""
+
+
 class ApiRequest(Request[None, Caller, State]):
     """A request that has passed `require_key`: `auth` is its caller."""
 
@@ -67,6 +72,13 @@ class KeyRing:
             if hmac.compare_digest(digest, given):
                 found = caller
         return found or self._managed.find(secret)
+
+    def find_by(self, key_id: str, is_it: Callable[[bytes], bool]) -> Caller | None:
+        """Return the caller of the key whose digest `is_it` accepts: one of the settings, or the managed one of this
+        id. Raises NotReady for a managed key that comes before the keys could be read from Redis.
+        """
+        found = next((caller for digest, caller in self._callers if is_it(digest)), None)
+        return found or (self._managed.find_by(key_id, is_it) if key_id else None)
 
 
 def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
@@ -142,7 +154,12 @@ def _caller_of(scope: Scope, state: State) -> Caller:
 
 
 def _holder(scope: Scope) -> Caller | None:
-    """Whoever has the token in the query, if it opens the task of the path: they may read, as its tenant."""
+    """Whoever has a session of the console; or the token in the query, if it opens the task of the path: they may read,
+    as its tenant."""
+    session = scope["state"].get(SESSION)
+    if session is not None:
+        known: Caller | None = session.caller()
+        return known
     token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
     if not token or not BY_TOKEN.items() <= scope["route_handler"].opt.items():
         return None
