@@ -14,6 +14,7 @@ from penstock.api.schemas.operators import (
     QueueView,
     ReadyView,
     RunningView,
+    SettingsView,
     StartedView,
     StatsView,
     WorkerList,
@@ -79,6 +80,13 @@ ANSWERS: tuple[ResponseBody, ...] = (
         tasks={"PENDING": 3, "RUNNING": 3, "SUCCESS": 812, "FAILED": 1, "CANCELED": 0, "EXPIRED": 0},
         queues=(QUEUE,),
         workers={"READY": 1},
+    ),
+    SettingsView(
+        version=__version__,
+        settings={
+            "queue": {"max_depth": 100_000, "lease_s": 6.0},
+            "storage": {"local": False, "s3_bucket": "penstock"},
+        },
     ),
     ReadyView(status="ready", redis="ok", storage="ok", storage_age_s=2.4, workers=1),
     StartedView(status="started"),
