@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from msgspec import Meta, Struct
 
@@ -10,7 +10,7 @@ from penstock.core.gate import Post
 from penstock.core.output import OutputOptions
 from penstock.core.target import Layout
 from penstock.lazy_import import lazy_import
-from penstock.models.base import Params
+from penstock.models.base import Params, Work
 from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import encoder_bytes
 from penstock.pixels.picture import Levels, Picture
@@ -54,6 +54,14 @@ class Comparison(Struct, frozen=True, eq=False):
     source: Picture
     result: Picture
     layout: Layout
+
+
+class Compares(Protocol):
+    """A model whose parameters are GateParams."""
+
+    def comparison(self, work: Work, params: Any) -> Comparison:
+        """The image and its result, on a codec thread: behind `infer` and before `postprocess`, which may use up what
+        the work has."""
 
 
 def gate_bytes(params: Params, output: OutputOptions, pixels: int) -> int:

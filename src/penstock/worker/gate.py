@@ -3,7 +3,7 @@ device scheduler as any task, and shown beside one another."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from penstock.core.gate import SCORER, Post
 from penstock.core.output import OutputOptions
 from penstock.errors import ModelNotFound, ModelUnavailable
 from penstock.models.base import Params, Product, ProductFile, Work
-from penstock.models.gate import SIDE_BY_SIDE_PX, Comparison, GateParams, enlarged, side_by_side
+from penstock.models.gate import SIDE_BY_SIDE_PX, Compares, Comparison, GateParams, enlarged, side_by_side
 from penstock.models.scoring import ImageScoring
 from penstock.pixels.encoding import encode
 from penstock.pixels.formats import CONTENT_TYPES, MAX_SIDES
@@ -80,7 +80,8 @@ class QualityGate:
         params = call.params
         if not isinstance(params, GateParams) or not params.needs_whole:
             return NOTHING
-        comparison: Comparison = await on_cpu(call.runner.comparison, work, params)
+        compares = cast("Compares", call.runner)
+        comparison: Comparison = await on_cpu(compares.comparison, work, params)
         shown = comparison if params.compare else None
         if scorer is None:
             return GateReport(comparison=shown)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from penstock.core.target import Fit
+from penstock.models.base import AcceptTruncated
 from penstock.models.gate import GateParams
 
 Variant = Literal["general", "clean", "best"]
@@ -37,3 +38,4 @@ class SuperresParams(GateParams, frozen=True):
     height: Length | None = None
     fit: Fit = "inside"
     tile: TileLength | None = None
+    accept_truncated: AcceptTruncated = False
