@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import penstock.models.scoring  # noqa: F401  registers its model
+from penstock.conformance.local_model import loaded
 from penstock.core.gate import SCORED_KILOPIXELS, SCORER
 from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.task import Outcome, Priority
-from penstock.errors import ModelUnavailable
+from penstock.errors import InvalidRequest, ModelUnavailable
 from penstock.models.declared import declared_runner
 from penstock.models.gate import SIDE_BY_SIDE_PX, gate_bytes, side_by_side
 from penstock.models.superres import SuperResolution, SuperresParams
 from penstock.pixels.picture import Picture
+from penstock.settings import Settings
 from penstock.worker.pipeline import Pipeline
-from tests.support.declared import folder_of, noise
+from tests.support.declared import ALONE, folder_of, noise
 from tests.support.memory_storage import MemoryStorage
 from tests.support.workers import pipeline
 from tests.worker.test_output_checks import file_of, squared
@@ -329,3 +331,15 @@ async def test_an_image_model_of_a_definition_has_the_gate_too(tmp_path: Path, t
     assert np.abs(np.asarray(images["before.png"]).astype(int) - expected).max() <= 1
     assert 1 <= data_of(outcome)["score"]["before"] <= 10
     assert outcome.execution["kilopixels"] == plain.execution["kilopixels"] + SCORED_KILOPIXELS
+
+
+async def test_a_model_that_is_tried_without_a_server_is_compared_and_not_scored(tmp_path: Path) -> None:
+    square = declared_runner(folder_of(tmp_path, TOML, squared(half=False)))
+    image = file_of(noise(20, 30) // 2)
+
+    async with loaded(square, Settings(), ALONE) as local:
+        run = await local.run(image, msgspec.convert(COMPARE, square.params))
+        with pytest.raises(InvalidRequest, match="a server scores"):
+            await local.run(image, msgspec.convert(SCORE, square.params))
+
+    assert [file.name for file in run.files] == ["result.png", "before.png", "after.png", "side_by_side.png"]
