@@ -40,7 +40,7 @@ INSIDE: dict[str, list[set[str]]] = {
         },
         {"pixels.pillow", "pixels.png"},
         {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency", "pixels.flatness"},
-        {"pixels.jpegs", "pixels.pngs"},
+        {"pixels.jpegs", "pixels.pngs", "pixels.tiffs"},
         {"pixels.deep"},
         {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas", "pixels.deep_canvas", "pixels.row_canvas"},
