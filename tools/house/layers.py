@@ -134,6 +134,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"worker.batcher", "worker.sources", "worker.streaming"},
         {"worker.inputs", "worker.output_options", "worker.preparing"},
         {"worker.residency"},
+        {"worker.gate"},
         {"worker.pipeline"},
         {"worker.attempt"},
         {"worker.claims"},
