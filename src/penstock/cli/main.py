@@ -9,7 +9,20 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.cli import admin, client, keys, matching, tenants, try_model, usage, workers_queues
+from penstock.cli import (
+    admin,
+    batches,
+    client,
+    keys,
+    matching,
+    tasks,
+    tenants,
+    try_model,
+    uploads,
+    usage,
+    webhooks,
+    workers_queues,
+)
 from penstock.cli.context import as_toml, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
@@ -222,6 +235,10 @@ def config() -> None:
 
 for command in (
     *client.COMMANDS,
+    *tasks.COMMANDS,
+    *batches.COMMANDS,
+    *uploads.COMMANDS,
+    *webhooks.COMMANDS,
     try_model.try_model,
     *models.COMMANDS,
     *matching.COMMANDS,

@@ -1,5 +1,6 @@
 """All settings: one tree of frozen structs, read once from a TOML file and the environment."""
 
+from penstock.settings.operating import ConsoleSettings, TelemetrySettings, UpSettings
 from penstock.settings.sections import (
     ApiSettings,
     LimitSettings,
@@ -9,11 +10,8 @@ from penstock.settings.sections import (
     RedisSettings,
     Settings,
     StorageSettings,
-    TelemetrySettings,
-    UpSettings,
     WebhookSettings,
     WorkerSettings,
-    new_key,
 )
 from penstock.settings.sources import (
     ALIASES,
@@ -34,6 +32,7 @@ from penstock.settings.sources import (
     visible_devices,
     within,
 )
+from penstock.settings.types import new_key
 
 __all__ = [
     "ALIASES",
@@ -45,6 +44,7 @@ __all__ = [
     "URL_FILE",
     "ApiSettings",
     "ClientEnvironment",
+    "ConsoleSettings",
     "LimitSettings",
     "ModelSettings",
     "QueueSettings",

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import parse_qs
 
 from litestar import Request
@@ -22,6 +22,11 @@ SCHEMES = (b"bearer", b"token")
 
 HOLDER = "task-token"
 """The name of every caller who comes with a token."""
+
+
+SESSION = "session"
+"""Where the state of a request has the session of the console with which it came; its `caller()` is asked again as long
+as the request lasts."""
 
 
 class ApiRequest(Request[None, Caller, State]):
@@ -81,6 +86,13 @@ class KeyRing:
                 found = caller
         return found or self._managed.find(secret)
 
+    def find_by(self, key_id: str, is_it: Callable[[bytes], bool]) -> Caller | None:
+        """Return the caller of the key whose digest `is_it` accepts: one of the settings, or the managed one of this
+        id. Raises NotReady for a managed key that comes before the keys could be read from Redis.
+        """
+        found = next((caller for digest, caller in self._callers if is_it(digest)), None)
+        return found or (self._managed.find_by(key_id, is_it) if key_id else None)
+
 
 def require_key(app: ASGIApp) -> ASGIApp:
     """Require a known key, in `X-API-Key` or as bearer token, with the scope of the route, unless that is let in by its
@@ -130,7 +142,12 @@ def _caller_of(scope: Scope, state: State) -> Caller:
 
 
 def _holder(scope: Scope) -> Caller | None:
-    """Whoever has the token in the query, if it opens the task of the path: they may read, as its tenant."""
+    """Whoever has a session of the console; or the token in the query, if it opens the task of the path: they may read,
+    as its tenant."""
+    session = scope["state"].get(SESSION)
+    if session is not None:
+        known: Caller | None = session.caller()
+        return known
     token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
     if not token or not BY_TOKEN.items() <= scope["route_handler"].opt.items():
         return None
