@@ -1,6 +1,7 @@
 """Commands about tasks, batches, uploads and webhooks by their ids, or the beginnings of these, as people use them."""
 
 import json
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock import Client
+from penstock.api.routes.settings import shown
 from penstock.cli.main import cli
+from penstock.settings import QueueSettings, RedisSettings, Settings, StorageSettings
 from tests.support.drive import MODEL, image
 
 pytestmark = pytest.mark.shared_server
@@ -204,3 +207,47 @@ def test_a_task_without_a_webhook_says_so(run: Run, penstock: Client) -> None:
 )
 def test_an_error_ends_with_what_to_do(run: Run, arguments: tuple[str, ...], advice: str) -> None:
     assert advice in run(*arguments, status=1).stderr
+
+
+def test_the_settings_of_the_running_server_are_printed_without_secrets(run: Run, api_key: str) -> None:
+    printed = run("config", "--server").stdout
+    changed = run("config", "--server", "--changed").stdout
+    (as_json,) = lines_of(run("config", "--server", "--json"))
+    here = run("config", "--changed", "--json").stdout
+
+    settings = tomllib.loads(printed)
+    assert settings == as_json
+    assert settings["queue"]["max_depth"] == QueueSettings().max_depth
+    assert "keys" not in settings["api"]
+    assert "url" not in settings["redis"]
+    assert settings["redis"]["namespace"] in changed
+    assert "max_retries" not in changed
+    assert api_key not in printed
+    assert "max_retries" not in here
+
+
+def test_what_is_no_secret_and_what_may_be_one_are_told_apart() -> None:
+    endpoint = StorageSettings(s3_endpoint="https://user:canary@s3.example.com/x", s3_secret_key="canary")
+
+    text = json.dumps(shown(Settings(storage=endpoint, redis=RedisSettings(url="redis://:canary@host"))))
+
+    assert "canary" not in text
+    assert "https://s3.example.com/x" in text
+
+
+def test_top_shows_once_what_the_server_does(run: Run, penstock: Client) -> None:
+    penstock.pause_queue(MODEL)
+    try:
+        submitted(penstock)
+        shown = run("top", "--once", columns=80).stdout
+        (as_json,) = lines_of(run("top", "--once", "--json"))
+    finally:
+        penstock.resume_queue(MODEL)
+
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"! {MODEL} is paused, " in shown
+    assert "PENDING" in shown
+    assert "no worker is ready; tasks wait" in as_json["wrong"]
+    assert as_json["tasks"]["PENDING"] >= 1
+    assert as_json["ended_per_s"] is None
+    assert {queue["model"] for queue in as_json["queues"]} >= {MODEL}
