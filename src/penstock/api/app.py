@@ -14,6 +14,7 @@ from loguru import logger
 
 from penstock.api.bulk import bulk_of
 from penstock.api.description import docs, openapi
+from penstock.api.description.site import errors, front
 from penstock.api.http import problems
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
@@ -127,7 +128,7 @@ REPLICATE = (
     *files.ROUTES,
     outputs.read_output,
 )
-OPEN = (health.discover, health.livez, health.readyz, health.startupz)
+OPEN = (front.discover, health.livez, health.readyz, health.startupz)
 """The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
@@ -161,6 +162,7 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
             *([health.metrics] if settings.api.metrics == "on" else []),
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
+            errors.router,
             *([docs.router] if has_docs else []),
             *(_console() if settings.console.enabled else []),
         ],

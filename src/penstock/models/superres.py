@@ -30,6 +30,7 @@ from penstock.models.base import (
     model_runner,
 )
 from penstock.models.grain import with_grain
+from penstock.models.members import bounds_for
 from penstock.models.network_use import NETWORKS
 from penstock.models.onnxruntime.deep import DeepSession, deep_sessions
 from penstock.models.onnxruntime.golden import GoldenWork
@@ -43,7 +44,7 @@ from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
 from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import CONTENT_TYPES, check_result_size
-from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.headers import ImageHeader, probe
 from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
 
@@ -174,7 +175,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files, and of what a CPU
         computes with where that is much. Raises ImageTooLarge for a result that is larger than the operator allows."""
-        header, is_deep = probe(source, ImageBounds.of(self.limits)), output.bits == 16
+        header, is_deep = probe(source, bounds_for(self.limits, params)), output.bits == 16
         layout = self._layout(header.width, header.height, params)
         pixels = header.width * header.height
         canvas, step = pixels * self._files[params.variant].scale ** 2, 2 if is_deep else 1
@@ -203,7 +204,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         whole = super().memory_for(source, params, output)
         if output.bits == 16:
             whole += self.memory_needed(source, params, output) - self.memory_needed(source, params)
-        header = probe(source, ImageBounds.of(self.limits))
+        header = probe(source, bounds_for(self.limits, params))
         is_whole = header.has_alpha and params.alpha == "network"
         if is_whole or not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
             return whole
@@ -218,7 +219,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         is_deep = output.bits == 16
         if params.variant not in self._sessions and not is_deep:
             self._open(params.variant)
-        picture = self._picture(source, output)
+        picture = self._picture(source, params, output)
         pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
@@ -300,12 +301,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         is_exact = EXACT_LANE[1:] not in ends or usual.file.precision == "fp32"
         return usual if is_exact else self._exact.of(variant)
 
-    def _picture(self, source: bytes, output: OutputOptions) -> Picture:
+    def _picture(self, source: bytes, params: SuperresParams, output: OutputOptions) -> Picture:
         """The picture in the form of the result: with 16 bits uint16, whatever the file has."""
         wanted = PixelForm(is_deep=output.bits == 16, keeps_colours=output.color == "keep")
         if wanted == USUAL:
-            return self.image(source)
-        picture = decode(source, ImageBounds.of(self.limits), wanted)
+            return self.image(source, params)
+        picture = decode(source, bounds_for(self.limits, params), wanted)
         if not wanted.is_deep:
             return picture
         alpha = None if picture.alpha is None else deepened(picture.alpha)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from penstock.core.target import Fit
-from penstock.models.base import Params
+from penstock.models.base import AcceptTruncated, Params
 
 Variant = Literal["general", "clean", "best"]
 Alpha = Literal["network", "bicubic"]
@@ -37,3 +37,4 @@ class SuperresParams(Params, frozen=True):
     height: Length | None = None
     fit: Fit = "inside"
     tile: TileLength | None = None
+    accept_truncated: AcceptTruncated = False

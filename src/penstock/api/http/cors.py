@@ -58,7 +58,7 @@ class Cors:
         listed = [origin.encode() for origin in origins]
         self._closed = [*CLOSED, (b"vary", b"Origin")] if listed else CLOSED
         self._listed = {origin: [(_ALLOW_ORIGIN, origin), _EXPOSE, *self._closed] for origin in listed}
-        self._open = [_open_route(route) for route in routes if isinstance(route, HTTPRoute)]
+        self._open = [_open_route(route) for route in routes if isinstance(route, HTTPRoute) and _is_api(route)]
 
     def headers_of(
         self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes], caller: Caller | None = None
@@ -96,6 +96,10 @@ def is_preflight(headers: Mapping[bytes, bytes]) -> bool:
 def _has_no_key(headers: Mapping[bytes, bytes], caller: Caller | None) -> bool:
     is_sent = headers.get(b"x-api-key") or headers.get(b"authorization")
     return not is_sent and (caller is None or caller.id == HOLDER)
+
+
+def _is_api(route: HTTPRoute) -> bool:
+    return route.path_format.startswith(("/v1/", "/replicate/"))
 
 
 def _open_route(route: HTTPRoute) -> OpenRoute:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from penstock.api.http.cors import Cors, is_preflight
 from penstock.api.http.headers import Headers, with_policies
 from penstock.api.http.origins import Origins
-from penstock.api.http.problems import MEDIA_TYPE, problem_of
+from penstock.api.http.problems import MEDIA_TYPE, help_of, problem_of
 from penstock.api.http.wrong_keys import WrongKeys, credential_of
 from penstock.errors import MalformedRequest, PenstockError, RateLimited, Unauthorized
 from penstock.telemetry import metrics
@@ -160,6 +160,7 @@ def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
     """Return the headers and the problem document that answer a request which reaches no handler."""
     body = msgspec.json.encode(problem_of(error, request_id))
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    headers.append((b"link", help_of(error.code).encode()))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
     return headers, body

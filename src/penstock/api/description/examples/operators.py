@@ -96,6 +96,6 @@ ANSWERS: tuple[ResponseBody, ...] = (
         version=__version__,
         docs="/docs",
         openapi="/schema/openapi.json",
-        links={"tasks": "/v1/tasks", "models": "/v1/models"},
+        links={"tasks": "/v1/tasks", "models": "/v1/models", "errors": "/errors"},
     ),
 )
