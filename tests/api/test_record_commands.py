@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from penstock import Client
+from penstock import AsyncClient, Client
 from penstock.api.routes.settings import shown
 from penstock.cli.main import cli
+from penstock.cli.whole_ids import whole_task_id
+from penstock.core.batch import task_id_of
 from penstock.settings import QueueSettings, RedisSettings, Settings, StorageSettings
 from tests.support.drive import MODEL, image
 
@@ -82,23 +84,15 @@ def test_a_beginning_of_several_ids_is_refused_with_the_candidates(run: Run, pen
     assert "task_not_found" in refused
 
 
-def test_a_line_of_a_batch_is_found_by_its_beginning_however_late_it_became_a_task(
-    run: Run, penstock: Client, monkeypatch: pytest.MonkeyPatch
+async def test_a_line_of_a_batch_is_found_by_its_beginning_however_late_it_becomes_a_task(
+    api_key: str, server: str
 ) -> None:
-    from penstock.cli import whole_ids
+    """The server looks at the tasks of the time that is in an id; a line may become one hours later."""
+    async with AsyncClient(server, api_key) as client:
+        batch = await client.submit_batch({f"{n}": image() for n in range(3)}, MODEL)
+        late = [task_id_of(batch.batch_id, place) for place in range(3)]
 
-    batch = penstock.submit_batch({f"{n}": image() for n in range(3)}, MODEL, reuse=False)
-    line = next(iter(_tasks_of(penstock, batch.batch_id)))
-    monkeypatch.setattr(whole_ids, "LATER", whole_ids.LATER * -10_000)  # as if no task had been made in that time
-    monkeypatch.setattr(whole_ids, "LATER_BATCH", whole_ids.timedelta(minutes=1))
-
-    assert lines_of(run("show", line[:24], "--json"))[0]["task_id"] == line
-
-
-def _tasks_of(client: Client, batch_id: str) -> Iterator[str]:
-    while not (found := [task.task_id for task in client.list(batch_id=batch_id)]):
-        pass
-    yield from found
+        assert [await whole_task_id(client, one[:24]) for one in late] == late
 
 
 def test_acts_without_ids_hit_what_the_filters_match(run: Run, penstock: Client) -> None:
@@ -118,6 +112,17 @@ def test_acts_without_ids_hit_what_the_filters_match(run: Run, penstock: Client)
     assert "but not both" in both.stderr
     assert "this would delete every task: give ids, or a filter" in every.stderr
     assert penstock.get(other).status == "PENDING"
+
+
+def test_tasks_are_listed_by_key_error_and_the_beginning_of_their_id(run: Run, penstock: Client) -> None:
+    task_id = submitted(penstock)
+
+    mine = lines_of(run("ls", "--id", task_id[:20], "--json"))
+    nobodys = lines_of(run("ls", "--key", "nobody", "--json"))
+    failed = lines_of(run("ls", "--error", "model_error", "--json"))
+
+    assert [task["task_id"] for task in mine] == [task_id]
+    assert nobodys == failed == []
 
 
 def test_a_batch_is_submitted_listed_shown_canceled_and_deleted(run: Run, tmp_path: Path) -> None:
