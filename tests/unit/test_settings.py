@@ -20,6 +20,7 @@ from penstock.settings import (
     client_environment,
     environment_of,
     load,
+    operating,
     sections,
 )
 
@@ -48,7 +49,9 @@ def test_the_example_file_explains_the_settings_in_the_words_of_the_code() -> No
 
 def explanations() -> Iterator[str]:
     """The docstrings of the sections, and those below their fields."""
-    for section in [*ast.parse(inspect.getsource(sections)).body, *ast.parse(inspect.getsource(quotas)).body]:
+    for section in [
+        part for module in (sections, operating, quotas) for part in ast.parse(inspect.getsource(module)).body
+    ]:
         if isinstance(section, ast.ClassDef) and section.name not in ("Section", "Settings"):
             for node in section.body:
                 if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -113,6 +116,18 @@ def test_the_environment_wins_over_the_file_and_the_long_name_over_the_short(tmp
         ({"PENSTOCK_API_PUBLIC_URL": "images.example.com"}, "api.public_url"),
         ({"PENSTOCK_API_PUBLIC_URL": "https://images.example.com/?x"}, "api.public_url"),
         ({"PENSTOCK_API_TRUSTED_PROXIES": "10.0.0.0/8,proxy"}, "api.trusted_proxies"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "*"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://*.example.com"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "null"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "shop.example.com"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://shop.example.com/"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://shop.example.com/page"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://Shop.example.com"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://shop.example.com:443"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "http://localhost:80"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://me@shop.example.com"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "http://localhost:05173"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "file://here"}, "api.cors_origins"),
         ({"PENSTOCK_API_KEEP_ALIVE_S": "0"}, "api.keep_alive_s"),
         ({"GPU_IDS": "first"}, "worker.gpu_ids"),
         ({"GPU_IDS": "0x0"}, "worker.gpu_ids"),

@@ -42,6 +42,7 @@ export const ROUTES = {
   resumeQueue: ["POST", "/v1/queues/{model}/resume"],
   purgeQueue: ["POST", "/v1/queues/{model}/purge"],
   getStats: ["GET", "/v1/stats"],
+  readSettings: ["GET", "/v1/settings"],
   listKeys: ["GET", "/v1/keys"],
   createKey: ["POST", "/v1/keys"],
   getKey: ["GET", "/v1/keys/{key_id}"],
@@ -516,7 +517,7 @@ export interface components {
             height: number | null;
             data: Record<string, unknown> | null;
             files: components["schemas"]["ResultFileView"][];
-            notes: ("turned" | "profile_converted" | "profile_ignored" | "alpha_filled" | "first_frame" | "metadata_stripped" | "truncated")[];
+            notes: ("turned" | "profile_converted" | "profile_ignored" | "alpha_filled" | "first_frame" | "metadata_stripped" | "truncated" | "recomputed_in_fp32")[];
         };
         /**
          * LineView
@@ -891,7 +892,7 @@ export interface components {
          * @description The result: files, plain data, or both. What stands beside `files` is about the first of them, or about the data
          *         where there is none. Every read makes a new signed `url` of each. `notes` say what was done to the images of the
          *         input: turned upright, a colour profile converted or ignored, colours filled in under transparency, the first frame
-         *         taken, metadata stripped, a truncated file accepted.
+         *         taken, metadata stripped, a truncated file accepted; and that it was computed once more, in fp32.
          */
         ResultView: {
             s3_key: string | null;
@@ -903,7 +904,7 @@ export interface components {
             height: number | null;
             data: Record<string, unknown> | null;
             files: components["schemas"]["ResultFileView"][];
-            notes: ("turned" | "profile_converted" | "profile_ignored" | "alpha_filled" | "first_frame" | "metadata_stripped" | "truncated")[];
+            notes: ("turned" | "profile_converted" | "profile_ignored" | "alpha_filled" | "first_frame" | "metadata_stripped" | "truncated" | "recomputed_in_fp32")[];
         };
         /**
          * RetriedView
@@ -949,6 +950,21 @@ export interface components {
              * @default 1
              */
             grid?: number | null;
+            /**
+             * @description take a JPEG or PNG that breaks off: what is missing is grey, black or transparent
+             * @default false
+             */
+            accept_truncated?: boolean | null;
+        };
+        /**
+         * SettingsView
+         * @description The version of the server, and its settings by section and name; those that may have a secret are left out.
+         */
+        SettingsView: {
+            version: string;
+            settings: {
+                [key: string]: Record<string, unknown>;
+            };
         };
         /**
          * SizeView
@@ -1026,6 +1042,11 @@ export interface components {
             fit?: ("contain" | "cover" | "fill" | "inside" | "outside") | null;
             /** @default null */
             tile?: number | null;
+            /**
+             * @description take a JPEG or PNG that breaks off: what is missing is grey, black or transparent
+             * @default false
+             */
+            accept_truncated?: boolean | null;
         };
         /**
          * SuperresX4Request
@@ -1383,6 +1404,18 @@ export interface operations {
                 priority?: components["schemas"]["Priority"];
                 /** @example bat_019a9f3c5d107be25d81c3f0927ad6e4 */
                 batch_id?: string;
+                /** @description the name of the API key that submitted the task */
+                key?: string;
+                /**
+                 * @description the code of the error with which it ended
+                 * @example model_error
+                 */
+                error_code?: string;
+                /**
+                 * @description the beginning of its id, such as tsk_019a9f
+                 * @example tsk_019a9f3c
+                 */
+                id_prefix?: string;
                 /**
                  * @description `metadata.<key>=<value>`: tasks with that entry
                  * @example {
@@ -1693,6 +1726,18 @@ export interface operations {
                 priority?: components["schemas"]["Priority"];
                 /** @example bat_019a9f3c5d107be25d81c3f0927ad6e4 */
                 batch_id?: string;
+                /** @description the name of the API key that submitted the task */
+                key?: string;
+                /**
+                 * @description the code of the error with which it ended
+                 * @example model_error
+                 */
+                error_code?: string;
+                /**
+                 * @description the beginning of its id, such as tsk_019a9f
+                 * @example tsk_019a9f3c
+                 */
+                id_prefix?: string;
                 /**
                  * @description `metadata.<key>=<value>`: tasks with that entry
                  * @example {
@@ -1753,6 +1798,18 @@ export interface operations {
                 priority?: components["schemas"]["Priority"];
                 /** @example bat_019a9f3c5d107be25d81c3f0927ad6e4 */
                 batch_id?: string;
+                /** @description the name of the API key that submitted the task */
+                key?: string;
+                /**
+                 * @description the code of the error with which it ended
+                 * @example model_error
+                 */
+                error_code?: string;
+                /**
+                 * @description the beginning of its id, such as tsk_019a9f
+                 * @example tsk_019a9f3c
+                 */
+                id_prefix?: string;
                 /**
                  * @description `metadata.<key>=<value>`: tasks with that entry
                  * @example {
@@ -1842,6 +1899,18 @@ export interface operations {
                 priority?: components["schemas"]["Priority"];
                 /** @example bat_019a9f3c5d107be25d81c3f0927ad6e4 */
                 batch_id?: string;
+                /** @description the name of the API key that submitted the task */
+                key?: string;
+                /**
+                 * @description the code of the error with which it ended
+                 * @example model_error
+                 */
+                error_code?: string;
+                /**
+                 * @description the beginning of its id, such as tsk_019a9f
+                 * @example tsk_019a9f3c
+                 */
+                id_prefix?: string;
                 /**
                  * @description `metadata.<key>=<value>`: tasks with that entry
                  * @example {
@@ -2695,6 +2764,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["StatsView"];
+                };
+            };
+        };
+    };
+    readSettings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Request fulfilled, document follows */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsView"];
                 };
             };
         };
