@@ -144,6 +144,11 @@ class TaskListing:
         counts = await self._engine.pipelined([("ZCARD", self._keys.state(tenant, state)) for state in State])
         return dict(zip(State, counts, strict=True))
 
+    async def tenant_of(self, task_id: str) -> str | None:
+        """Return the tenant whose task this is; None where there is no such task."""
+        (tenant,) = await self._engine.pipelined([("HGET", self._keys.task(task_id), "tenant")])
+        return None if tenant is None else str(tenant.decode(errors="replace"))
+
     async def _match(
         self,
         tenant: str,

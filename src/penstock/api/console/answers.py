@@ -12,7 +12,7 @@ from msgspec import convert
 
 from penstock.api.console.page.frame import document
 from penstock.api.console.page.panels import heading, notice
-from penstock.api.console.page.words import copyable, prose
+from penstock.api.console.page.words import copyable, prose, sentence
 from penstock.api.console.sessions import SAFE
 from penstock.api.console.viewer import PLACES, Viewer, viewer_of
 from penstock.api.http.auth import ApiRequest
@@ -102,7 +102,7 @@ def _shown(request: ApiRequest, answer: Response[Any]) -> Response[Any]:
     viewer = viewer_of(request)
     content = [
         heading(problem.title),
-        notice("bad", prose(problem.detail or problem.title), "Code: ", error_link(viewer, problem.code)),
+        notice("bad", prose(sentence(problem.detail or problem.title)), "Code: ", error_link(viewer, problem.code)),
         h.p(".under")["Request ", copyable(problem.request_id), " is in the server's log under this id."],
         h.p[h.a(".button", href=viewer.page("/").partition("?")[0])["Overview"]],
     ]

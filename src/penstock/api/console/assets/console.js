@@ -1,5 +1,7 @@
 // The scripts of the console, each with one thing to do. Without them its pages show all that they have, and act not.
 import { startActs } from "./acts.js";
+import { startChosen } from "./chosen.js";
+import { startComparing } from "./compare.js";
 import { startCopying } from "./copy.js";
 import { startFilters } from "./filters.js";
 import { startKeys } from "./keys.js";
@@ -9,6 +11,8 @@ import { startTheme } from "./theme.js";
 startTheme();
 startKeys();
 startActs();
+startChosen();
+startComparing();
 startCopying();
 startFilters();
 startLive();
