@@ -206,7 +206,7 @@ containers:
 alerts:
     {{ python }} -m pytest -q -rs -s -m alerts tests/alerts
 
-# open the docs page in a real browser, where there is one
+# open the pages of the server and of the tutorial in a real browser, where there is one; needs the extra `browser`
 [group('measure')]
 browser:
     {{ python }} -m pytest -q -rs tests/browser

@@ -113,6 +113,20 @@ async def test_a_small_inline_image_travels_with_the_task(
     assert stored_objects(settings) == []
 
 
+@pytest.mark.parametrize("model", [MODEL, "image-scoring-v1"])
+async def test_an_image_that_lacks_scans_is_taken_where_the_task_accepts_that(
+    model: str, client: httpx.AsyncClient
+) -> None:
+    whole = image(64, 64, format="JPEG", progressive=True)
+    some = data_uri(whole[: whole.rindex(b"\xff\xc4")] + b"\xff\xd9")
+
+    refused = await client.post("/v1/tasks", json=body(model=model, image_url=some, params={}))
+    taken = await client.post("/v1/tasks", json=body(model=model, image_url=some, params={"accept_truncated": True}))
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "image_decode_failed")
+    assert taken.status_code == 202, taken.text
+
+
 async def test_an_inline_image_needs_no_media_type(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/tasks", json=body(image_url=data_uri(image(), "")))
 

@@ -33,6 +33,7 @@ DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_mod
 PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
+CORS = "tests/api/test_cors.py::test_"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
 TRUNCATED = "tests/pixels/test_truncated.py::test_"
 QUOTAS = "tests/store/test_quotas.py::test_"
@@ -675,6 +676,27 @@ MUTATIONS = (
         "if not self.is_trusted(peer):",
         "if False:",
         "tests/unit/test_client_addresses.py::test_rl1_ten_thousand_made_up_addresses_are_one_address",
+    ),
+    Mutation(
+        "a page of an unlisted origin reads nothing with a key, whatever token is beside it",
+        "src/penstock/api/http/cors.py",
+        "return not is_sent and (caller is None or caller.id == HOLDER)",
+        "return caller is None or caller.id == HOLDER",
+        f"{CORS}no_other_origin_reads_anything_with_a_key",
+    ),
+    Mutation(
+        "a token opens to a page what it opens to everybody, and no more",
+        "src/penstock/api/http/cors.py",
+        "if route.path.fullmatch(path)))",
+        "if True))",
+        f"{CORS}a_token_opens_nothing_else_to_a_page",
+    ),
+    Mutation(
+        "a preflight is no wrong key",
+        "src/penstock/api/http/request_context.py",
+        'if scope["method"] == "OPTIONS" and is_preflight(headers):',
+        "if False:",
+        f"{CORS}preflights_never_count_as_wrong_keys",
     ),
     Mutation(
         "a request waits unread behind the one before it",

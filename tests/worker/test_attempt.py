@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loguru import logger
 from msgspec.structs import replace
 
 import penstock.models.superres  # noqa: F401  registers its model
@@ -198,6 +199,20 @@ async def test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_s
     assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "model_result_invalid")
     assert [attempt.outcome for attempt in task.attempts] == ["fail"]
     assert not stored_in(tmp_path)
+
+
+async def test_a_failed_attempt_is_one_line_of_the_log(store: Store, tmp_path: Path) -> None:
+    told: list[Any] = []
+    sink = logger.add(lambda message: told.append(message.record), level="INFO")
+    try:
+        await settled(store, LocalStorage(tmp_path), WRONG[0])
+    finally:
+        logger.remove(sink)
+
+    (line,) = [line for line in told if "task_id" in line["extra"]]
+    assert (line["level"].name, line["message"]) == ("WARNING", "attempt ended")
+    assert (line["extra"]["outcome"], line["extra"]["code"]) == ("fail", "model_result_invalid")
+    assert line["extra"]["detail"]
 
 
 async def test_numbers_and_arrays_of_numpy_are_results(store: Store, tmp_path: Path) -> None:

@@ -168,6 +168,20 @@ def test_a_child_hands_over_the_profile_of_colours_that_are_kept(decoder: Decode
     assert np.array_equal(there.rgb, here.rgb)
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_child_takes_what_is_there_of_a_truncated_image_where_that_is_wanted(pool: DecoderPool, form: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(COLOURS).save(out, form)
+    half, bounds = out.getvalue()[: len(out.getvalue()) * 3 // 4], ImageBounds(takes_truncated=True)
+
+    there, here = StoppableCall(pool).run(decode, half, bounds), decode(half, bounds)
+
+    assert np.array_equal(there.rgb, here.rgb)
+    assert there.notes == here.notes == ("truncated",)
+    with pytest.raises(ImageDecodeFailed, match="the image is truncated"):
+        StoppableCall(pool).run(decode, half, ImageBounds())
+
+
 def test_a_picture_stays_as_it_is_while_others_are_decoded(decoder: Decoder) -> None:
     pictures = [decoded(decoder, saved("png", np.full_like(COLOURS, n))) for n in range(4)]
 

@@ -7,17 +7,38 @@ from typing import TypeVar, Unpack
 
 import click
 import msgspec
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from penstock.cli.advice import advised
 from penstock.cli.progress_bars import ProgressBars
-from penstock.cli.terminal import add_pairs, console, ids, pairs, plain, plain_lines, say, short, state, table
+from penstock.cli.terminal import (
+    add_pairs,
+    clock,
+    console,
+    filled_table,
+    ids,
+    pairs,
+    plain,
+    plain_lines,
+    say,
+    seconds,
+    short,
+    shown_ids,
+    state,
+    table,
+    whole,
+)
 from penstock.client import AsyncClient, Filter, PenstockApiError, Queue, ResultFile, Task, Worker
 
 T = TypeVar("T")
 
 MOST_VERSIONS = 12
 """Versions of the repository that a row of the list of workers names."""
+
+USUAL = "normal"
+"""The priority of most tasks, which need not be shown."""
 
 MODEL_ERROR = "model_error"
 """The code of a failure that has a traceback in the task's log."""
@@ -41,19 +62,37 @@ async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
 
 async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[Filter]) -> None:
     """Lists the newest tasks that match, at most `limit`."""
-    rows = table(ids("task"), "status", "stage", "model", "priority", "created", "took", "error")
-    left = limit
+    shown: list[Task] = []
     async with aclosing(client.list(**which)) as tasks:
         async for task in tasks:
             if as_json:
                 say(task)
-            else:
-                _add(rows, task)
-            left -= 1
-            if not left:
+            shown.append(task)
+            if len(shown) == limit:
                 break
     if not as_json:
-        console().print(rows if rows.row_count else "[dim]no tasks[/dim]")
+        out = console()
+        out.print(tasks_table(shown, out) if shown else "[dim]no tasks[/dim]")
+
+
+def tasks_table(tasks: Sequence[Task], out: Console) -> Table:
+    """Returns a row for each task. What is the same for all and says nothing, such as a normal priority, has no
+    column."""
+    return filled_table(
+        (whole("task"), [plain(one) for one in shown_ids([task.task_id for task in tasks], out)]),
+        (whole("status"), [state(task.status) for task in tasks]),
+        ("stage", [plain(_progress(task) or ("" if task.is_final else task.stage)) for task in tasks]),
+        (ids("model"), [plain(task.model) for task in tasks]),
+        ("priority", [plain("" if task.priority == USUAL else task.priority) for task in tasks]),
+        (whole("created"), [plain(clock(task.created_at)) for task in tasks]),
+        (whole("took"), [plain(_took(task)) for task in tasks]),
+        (ids("error"), [plain(task.error.code if task.error else "", "red") for task in tasks]),
+    )
+
+
+def _took(task: Task) -> str:
+    took_ms = task.timing.get("total_ms")
+    return "" if took_ms is None else seconds(took_ms / 1000)
 
 
 def show(task: Task, *, as_json: bool) -> None:
@@ -89,14 +128,27 @@ def print_log(log: str) -> None:
     click.echo(plain_lines(log).rstrip("\n") if log else "nothing was logged", err=not log)
 
 
-async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:
-    """Calls `act` for each task, also after one has failed, and returns the exit status."""
-    return await each(act, task_ids, "task_id", lambda task: task.status, as_json=as_json)
+async def each_task(
+    act: Callable[[str], Awaitable[Task | None]], task_ids: Iterable[str], *, done: str, as_json: bool
+) -> int:
+    """Calls `act` for each task, also after one has failed, and returns the exit status. `done` is what became of a
+    task of which nothing is left to show."""
+    return await each(act, task_ids, "task_id", lambda task: task.status if task else done, as_json=as_json)
 
 
 async def each_worker(act: Callable[[str], Awaitable[Worker]], worker_ids: Iterable[str], *, as_json: bool) -> int:
     """Calls `act` for each worker, also after one has failed, and returns the exit status."""
     return await each(act, worker_ids, "id", lambda worker: f"{worker.state}, runs {worker.running}", as_json=as_json)
+
+
+def _say_refusal(one: str, key: str, error: PenstockApiError | click.ClickException, *, as_json: bool) -> None:
+    if as_json and isinstance(error, PenstockApiError):
+        say({key: one, "error": error.code, "detail": error.detail})
+    elif as_json:
+        say({key: one, "error": "no_such_id", "detail": str(error)})
+    else:
+        told = advised(error) if isinstance(error, PenstockApiError) else error
+        click.echo(f"{one}  {told}", err=True)
 
 
 async def each(
@@ -107,13 +159,14 @@ async def each(
     for one in ids:
         try:
             answer = await act(one)
-        except PenstockApiError as error:
+        except (PenstockApiError, click.ClickException) as error:
             failed = 1
-            say({key: one, "error": error.code, "detail": error.detail}) if as_json else click.echo(
-                f"{one}  {error}", err=True
-            )
+            _say_refusal(one, key, error, as_json=as_json)
         else:
-            say(answer) if as_json else click.echo(f"{one}  {line(answer)}")
+            is_shown = answer is not None
+            say(answer if is_shown else {key: one, "done": True}) if as_json else click.echo(
+                f"{getattr(answer, key, one)}  {line(answer)}"
+            )
     return failed
 
 
@@ -168,20 +221,6 @@ def queues(known: Iterable[Queue], *, as_json: bool) -> None:
         )
     if not as_json:
         console().print(rows)
-
-
-def _add(rows: Table, task: Task) -> None:
-    took_ms = task.timing.get("total_ms")
-    rows.add_row(
-        plain(task.task_id),
-        state(task.status),
-        plain(_progress(task) or task.stage),
-        plain(task.model),
-        plain(task.priority),
-        short(task.created_at),
-        f"{took_ms / 1000:.1f} s" if took_ms is not None else "",
-        plain(task.error.code if task.error else "", "red"),
-    )
 
 
 def _progress(task: Task) -> str:

@@ -6,10 +6,14 @@ from datetime import date
 import msgspec
 
 from penstock.client.model_views import FaultyModel, Model, ModelList
+from penstock.client.operator_views import Purged, Queue, QueueList, Stats, Worker, WorkerList
+from penstock.client.problems import PenstockApiError
+from penstock.client.record_views import Readiness, ServerSettings
 from penstock.client.requests import segment
-from penstock.client.transport import Transport
+from penstock.client.transport import Transport, decoded
 from penstock.client.usage_views import UsageReport
-from penstock.client.views import Purged, Queue, QueueList, Stats, Worker, WorkerList
+
+NOT_READY = "not_ready"
 
 
 class Administration:
@@ -95,6 +99,19 @@ class Administration:
     async def stats(self) -> Stats:
         """Returns the number of tasks by status, the queues, and the number of workers by state."""
         return await self._transport.ask("GET", "/v1/stats", Stats)
+
+    async def readiness(self) -> Readiness:
+        """Returns whether the server can work, and what delays tasks, also when it cannot."""
+        try:
+            return decoded(await self._transport.send("GET", "/readyz", repeat=False), Readiness)
+        except PenstockApiError as error:
+            if error.code != NOT_READY:
+                raise
+            return Readiness(status=NOT_READY, detail=error.detail)
+
+    async def server_settings(self) -> ServerSettings:
+        """Returns the settings of the server without secrets, for a key with the scope `operate`."""
+        return await self._transport.ask("GET", "/v1/settings", ServerSettings)
 
     async def _act_on_model(self, name: str, act: str) -> Model:
         return await self._transport.ask("POST", f"/v1/models/{segment(name)}/{act}", Model)

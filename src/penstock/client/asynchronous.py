@@ -19,13 +19,14 @@ from penstock.client.filters import Filter, query_of
 from penstock.client.inputs import Inputs, Source, large_files, source_of, with_uploads
 from penstock.client.keys import KeyAdministration
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
+from penstock.client.records import JSONL, Records
 from penstock.client.requests import (
     Options,
     Shared,
     batch_of,
+    batch_options,
     batch_path,
     body_of,
-    new_request_id,
     result_path,
     task_path,
 )
@@ -40,10 +41,8 @@ LOOK_EVERY_S = 0.25
 
 PAGE = 100
 
-JSONL = {"content-type": "application/jsonl"}
 
-
-class AsyncClient(Administration, KeyAdministration):
+class AsyncClient(Records, Administration, KeyAdministration):
     """A client of one server with one API key; without arguments those of PENSTOCK_URL and PENSTOCK_API_KEY, else those
     of the `penstock up` in this directory.
 
@@ -239,9 +238,8 @@ class AsyncClient(Administration, KeyAdministration):
         """Queues a task for each source, all or none: at most 50,000, each at most 1 MiB in base64, under a name of
         yours. The default priority is low. Raises OSError if a path cannot be read, and ValueError if a name is not
         Unicode."""
-        body, said = await asyncio.to_thread(batch_of, sources, model, options)
-        said["client_request_id"] = client_request_id or new_request_id()
-        query = {"options": msgspec.json.encode(said).decode()}
+        body = await asyncio.to_thread(batch_of, sources)
+        query = batch_options(model, options, client_request_id)
         answer = await self._transport.send("POST", "/v1/batches", query=query, body=body, headers=JSONL)
         return decoded(answer, Batch)
 

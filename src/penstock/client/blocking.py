@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, outcome_of
 from penstock.client.background import Background
+from penstock.client.blocking_records import BlockingRecords
 from penstock.client.bounded import as_they_end_here
 from penstock.client.files import Contents
 from penstock.client.filters import Filter
@@ -17,17 +18,18 @@ from penstock.client.inputs import Inputs, Source
 from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 from penstock.client.keys import DAY_S, LIFE_S
 from penstock.client.model_views import FaultyModel, Model, ModelList
+from penstock.client.operator_views import Queue, Stats, Worker
 from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
 from penstock.client.requests import Options, Shared
 from penstock.client.transport import CLOSED
 from penstock.client.usage_views import UsageReport
-from penstock.client.views import Batch, Hit, Line, Queue, Stats, Submitted, Task, Upload, Worker
+from penstock.client.views import Batch, Hit, Line, Submitted, Task, Upload
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(BlockingRecords):
     """One server, spoken to with one key, as `AsyncClient` says. It may be shared by threads and by forked processes,
     each of which has connections of its own; an interrupted call is given up here and goes on at the server. After
     `close` every method raises RuntimeError, also in threads that wait in one."""

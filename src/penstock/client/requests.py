@@ -72,13 +72,22 @@ def body_of(source: Source, model: str, options: Options) -> bytes:
     return msgspec.json.encode({"model": model, "input": input_of(source)} | said)
 
 
-def batch_of(sources: Mapping[str, Source], model: str, options: Shared) -> tuple[bytes, dict[str, Any]]:
-    """The lines of a batch as JSONL, and what is said of all of them.
+def batch_of(sources: Mapping[str, Source]) -> bytes:
+    """The lines of a batch as JSONL.
 
     Raises OSError when a path cannot be read.
     """
     lines = (msgspec.json.encode({"custom_id": name, "input": input_of(source)}) for name, source in sources.items())
-    return b"\n".join(lines), {"defaults": {"model": model} | _said(options)}
+    return b"\n".join(lines)
+
+
+def batch_options(model: str, options: Shared, client_request_id: str | None) -> dict[str, str]:
+    """What is said of all lines of a batch, as the query of its submit."""
+    said = {
+        "client_request_id": client_request_id or new_request_id(),
+        "defaults": ({"model": model} if model else {}) | _said(options),
+    }
+    return {"options": msgspec.json.encode(said).decode()}
 
 
 def _said(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +100,13 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
 
 class EmptyName(ValueError):
     """An id or a name that would stand in a path is empty."""
+
+
+def upload_path(upload_id: str) -> str:
+    """Returns the path of an upload. Raises ValueError for an empty id."""
+    if not upload_id:
+        raise EmptyName("the id of an upload is empty")
+    return f"/v1/uploads/{segment(upload_id)}"
 
 
 def batch_path(batch_id: str) -> str:

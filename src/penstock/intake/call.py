@@ -20,6 +20,8 @@ from penstock.intake.params import complete_params
 from penstock.intake.parse import convert
 from penstock.intake.requests import ClientRequestId, OutputRequest, TaskRequest
 from penstock.pixels.formats import check_options
+from penstock.pixels.headers import ImageBounds
+from penstock.settings import LimitSettings
 
 MAX_PARAMS_BYTES = 64 * 1024
 """Parameters are kept in the record of the task, in the memory of Redis."""
@@ -55,6 +57,10 @@ class SubmitCall(Struct, frozen=True, kw_only=True):
     wait_s: float | None = None
     line: Line | None = None
     sizes: SizeRule = SizeRule()
+
+    def bounds(self, limits: LimitSettings) -> ImageBounds:
+        """What its images are held to."""
+        return ImageBounds.of(limits, takes_truncated=self.params.get("accept_truncated") is True)
 
     @property
     def inline_image(self) -> str | None:

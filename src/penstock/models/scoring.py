@@ -14,11 +14,12 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
+from penstock.models.base import AcceptTruncated, BaseModelRunner, Card, Params, Product, Work, model_runner
+from penstock.models.members import bounds_for
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.headers import probe
 from penstock.pixels.picture import on_white
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class ScoringParams(Params, frozen=True):
     would have less than 224 pixels of height or width."""
 
     grid: Grid = 1
+    accept_truncated: AcceptTruncated = False
 
 
 class Cells(Struct, frozen=True):
@@ -105,11 +107,11 @@ class ImageScoring(BaseModelRunner[ScoringParams]):
 
     def memory_needed(self, source: bytes, params: ScoringParams) -> int:
         """What decoding takes, and the file."""
-        return probe(source, ImageBounds.of(self.limits)).decoding_bytes + len(source)
+        return probe(source, bounds_for(self.limits, params)).decoding_bytes + len(source)
 
     def prepare(self, source: bytes, params: ScoringParams) -> Work:
         """Make one tile of the whole image, with transparency on white, and one of each part, row by row."""
-        rgb = on_white(self.image(source))
+        rgb = on_white(self.image(source, params))
         height, width = rgb.shape[:2]
         cells = cells_of(height, width, params.grid)
         tiles = [nearest(part, SIDE) for part in (rgb, *parts(rgb, cells))]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 from math import prod
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from penstock.core.device import CPU_TILE_PX, Device
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
-from penstock.core.target import Fit, Layout
+from penstock.core.target import Layout
 from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.lazy_import import lazy_import
 from penstock.models.base import (
@@ -24,25 +24,27 @@ from penstock.models.base import (
     Card,
     DeviceBroken,
     Outputs,
-    Params,
     Product,
     ResultStream,
     Work,
     model_runner,
 )
 from penstock.models.grain import with_grain
+from penstock.models.members import bounds_for
 from penstock.models.network_use import NETWORKS
-from penstock.models.onnxruntime.deep import DeepSessions
+from penstock.models.onnxruntime.deep import DeepSession, deep_sessions
 from penstock.models.onnxruntime.golden import GoldenWork
-from penstock.models.onnxruntime.precision import open_session
-from penstock.models.onnxruntime.session import digest_of, files_of, manifest
+from penstock.models.onnxruntime.precision import exact_sessions, open_session
+from penstock.models.onnxruntime.session import Session, digest_of, files_of, manifest
+from penstock.models.superres_params import SuperresParams as SuperresParams
+from penstock.models.superres_params import Variant
 from penstock.models.tiling import TiledImage, Tiling, is_by_rows, row_writer, waiting_bytes
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
 from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import CONTENT_TYPES, check_result_size
-from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.headers import ImageHeader, probe
 from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
 
@@ -69,44 +71,16 @@ EIGHT_BITS = OutputOptions()
 SENT_BYTES = 128 * 2**20
 """What a file that is sent while it is written takes: what one call of the encoder makes of noise, and its parts."""
 
-Variant = Literal["general", "clean", "best"]
-Alpha = Literal["network", "bicubic"]
-
 ALPHA_VARIANT = "clean"
 """The network for transparency, whatever that of the colours is: `general` takes a soft shadow for a blurred edge, and
 makes a hard one of it."""
 
-ALPHA_LANE, DEEP_LANE = "+alpha", "+16"
-"""What the lane of a variant ends with where tiles have an alpha, and where they have 16 bits: then with both."""
+ALPHA_LANE, DEEP_LANE, EXACT_LANE = "+alpha", "+16", "+fp32"
+"""What the lane of a variant ends with where tiles have an alpha, where they have 16 bits, and where they are run again
+in fp32: then with all of these."""
 
 DEEP_WRITTEN_BYTES = 14
 """Of a result with 16 bits: 6 in the array, at most 6 in the file, and 2 for a moment."""
-
-Denoise = Annotated[float, Meta(ge=0, le=1, description="how much of what the network takes for noise is left out")]
-Scale = Annotated[float, Meta(ge=1, le=8, description="how many times as wide and high the result is")]
-Length = Annotated[int, Meta(ge=1, le=65_535, description="pixels; the other side follows where it is not given")]
-TileLength = Annotated[int, Meta(ge=96, le=4096, description="longest side of a tile, in pixels of the input")]
-
-
-class SuperresParams(Params, frozen=True):
-    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original;
-    `best` shows the most detail, some of it invented, and takes about 15 times as long.
-
-    With less `denoise` the result has more of the input's own grain: what the network took for noise comes back.
-
-    The result has `scale` times the size of the input, or the `width` and `height`, into which another shape goes as
-    `fit` says: `inside` them, `outside`, `contain` with a border, `cover` with its edges cut off, or `fill` by being
-    stretched.
-    """
-
-    variant: Variant = "general"
-    alpha: Annotated[Alpha, Meta(description="how transparency is enlarged")] = "network"
-    denoise: Denoise = 1.0
-    scale: Scale = 4.0
-    width: Length | None = None
-    height: Length | None = None
-    fit: Fit = "inside"
-    tile: TileLength | None = None
 
 
 class _Sides(Struct, frozen=True, eq=False):
@@ -185,7 +159,8 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         self._device = device
         self._files = files
         self._sessions = {v: open_session(file, device) for v, file in files.items() if NETWORKS[v].at_start}
-        self._deep = DeepSessions(files, device)
+        self._deep = deep_sessions(files, device)
+        self._exact = exact_sessions(files, device)
         self._opening = Lock()
         self._tilings = {v: NETWORKS[v].tiling_on(device, file.overlap_px) for v, file in files.items()}
 
@@ -200,7 +175,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files, and of what a CPU
         computes with where that is much. Raises ImageTooLarge for a result that is larger than the operator allows."""
-        header, is_deep = probe(source, ImageBounds.of(self.limits)), output.bits == 16
+        header, is_deep = probe(source, bounds_for(self.limits, params)), output.bits == 16
         layout = self._layout(header.width, header.height, params)
         pixels = header.width * header.height
         canvas, step = pixels * self._files[params.variant].scale ** 2, 2 if is_deep else 1
@@ -229,7 +204,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         whole = super().memory_for(source, params, output)
         if output.bits == 16:
             whole += self.memory_needed(source, params, output) - self.memory_needed(source, params)
-        header = probe(source, ImageBounds.of(self.limits))
+        header = probe(source, bounds_for(self.limits, params))
         is_whole = header.has_alpha and params.alpha == "network"
         if is_whole or not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
             return whole
@@ -244,7 +219,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         is_deep = output.bits == 16
         if params.variant not in self._sessions and not is_deep:
             self._open(params.variant)
-        picture = self._picture(source, output)
+        picture = self._picture(source, params, output)
         pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
@@ -286,11 +261,11 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels. Of an alpha
         behind the colours it returns one too, (4h, 4w), and adds its sum. Tiles are uint8 or uint16, and so is what
         they become."""
-        session = self._deep.of if tiles.itemsize == 2 else self._sessions.__getitem__
-        upscaled, totals = session(work.lane.partition("+")[0]).run(tiles[..., :3], owner=work)
+        variant, *ends = work.lane.split("+")
+        upscaled, totals = self._session_of(variant, ends).run(tiles[..., :3], owner=work)
         if tiles.shape[3] == 3:
             return list(zip(upscaled, totals, strict=True))
-        greys, sums = session(ALPHA_VARIANT).run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
+        greys, sums = self._session_of(ALPHA_VARIANT, ends).run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
         return list(zip(upscaled, totals + sums, greys[..., 1], strict=True))
 
     def stream(self, work: Work, params: SuperresParams, output: OutputOptions) -> ResultStream | None:
@@ -309,15 +284,29 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
-        for session in (*self._sessions.values(), *self._deep.opened):
+        for session in (*self._sessions.values(), *self._deep.opened, *self._exact.opened):
             session.interrupt(work)
 
-    def _picture(self, source: bytes, output: OutputOptions) -> Picture:
+    def in_fp32(self, work: Work) -> Work | None:
+        """The same work for the fp32 file, which is opened here; None where the colours were run in fp32."""
+        variant, *ends = work.lane.split("+")
+        if self._session_of(variant, ends) is self._session_of(variant, [*ends, EXACT_LANE[1:]]):
+            return None
+        return work.again(work.lane + EXACT_LANE)
+
+    def _session_of(self, variant: str, ends: Sequence[str]) -> Session | DeepSession:
+        if DEEP_LANE[1:] in ends:
+            return self._deep.of(variant)
+        usual = self._sessions[variant]
+        is_exact = EXACT_LANE[1:] not in ends or usual.file.precision == "fp32"
+        return usual if is_exact else self._exact.of(variant)
+
+    def _picture(self, source: bytes, params: SuperresParams, output: OutputOptions) -> Picture:
         """The picture in the form of the result: with 16 bits uint16, whatever the file has."""
         wanted = PixelForm(is_deep=output.bits == 16, keeps_colours=output.color == "keep")
         if wanted == USUAL:
-            return self.image(source)
-        picture = decode(source, ImageBounds.of(self.limits), wanted)
+            return self.image(source, params)
+        picture = decode(source, bounds_for(self.limits, params), wanted)
         if not wanted.is_deep:
             return picture
         alpha = None if picture.alpha is None else deepened(picture.alpha)

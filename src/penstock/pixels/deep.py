@@ -59,9 +59,11 @@ def deep_parts(data: bytes, *, keeps_colours: bool = False) -> tuple[Levels, Lev
     alpha = _alpha(levels, image.info.get("transparency"))
     colours = levels[..., 0] if levels.shape[2] < 3 else levels[..., :3]
     image.info["cicp"] = code_points_of(data)
-    profile = take_profile(image) if keeps_colours else None
-    colours = deep_in_srgb(colours, image.info.get("icc_profile"), signal_in(image))
     is_grey = colours.ndim == 2
+    meaning = Image.new("L" if is_grey else "RGB", (1, 1))  # greys with an alpha are colours for Pillow
+    meaning.info = image.info
+    profile = take_profile(meaning) if keeps_colours else None
+    colours = deep_in_srgb(colours, image.info.get("icc_profile"), signal_in(image))
     return np.repeat(colours[..., None], 3, axis=2) if is_grey else colours, alpha, is_grey, profile
 
 

@@ -26,10 +26,12 @@ BAND_ROWS = 64
 
 
 class PixelForm(Struct, frozen=True):
-    """How the pixels of a file are wanted: with 16 bits where it has so many, and in sRGB or as they are."""
+    """How the pixels of a file are wanted: with 16 bits where it has so many, in sRGB or as they are, and all of them
+    or those that are there."""
 
     is_deep: bool = False
     keeps_colours: bool = False
+    takes_truncated: bool = False
 
 
 USUAL = PixelForm()

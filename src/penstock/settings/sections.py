@@ -61,6 +61,9 @@ class ApiSettings(Section, frozen=True):
     `penstock up` alone."""
     metrics_port: Port = 0
     """Port on which an API process serves its metrics apart, at `telemetry.metrics_host`; 0 means none."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins, such as `https://shop.example.com`, whose pages may use the API with a key that they have. Pages of any
+    origin may send uploads to their URLs, and read a task by its token."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, such as `10.0.0.0/8`, of proxies whose headers `Forwarded` and `X-Forwarded-Proto`,
     `-Host`, `-Port` and `-For` are trusted."""

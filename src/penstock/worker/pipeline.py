@@ -2,30 +2,33 @@
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import msgspec
+from loguru import logger
 
 from penstock.core.lease import Lease
 from penstock.core.output import OutputOptions
 from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
-from penstock.errors import ExecutionTimeout, InvalidRequest, ModelResultInvalid
-from penstock.models.base import DeviceBroken, Params, ResultStream, Work
+from penstock.errors import ExecutionTimeout, InvalidOutput, InvalidRequest
+from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
 from penstock.pixels.formats import check_holds, check_result_size
-from penstock.pixels.notes import Note, in_order, noting
+from penstock.pixels.notes import Note, noting
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
+from penstock.telemetry import metrics
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
-from penstock.worker.batcher.scheduler import DeviceRun, DeviceScheduler
+from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import CodecThreads
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
 from penstock.worker.output_options import options_for, told
+from penstock.worker.preparing import Prepared, prepared_by, prepared_in_fp32
 from penstock.worker.residency.resident import Use
 from penstock.worker.residency.residents import Residents
 from penstock.worker.results import announced, check_bytes, published
@@ -37,13 +40,6 @@ from penstock.worker.task_log import TaskLog
 
 SHOWN_CHARACTERS = 200
 """How much a task shows of what is wrong with its parameters."""
-
-
-class Prepared(NamedTuple):
-    """What a model has made of an input, and the stream of the result where it is written while outputs come."""
-
-    work: Work
-    stream: ResultStream | None
 
 
 class Pipeline:
@@ -190,8 +186,39 @@ class Pipeline:
             with clock.standing():
                 await self._memory.wait(grant)
             with stage("prepare"):
-                prepared = await on_cpu(_prepare, *given)
+                prepared = await on_cpu(prepared_by, *given)
+        try:
+            return await self._run(lease, runner, prepared, params, output, stage, clock)
+        except InvalidOutput as error:
+            wrong = error
+        with stage("prepare"):
+            again = await on_cpu(prepared_in_fp32, runner, prepared.work, params, output, log)
+        self._tell_of(wrong, runner, "failed" if again is None else "recomputed")
+        if again is None:
+            raise wrong
+        del wrong, prepared  # and the rows of the result that they hold
+        stage.run_again()
+        return await self._run(lease, runner, again, params, output, stage, clock)
+
+    def _tell_of(self, error: InvalidOutput, runner: Runner, outcome: Literal["failed", "recomputed"]) -> None:
+        device = self._device.device.name
+        metrics.report("outputs.invalid", model=runner.name, device=device, outcome=outcome)
+        logger.bind(device=device, reason=error.detail, outcome=outcome).warning("the output of a model is invalid")
+
+    async def _run(
+        self,
+        lease: Lease,
+        runner: Runner,
+        prepared: Prepared,
+        params: Params,
+        output: OutputOptions,
+        stage: Stages,
+        clock: AttemptClock,
+    ) -> tuple[Result, StoredFiles | StreamedUpload | None, dict[str, Any]]:
+        """Run the work on the device, and make the result of its outputs."""
+        on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
         work, streamed = prepared.work, self._streamed(lease, runner, prepared, output, log)
+        before_s = self._device_s.get(lease.key, 0.0)  # of a run that was given up
         if work.size is not None:
             check_holds(output, *work.size)
             check_result_size(self._limits, *work.size)
@@ -204,7 +231,7 @@ class Pipeline:
                 priority=lease.priority,
                 on_progress=stage.tiles if streamed is None else partial(_told, stage, streamed),
                 on_begin=partial(stage.tiles, 0, work.count),
-                on_time=partial(self._device_s.__setitem__, lease.key),
+                on_time=lambda seconds: self._device_s.__setitem__(lease.key, before_s + seconds),
                 on_single_output=early if runner.card.produces == "data" else None,
                 clock=clock,
                 log=log,
@@ -218,15 +245,14 @@ class Pipeline:
                 result, files = await streamed.finish(clock)
             else:
                 result, files = await on_cpu(pack, done.work) if early.result is None else early.result
-        return result, files, self._execution(done)
+        return result, files, self._execution(done.work, self.took_ms(lease))
 
-    def _execution(self, done: DeviceRun) -> dict[str, Any]:
-        work = done.work
+    def _execution(self, work: Work, device_ms: float) -> dict[str, Any]:
         execution = {
             "device": self._device.device.name,
             "tiles": work.count,
             "tile": list(work.shape),
-            "device_ms": milliseconds(done.device_s),
+            "device_ms": device_ms,
         }
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
@@ -242,7 +268,7 @@ class Pipeline:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
         with model_code("memory_needed", log):
             needed = runner.memory_for(source, params, output)
-        return _prepare(runner, source, params, output, log) if self._memory.take(grant, needed) else None
+        return prepared_by(runner, source, params, output, log) if self._memory.take(grant, needed) else None
 
     def _streamed(
         self, lease: Lease, runner: Runner, prepared: Prepared, output: OutputOptions, log: TaskLog
@@ -290,21 +316,6 @@ class Pipeline:
 def _told(stage: Stages, streamed: StreamedResult, done: int, total: int) -> None:
     stage.tiles(done, total)
     streamed.look()
-
-
-def _prepare(
-    runner: Runner, source: bytes | InputMembers, params: Params, output: OutputOptions, log: TaskLog
-) -> Prepared:
-    given = (source, params, output) if runner.reads_output else (source, params)
-    with model_code("prepare", log), noting() as noted:
-        work = runner.prepare(*given)
-    if not isinstance(work, Work):
-        raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
-    if not work.count:
-        raise ModelResultInvalid("the model's prepare returned a Work without tiles")
-    work.notes = in_order(noted)
-    with model_code("stream", log):
-        return Prepared(work, runner.stream(work, params, output))
 
 
 def results_of(lease: Lease) -> str:

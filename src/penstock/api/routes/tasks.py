@@ -8,7 +8,8 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
 from penstock.api.auditing import write_down_elsewhere
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.answers import NOT_MODIFIED, JsonAnswer
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, submit_policies, wait_of
@@ -46,7 +47,6 @@ WHOLE = "With `Prefer: wait`, a task that has ended; without, a task that was su
     "equal to another of the same key takes its result, now or when it is there. With `Prefer: wait=n` the answer is "
     "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
     "`POST /v1/tasks/quote` says what a submit would lead to, and queues nothing.",
-    middleware=[require_json],
     opt=SUBMIT | describe(body={JSON: TaskRequest}),
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
@@ -61,7 +61,7 @@ async def submit(
     prefer: Annotated[
         str | None, HeaderParameter(name="Prefer", description="wait=n: seconds to wait for the end, 300 at most")
     ] = None,
-) -> Response[SubmittedView]:
+) -> JsonAnswer[SubmittedView]:
     """Answers 202 for a new task, 200 for one that is there already; with a wait, 200 for a task that has ended."""
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
     with CountingRefusals(services):
@@ -84,9 +84,9 @@ async def submit(
         whole = await _view(task, request, services)
         if token is not None:
             whole = replace(whole, links=links(task.id, token))
-        return Response[Any](whole, status_code=200, headers=headers | _cache_headers(task))
+        return JsonAnswer[Any](whole, headers=headers | _cache_headers(task))
     view = submitted_view(receipt.submitted, task, await _eta_s(call, receipt, task, services), token)
-    return Response(view, headers=headers | {"Retry-After": str(POLL_S)})
+    return JsonAnswer(view, status_code=202, headers=headers | {"Retry-After": str(POLL_S)})
 
 
 def _token(task_id: str, call: SubmitCall, request: ApiRequest) -> str:
@@ -119,13 +119,13 @@ async def read(
     task_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     wait: Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_S)] = 0,
-) -> Response[TaskView]:
+) -> JsonAnswer[TaskView]:
     """Answers with `Retry-After` while the task may still change."""
     task = await services.waiting.task(task_id, wait_s=wait, request=request)
     headers = _cache_headers(task)
     if is_current(headers["ETag"], if_none_match):
-        return Response[Any](None, status_code=304, headers=headers)
-    return Response(await _view(task, request, services), headers=headers)
+        return JsonAnswer[Any](None, status_code=NOT_MODIFIED, headers=headers)
+    return JsonAnswer(await _view(task, request, services), headers=headers)
 
 
 @post(

@@ -1,6 +1,6 @@
 """Answers about workers, queues, counts and health, and about why a task waits."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from penstock.api.schemas.tasks import AheadView, Eta, Moment, ResponseBody
 from penstock.core.task import Priority, Stage, State
@@ -159,6 +159,13 @@ class StartedView(ResponseBody, frozen=True):
     """Redis and the storage have answered since the server was started."""
 
     status: Literal["started"]
+
+
+class SettingsView(ResponseBody, frozen=True):
+    """The version of the server, and its settings by section and name; those that may have a secret are left out."""
+
+    version: str
+    settings: dict[str, dict[str, Any]]
 
 
 class DiscoveryView(ResponseBody, frozen=True):

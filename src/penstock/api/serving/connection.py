@@ -15,6 +15,8 @@ from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from penstock.api.http.addresses import ClientAddresses
+from penstock.api.http.cors import CLOSED, Cors
+from penstock.api.http.headers import Headers
 from penstock.api.http.request_context import UNMATCHED, complete, new_request_id, refusal
 from penstock.api.serving.admission import BEHIND_PROXY, Admission, Place
 from penstock.api.serving.deadlines import HEAD_S, NEVER, ReceiveClock
@@ -43,6 +45,7 @@ class Limits(Struct, frozen=True, kw_only=True, eq=False):
 
     admission: Admission
     addresses: ClientAddresses
+    cors: Cors
     receive_s: float
     receive_bytes_per_s: int
     keep_alive_s: float
@@ -63,6 +66,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, limits: Limits, place: Place, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        self.access_log = False  # `RequestContext` writes the lines, whoever listens to uvicorn's logger
         self.due = NEVER
         self._limits = limits
         self._place = place
@@ -274,12 +278,20 @@ class BoundedHttp(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.close()
                 return
-        self.transport.write(written(error, request_id))
+        self.transport.write(written(error, request_id, self._for_other_origins()))
         self.transport.close()
         self.due = self.loop.time() + CLOSING_S
         self._limits.admission.is_silent(self._place)
         metrics.report("http.requests", 0.0, route=UNMATCHED, method="", status=str(error.status))
         logger.bind(request_id=request_id, status=error.status, reason=error.detail).info("request refused")
+
+    def _for_other_origins(self) -> Headers:
+        """The headers for a refused request, whose head may not have come or may not be one."""
+        if not self.headers:
+            return CLOSED
+        path, _, query = self.url.partition(b"?")
+        method = self.parser.get_method().decode()
+        return self._limits.cors.headers_of(method, path.decode("latin-1"), query, dict(self.headers))
 
     def _is_taken(self) -> None:
         if self._stalled is not None:
@@ -287,9 +299,10 @@ class BoundedHttp(HttpToolsProtocol):
             self._stalled = None
 
 
-def written(error: PenstockError, request_id: str) -> bytes:
+def written(error: PenstockError, request_id: str, for_other_origins: Headers = CLOSED) -> bytes:
     """Return the whole answer, with which a connection ends, to a request that reaches no handler."""
     headers, body = refusal(error, request_id)
+    headers += for_other_origins
     lines = [b"%b: %b\r\n" % header for header in complete(headers, request_id, closing=True)]
     return b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -14,6 +15,7 @@ from penstock.core.device import Device
 from penstock.core.model import Member, Model
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import Sizes
+from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, ResultStream, Work
 from penstock.models.declared import check, files, opening
 from penstock.models.declared.definition import Definition
@@ -27,6 +29,9 @@ from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+EXACT_LANE = "fp32"
+"""The lane of work that is run again in fp32."""
 
 
 class DeclaredRunner(BaseModelRunner[Params]):
@@ -44,6 +49,9 @@ class DeclaredRunner(BaseModelRunner[Params]):
         super().__init__(limits)
         self._kind = kind_of(self.definition, self.labels, limits)
         self._network: DeclaredNetwork | None = None
+        self._is_half = False
+        self._exact: DeclaredNetwork | None = None
+        self._opening = Lock()
 
     @classmethod
     def digest(cls) -> str:
@@ -115,7 +123,9 @@ class DeclaredRunner(BaseModelRunner[Params]):
         twin = files.half_file(self.definition, self.folder)
         if twin is None or "fp32" in (device.precision, self.definition.run.precision):
             return network
-        return opening.best_of(network, twin, self._kind, device, sample)
+        best = opening.best_of(network, twin, self._kind, device, sample)
+        self._is_half = best is not network
+        return best
 
     def warmup(self) -> Iterator[Work]:
         """Yield a sample for a GPU where every image has one size, and none for a CPU."""
@@ -132,7 +142,23 @@ class DeclaredRunner(BaseModelRunner[Params]):
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """Return the outputs of the graph for each tile."""
-        return self._kind.run(self._loaded, tiles, work)
+        return self._kind.run(self._network_of(work), tiles, work)
+
+    def in_fp32(self, work: Work) -> Work | None:
+        """Return the same work for the exact file, which is opened again, where its twin in fp16 is used. Raises
+        ModelUnavailable."""
+        if not self._is_half or work.lane == EXACT_LANE:
+            return None
+        with self._opening:
+            if self._exact is None:
+                self._exact = self._opened_again()
+        return work.again(EXACT_LANE)
+
+    def _opened_again(self) -> DeclaredNetwork:
+        try:
+            return opening.opened(files.exact_file(self.definition, self.folder), self._kind, self._device)
+        except ConfigurationError as error:
+            raise ModelUnavailable(f"the file in fp32 cannot be loaded: {error}") from error
 
     def stream(self, work: Work, params: Params, output: OutputOptions) -> ResultStream | None:
         """Return the result of a large image that can be written while its tiles come."""
@@ -144,13 +170,14 @@ class DeclaredRunner(BaseModelRunner[Params]):
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
-        self._loaded.interrupt(work)
+        self._network_of(work).interrupt(work)
 
     def unload(self) -> None:
         """Give the memory of the model back. No run may be going on, and none may follow."""
+        for network in filter(None, (self._network, self._exact)):
+            network.close()
         if self._network is not None:
-            self._network.close()
-            self._network = None
+            self._network = self._exact = None
             shrink_arena(self._device)
 
     @property
@@ -158,10 +185,10 @@ class DeclaredRunner(BaseModelRunner[Params]):
         """The device that it was loaded for."""
         return self._device.name
 
-    @property
-    def _loaded(self) -> DeclaredNetwork:
-        assert self._network is not None  # noqa: S101  loaded, and not unloaded
-        return self._network
+    def _network_of(self, work: Work) -> DeclaredNetwork:
+        network = self._exact if work.lane == EXACT_LANE else self._network
+        assert network is not None  # noqa: S101  loaded, and not unloaded
+        return network
 
 
 def declared_runner(folder: Path, *, name: str | None = None, version: str | None = None) -> type[DeclaredRunner]:

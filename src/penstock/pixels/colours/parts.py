@@ -43,19 +43,30 @@ def profile_note(image: Image.Image) -> Note | None:
     return "profile_ignored" if in_srgb(like, profile) is None else "profile_converted"
 
 
-def parts_of(image: Image.Image) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
-    """The three fields of a Picture."""
+def parts_of(image: Image.Image, kept_profile: bytes | None = None) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
+    """The three fields of a Picture: in sRGB, unless a profile was taken that says what the values are."""
     if image.mode.startswith(("I", "F")):
         return _parts_of_deep(image)
     if image.mode == "P" or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
-        has_alpha = "transparency" in image.info
-        grey = image.mode in ("1", "L")
-        image = image.convert("LA" if grey and has_alpha else "RGBA" if has_alpha else "RGB")
+        has_grey_palette = kept_profile is None and _has_grey_palette(image)
+        mode = "L" if image.mode in ("1", "L") or has_grey_palette else "RGB"
+        image = image.convert(mode + "A" if "transparency" in image.info else mode)
+        if has_grey_palette:
+            image.info.pop("icc_profile", None)  # one of greys, which says nothing of a palette
     alpha = np.asarray(image.getchannel("A")) if image.mode in WITH_ALPHA else None
     if image.mode in GREY:
         channel = np.asarray(image.convert("L") if image.mode == "1" else image.getchannel(0))
         return _three_times(_grey_in_srgb(image, channel)), alpha, True
     return _to_srgb(image), alpha, False
+
+
+def _has_grey_palette(image: Image.Image) -> bool:
+    """Whether all colours of a palette that are used are greys, and no profile or the like makes others of them."""
+    if image.mode != "P" or profile_note(image) == "profile_converted":
+        return False
+    colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = np.array(image.histogram()[: len(colours)]) > 0
+    return bool((colours[used] == colours[used, :1]).all())
 
 
 def _parts_of_deep(image: Image.Image) -> tuple[Pixels, Pixels | None, bool]:

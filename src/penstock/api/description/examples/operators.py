@@ -14,6 +14,7 @@ from penstock.api.schemas.operators import (
     QueueView,
     ReadyView,
     RunningView,
+    SettingsView,
     StartedView,
     StatsView,
     WorkerList,
@@ -80,6 +81,13 @@ ANSWERS: tuple[ResponseBody, ...] = (
         queues=(QUEUE,),
         workers={"READY": 1},
     ),
+    SettingsView(
+        version=__version__,
+        settings={
+            "queue": {"max_depth": 100_000, "lease_s": 6.0},
+            "storage": {"local": False, "s3_bucket": "penstock"},
+        },
+    ),
     ReadyView(status="ready", redis="ok", storage="ok", storage_age_s=2.4, workers=1),
     StartedView(status="started"),
     LiveView(status="ok"),
@@ -88,6 +96,6 @@ ANSWERS: tuple[ResponseBody, ...] = (
         version=__version__,
         docs="/docs",
         openapi="/schema/openapi.json",
-        links={"tasks": "/v1/tasks", "models": "/v1/models"},
+        links={"tasks": "/v1/tasks", "models": "/v1/models", "errors": "/errors"},
     ),
 )

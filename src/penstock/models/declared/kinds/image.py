@@ -22,6 +22,7 @@ from penstock.models.tiling import AnyShape, Ladder, Tiling, row_writer
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import CONTENT_TYPES, encode
 from penstock.pixels.filling import filled
+from penstock.pixels.flatness import has_content, is_flat
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.pixels.picture import Picture, Pixels
 from penstock.pixels.resampling import resampled, resize
@@ -89,11 +90,17 @@ class ImageToImage(OneImage):
         picture = decode(source, ImageBounds.of(self.limits))
         return self._tiles(picture, device) if self.in_tiles else self.one_tile(picture)
 
+    @property
+    def may_be_flat(self) -> bool:
+        """Whether an image of one colour may come of one that has several."""
+        said = self.definition.output.may_be_flat
+        return self.scale == 1 if said is None else said
+
     def _tiles(self, picture: Picture, device: Device) -> Work:
         height, width = picture.rgb.shape[:2]
         surface = Surface(self.form, self.section.border_px, self.definition.output.range)
         bypass = Bypass(picture.alpha, picture.grey and self.scale > 1)
-        return TiledTensor(
+        work = TiledTensor(
             filled(picture.rgb, picture.alpha),
             self._tiling(device, width, height),
             scale=self.scale,
@@ -101,6 +108,8 @@ class ImageToImage(OneImage):
             context=bypass,
             device_size=self.sizes.rule.kilopixels_of(width, height),
         )
+        work.may_be_flat = self.may_be_flat
+        return work
 
     def _sides(self) -> TileSides:
         """The sides of tiles on a CPU."""
@@ -152,6 +161,8 @@ class ImageToImage(OneImage):
         whole = resampled(content, width, height, self.definition.output.resample)
         source = seen.picture
         assert source is not None  # noqa: S101  `keeps_picture`
+        if not self.may_be_flat and is_flat(made) and has_content(source.rgb):
+            raise InvalidOutput("the model gave one colour for an image that has several")
         if whole.shape[-1] == 4:
             return Picture(np.ascontiguousarray(whole[..., :3]), np.ascontiguousarray(whole[..., 3]))
         alpha = None if source.alpha is None else resize(source.alpha, width, height)

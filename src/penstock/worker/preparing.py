@@ -1,0 +1,58 @@
+"""The work of a task, as its model prepares it: of its input, or once more for a run in fp32."""
+
+from typing import NamedTuple
+
+from loguru import logger
+
+from penstock.core.output import OutputOptions
+from penstock.errors import DeviceOutOfMemory, ModelResultInvalid, ModelUnavailable
+from penstock.models.base import DeviceBroken, Params, ResultStream, Work
+from penstock.models.members import InputMembers
+from penstock.pixels.notes import in_order, noting
+from penstock.worker.batcher.device_work import Runner
+from penstock.worker.model_code import model_code
+from penstock.worker.task_log import TaskLog
+
+
+class Prepared(NamedTuple):
+    """What a model has made of an input, and the stream of the result where it is written while outputs come."""
+
+    work: Work
+    stream: ResultStream | None
+
+
+def prepared_by(
+    runner: Runner, source: bytes | InputMembers, params: Params, output: OutputOptions, log: TaskLog
+) -> Prepared:
+    """Prepare an input, on a codec thread. Raises what the model raises, and ModelResultInvalid where it returns no
+    work."""
+    given = (source, params, output) if runner.reads_output else (source, params)
+    with model_code("prepare", log), noting() as noted:
+        work = runner.prepare(*given)
+    if not isinstance(work, Work):
+        raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
+    if not work.count:
+        raise ModelResultInvalid("the model's prepare returned a Work without tiles")
+    work.notes = in_order(noted)
+    return _with_stream(runner, work, params, output, log)
+
+
+def prepared_in_fp32(
+    runner: Runner, work: Work, params: Params, output: OutputOptions, log: TaskLog
+) -> Prepared | None:
+    """Prepare the same work for a run in fp32, on a codec thread; None where it was run so, or the device cannot."""
+    try:
+        with model_code("in_fp32", log):
+            again = runner.in_fp32(work)
+    except (ModelUnavailable, DeviceOutOfMemory, DeviceBroken) as error:
+        logger.bind(reason=str(error)).warning("the model cannot be run in fp32")
+        return None
+    if again is None:
+        return None
+    again.notes = in_order((*work.notes, "recomputed_in_fp32"))
+    return _with_stream(runner, again, params, output, log)
+
+
+def _with_stream(runner: Runner, work: Work, params: Params, output: OutputOptions, log: TaskLog) -> Prepared:
+    with model_code("stream", log):
+        return Prepared(work, runner.stream(work, params, output))
