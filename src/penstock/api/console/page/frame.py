@@ -73,7 +73,7 @@ def _asset(viewer: Viewer, name: str) -> str:
 
 def _bar(viewer: Viewer) -> h.Element:
     return h.header(".bar")[
-        h.a(".brand", href=viewer.page("/"))[
+        h.a(".brand", href=viewer.page("/"), aria_label="Penstock, overview")[
             h.img(src=_asset(viewer, "mark.svg"), alt="", width=22, height=22), h.span["Penstock"]
         ],
         _find(viewer) if viewer.caller else None,
