@@ -176,7 +176,7 @@ openapi out="docs/openapi.json":
 contract *args:
     {{ python }} -m tests.contract {{ args }}
 
-# lint the OpenAPI document, generate and run clients in Python and TypeScript, and run Replicate's npm client; needs the npm registry
+# build and test the npm package, lint the OpenAPI document, generate and run clients in Python and TypeScript, and run Replicate's npm client; needs the npm registry
 [group('measure')]
 clients:
     {{ python }} -m pytest -q -m clients tests/clients
@@ -206,7 +206,7 @@ containers:
 alerts:
     {{ python }} -m pytest -q -rs -s -m alerts tests/alerts
 
-# open the docs page in a real browser, where there is one
+# open the pages of the server and of the tutorial in a real browser, where there is one; needs the extra `browser`
 [group('measure')]
 browser:
     {{ python }} -m pytest -q -rs tests/browser

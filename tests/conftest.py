@@ -4,6 +4,7 @@ import compileall
 import os
 import secrets
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     that; where there is a handler, they start with the default. Files are given out in our order, not by how many tests
     they have, of which the longest have the fewest."""
     config.option.loadscopereorder = False
+    os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / "penstock-tests-state")
     if not hasattr(config, "workerinput"):  # once for all processes of a run
         _compile_for_all()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

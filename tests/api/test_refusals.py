@@ -22,7 +22,7 @@ from penstock.store.failures import REFUSALS, refusal_of
 from tests.chaos.proxy import Proxy
 from tests.support import api_server
 from tests.support.drive import body
-from tests.support.redis_server import RedisProcess
+from tests.support.redis_server import RedisProcess, caught_up
 from tests.support.stores import MODEL, submission
 
 Client = redis.asyncio.Redis
@@ -90,7 +90,7 @@ async def test_a_process_finds_the_new_master_behind_the_same_address(
             await store.tasks.submit(submission(), rate_limit=0)
             assert await anext(signals) == ("queued", MODEL)
             assert sum(queue.depth for queue in await store.queues.depths([MODEL])) == 1
-            await old.wait(1, 10_000)  # the replica has it too
+            await caught_up(old, new)
 
             await new.execute_command("REPLICAOF", "NO", "ONE")
             name.lead_to(address(second))

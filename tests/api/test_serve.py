@@ -93,6 +93,25 @@ async def test_the_log_has_one_line_for_each_request_and_no_secret(settings: Set
     assert api_key not in text
 
 
+async def test_polls_are_no_news_and_the_models_are_told_of_once(
+    settings: Settings, api_key: str, store: Store
+) -> None:
+    with ServerProcess(settings) as server:
+        async with httpx.AsyncClient(base_url=server.url, headers={"X-API-Key": api_key}) as client:
+            task = (await client.post("/v1/tasks", json=body())).json()
+            path = f"/v1/tasks/{task['task_id']}"
+            etag = (await client.get(path)).headers["etag"]
+            again = await client.get(path, headers={"If-None-Match": etag})
+            for poll in ("/livez", "/v1/stats", "/v1/queues", "/v1/workers"):
+                await client.get(poll)
+        lines = [json.loads(line) for line in server.log().splitlines()]
+
+    assert again.status_code == 304
+    requests = [(line["method"], line["route"], line["status"]) for line in lines if line["message"] == "request"]
+    assert requests == [("POST", "/v1/tasks", 202), ("GET", "/v1/tasks/{task_id}", 200)]
+    assert [line["message"] for line in lines].count("models published") == 1
+
+
 async def test_a_redis_that_evicts_is_one_line_at_the_start(settings: Settings, own_redis: RedisProcess) -> None:
     with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")

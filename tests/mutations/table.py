@@ -33,6 +33,7 @@ DECLARED, LOAD = "src/penstock/models/declared", "tests/models/test_declared_mod
 PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
+CORS = "tests/api/test_cors.py::test_"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
 TRUNCATED = "tests/pixels/test_truncated.py::test_"
 QUOTAS = "tests/store/test_quotas.py::test_"
@@ -160,6 +161,14 @@ MUTATIONS = (
         "                await self._pipeline.discard(settlement.outcome)\n",
         "                pass\n",
         "tests/worker/test_attempt.py::test_a_file_goes_when_its_settling_is_refused",
+    ),
+    Mutation(
+        "a result that may have been given to equal tasks is not deleted",
+        "src/penstock/store/leases.py",
+        "return 0 if answer[1] else None",
+        "return 0",
+        "tests/worker/test_attempt.py::test_a_file_stays_for_equal_tasks_when_its_own_is_deleted_before_the_lost_answer_"
+        "comes_again",
     ),
     Mutation(
         "a worker's books by the lease",
@@ -341,7 +350,7 @@ MUTATIONS = (
     Mutation(
         "a success has made all progress",
         "src/penstock/store/records.py",
-        "    if state is State.SUCCESS:\n",
+        "    if f.state is State.SUCCESS:\n",
         "    if False:\n",
         "tests/api/test_progress.py::test_a_success_that_said_no_progress_has_made_all",
     ),
@@ -667,6 +676,27 @@ MUTATIONS = (
         "if not self.is_trusted(peer):",
         "if False:",
         "tests/unit/test_client_addresses.py::test_rl1_ten_thousand_made_up_addresses_are_one_address",
+    ),
+    Mutation(
+        "a page of an unlisted origin reads nothing with a key, whatever token is beside it",
+        "src/penstock/api/http/cors.py",
+        "return not is_sent and (caller is None or caller.id == HOLDER)",
+        "return caller is None or caller.id == HOLDER",
+        f"{CORS}no_other_origin_reads_anything_with_a_key",
+    ),
+    Mutation(
+        "a token opens to a page what it opens to everybody, and no more",
+        "src/penstock/api/http/cors.py",
+        "if route.path.fullmatch(path)))",
+        "if True))",
+        f"{CORS}a_token_opens_nothing_else_to_a_page",
+    ),
+    Mutation(
+        "a preflight is no wrong key",
+        "src/penstock/api/http/request_context.py",
+        'if scope["method"] == "OPTIONS" and is_preflight(headers):',
+        "if False:",
+        f"{CORS}preflights_never_count_as_wrong_keys",
     ),
     Mutation(
         "a request waits unread behind the one before it",
@@ -1493,10 +1523,31 @@ MUTATIONS = (
     ),
     Mutation(
         "a result that is too large is refused by a worker before any work",
-        "src/penstock/models/superres.py",
+        "src/penstock/models/superres/runner.py",
         "        check_result_size(self.limits, *layout.canvas, param=target.param)\n",
         "",
         "tests/pixels/test_fitting.py::test_a_result_that_is_too_large_is_refused_before_any_work",
+    ),
+    Mutation(
+        "scores without the scoring model are refused at the submit",
+        "src/penstock/intake/call.py",
+        "    found = models.references.get(model.sizes.scorer)\n    if found is None:\n",
+        "    found = models.references.get(model.sizes.scorer)\n    if False:\n",
+        "tests/api/test_gate.py::test_scores_need_the_scoring_model_in_the_catalogue",
+    ),
+    Mutation(
+        "scores are refused where no worker has both models",
+        "src/penstock/intake/estimates.py",
+        "        if there and not any(other in worker.models for worker in there):\n",
+        "        if False:\n",
+        "tests/api/test_gate.py::test_where_no_worker_has_both_models_a_submit_is_refused",
+    ),
+    Mutation(
+        "one colour in place of a photo is no result",
+        "src/penstock/models/tiling.py",
+        "        self._check_content(index, pixels, *alpha)\n",
+        "",
+        "tests/models/test_output_checks.py::test_one_tile_of_one_colour_in_a_photo_is_no_result",
     ),
     Mutation(
         "what a format cannot do is refused at the submit",

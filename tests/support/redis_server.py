@@ -1,5 +1,6 @@
 """The Redis of the tests, always a real one: that of `REDIS_URL`, a container, or a process of the tests."""
 
+import asyncio
 import ctypes
 import os
 import shutil
@@ -14,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import redis
+import redis.asyncio
 
 IMAGE = os.environ.get("PENSTOCK_TEST_REDIS_IMAGE", "redis:8-alpine")
 READY_WITHIN_S = 60.0
@@ -155,6 +157,15 @@ def _has_image() -> bool:
     except subprocess.TimeoutExpired:
         return False
     return asked.returncode == 0
+
+
+async def caught_up(master: redis.asyncio.Redis, replica: redis.asyncio.Redis) -> None:
+    """Return when the replica has what the master has now. The command WAIT looks at the writes of its own connection
+    alone."""
+    wanted = (await master.info("replication"))["master_repl_offset"]
+    async with asyncio.timeout(60):
+        while (await replica.info("replication"))["slave_repl_offset"] < wanted:
+            await asyncio.sleep(0.05)
 
 
 def _answers(client: redis.Redis) -> bool:

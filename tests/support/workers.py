@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from inspect import isawaitable
@@ -10,10 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
 from penstock.core.request import Source
 from penstock.core.task import Stage, Task
-from penstock.models.base import registry
+from penstock.models.base import BaseModelRunner, registry
 from penstock.models.description import descriptions
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
@@ -21,6 +22,7 @@ from penstock.store import Store, WorkerMemory
 from penstock.upkeep.sweep import sweep
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import CodecThreads
+from penstock.worker.decoders.pool import DecoderPool
 from penstock.worker.devices import cpu
 from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
@@ -48,18 +50,22 @@ async def pipeline(
     limits: LimitSettings | None = None,
     model_bytes: int = 10**9,
     load_limit_s: float = 60.0,
+    decoders: DecoderPool | None = None,
+    device: Device | None = None,
+    own: Sequence[type[BaseModelRunner[Any]]] = (),
 ) -> AsyncIterator[Pipeline]:
-    """Opens a pipeline with these models, already loaded, and loads others on demand within `model_bytes`."""
-    device, limits = cpu(1), limits or LimitSettings()
+    """Opens a pipeline with these models, already loaded, and with classes of the test's `own`, and loads others on
+    demand within `model_bytes`."""
+    device, limits = device or cpu(1), limits or LimitSettings()
     async with AsyncExitStack() as stack:
-        codecs = CodecThreads(device)
+        codecs = CodecThreads(device, decoders)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         tiles = stack.enter_context(Threads(2, "tiles"))
-        runners = {name: registry()[name](limits) for name in models}
+        runners = [cls(limits) for cls in (*(registry()[name] for name in models), *own)]
         scheduler = DeviceScheduler(device, tiles)
-        await scheduler.start(runners.values())
+        await scheduler.start(runners)
         residents = Residents()
-        residents.hold(runners.values(), descriptions(models))
+        residents.hold(runners, descriptions(models))
         stack.push_async_callback(scheduler.close)
         loads = ModelLoads(residents, scheduler, memory_of(device), budget_bytes=model_bytes, limit_s=load_limit_s)
         stack.callback(asyncio.create_task(loads.serve()).cancel)

@@ -194,7 +194,7 @@ def test_a_wait_outlives_a_server_that_is_killed(system: System, tmp_path: Path)
 
 
 def test_jpg_is_another_word_for_jpeg_here_too(system: System, tmp_path: Path) -> None:
-    (line,) = lines_of(penstock(system, "submit", PHOTO, "-o", tmp_path, "--format", "jpg", "--json"))
+    (line,) = lines_of(penstock(system, "submit", "--sample", "-o", tmp_path, "--format", "jpg", "--json"))
 
     assert line["status"] == "done"
     assert (tmp_path / "photo.jpg").read_bytes().startswith(b"\xff\xd8")
@@ -308,11 +308,10 @@ def test_what_is_wrong_is_said_in_a_line(system: System, arguments: tuple[str, .
 
 
 def test_without_a_word_the_server_of_this_directory_is_meant(system: System, tmp_path: Path) -> None:
-    (tmp_path / "penstock-data").mkdir()
-    (tmp_path / "penstock-data" / "api-key").write_text(system.api_key)
+    (tmp_path / "penstock-data").symlink_to(system.process.log.parent)
 
     finished = subprocess.run(
-        [sys.executable, "-m", "penstock", "models", "--url", system.url],
+        [sys.executable, "-m", "penstock", "models"],
         cwd=tmp_path,
         env=clean_environment(),
         capture_output=True,

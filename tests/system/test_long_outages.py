@@ -14,7 +14,7 @@ from tests.chaos.client import API_KEY
 from tests.chaos.proxy import DROP, PASS, Toxic
 from tests.chaos.world import Setup, World
 from tests.support.drive import data_uri, image
-from tests.support.redis_server import RedisProcess, binary
+from tests.support.redis_server import RedisProcess, binary, caught_up
 from tests.support.s3_server import s3_client
 from tests.support.slow_model import MODEL
 
@@ -180,7 +180,7 @@ async def test_a_task_over_which_redis_fails_over_ends_once(world: World, client
         await world.until(is_up, "the replica is up")
         task_id = await client.submit()
         await client.on_the_device(task_id)
-        await old.wait(1, 10_000)
+        await caught_up(old, new)
 
         await new.execute_command("REPLICAOF", "NO", "ONE")
         for link in world.links.values():

@@ -248,6 +248,53 @@ def test_a_result_that_is_gone_is_made_anew(system: System, tmp_path: Path) -> N
     assert len(set(names)) == 3
 
 
+def test_a_run_that_asks_for_something_else_is_another_run(system: System, tmp_path: Path) -> None:
+    folder, out = pictures(tmp_path / "in", 2, kind=20), tmp_path / "out"
+
+    def ends_of(*options: str) -> list[str]:
+        return sorted(
+            line["status"] for line in lines_of(run(system, "submit", folder, "-o", out, "--json", *options)[0])
+        )
+
+    first = [ends_of(), ends_of(), ends_of("--priority", "high")]
+    other = ends_of("--param", "scale=2")
+    with Image.open(out / "00.png") as image:
+        size = image.size
+    again = ends_of("--param", "scale=2")
+    (folder / "00.png").touch()
+    touched = ends_of("--param", "scale=2")
+    (folder / "00.png").write_bytes(picture(20_999))
+    changed = ends_of("--param", "scale=2")
+    _, said = run(system, "submit", folder, "-o", out, "--json", "--format", "png", "--param", "scale=3")
+
+    assert first == [["done", "done"], ["skipped", "skipped"], ["skipped", "skipped"]]
+    assert other == ["done", "done"]
+    assert size == (2, 2)
+    assert again == touched == ["skipped", "skipped"]
+    assert changed == ["done", "skipped"]
+    assert "2 of them had a result of another request" in said
+
+
+def test_what_a_folder_run_passes_over_is_counted_by_its_kind(system: System, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 1, kind=21)
+    for name in ("a.txt", "b.TXT", "c.mp4", "none", ".hidden.png", ".cache/d.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "elsewhere").symlink_to(tmp_path)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").touch()
+
+    printed, said = run(system, "submit", folder, "-o", tmp_path / "out", *MODEL, "--json")
+    _, refused = run(system, "submit", tmp_path / "texts", "-o", tmp_path / "out", *MODEL, status=78)
+
+    assert [line["status"] for line in lines_of(printed)] == ["done"]
+    (line,) = [line for line in said.splitlines() if line.startswith("passed over: ")]
+    kinds = {"2 .txt", "2 hidden", "1 .mp4", "1 without a suffix", "1 broken link", "1 link to a folder"}
+    assert set(line.removeprefix("passed over: ").split(", ")) == kinds
+    assert "there are no image files among 1 .txt; noop-v1 takes .png, .jpg, .webp" in refused
+
+
 def test_an_empty_file_is_no_result(system: System, tmp_path: Path) -> None:
     folder, out = pictures(tmp_path / "in", 1, kind=6), tmp_path / "out"
     out.mkdir()

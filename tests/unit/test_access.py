@@ -1,8 +1,10 @@
 """Entries of API_KEYS: whose key it is, and what it may do."""
 
+from pathlib import Path
+
 import pytest
 
-from penstock.cli.main import greeting
+from penstock.cli.greeting import greeting
 from penstock.core.access import ALL_SCOPES, TENANT, USUAL_SCOPES, Caller, callers_of, scopes_of, text_of
 from penstock.errors import ConfigurationError
 from penstock.local.up import Address
@@ -71,16 +73,32 @@ def test_an_entry_that_cannot_be_meant_stops_the_start(entry: str, reason: str) 
         load(None, {"API_KEYS": entry})
 
 
-def test_up_prints_the_key_that_it_has_made_and_none_of_the_settings() -> None:
+def test_up_prints_the_key_that_it_has_made_only_if_asked_and_none_of_the_settings() -> None:
     """What it prints may be kept as a log, and the keys of the settings are those of other people."""
     address = Address(url="http://127.0.0.1:8000", metrics_url="http://127.0.0.1:9464/metrics", api_key=SECRET)
+    others = load(None, {"API_KEYS": f"ann:{SECRET},bob:{OTHER}"})
 
-    made, given = (
+    plain, made, given = (
         greeting(address, load(None, {})),
-        greeting(address, load(None, {"API_KEYS": f"ann:{SECRET},bob:{OTHER}"})),
+        greeting(address, load(None, {}), show_key=True),
+        greeting(address, others, show_key=True),
     )
 
-    assert made.count(SECRET) == 2
+    assert SECRET not in plain
+    assert "in penstock-data/api-key" in plain
+    assert "$(cat penstock-data/api-key)" in plain
+    assert "picsum" not in plain
+    assert made.count(SECRET) == 1
     assert SECRET not in given
     assert OTHER not in given
     assert "of ann, bob" in given
+    assert "PENSTOCK_API_KEY=$KEY penstock submit --sample" in given
+
+
+def test_the_line_to_try_finds_a_server_with_another_data_directory(tmp_path: Path) -> None:
+    address = Address(url="http://127.0.0.1:8000", metrics_url="http://127.0.0.1:9464/metrics", api_key=SECRET)
+
+    said = greeting(address, load(None, {"PENSTOCK_UP_DATA_DIR": str(tmp_path / "my data")}))
+
+    assert "PENSTOCK_UP_DATA_DIR='" in said
+    assert f"$(cat '{tmp_path}/my data/api-key')" in said

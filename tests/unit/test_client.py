@@ -34,7 +34,7 @@ KEY = "a-key-only-for-the-tests"
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory, and an environment that says nothing."""
     monkeypatch.chdir(tmp_path)
-    for name in ("PENSTOCK_URL", "PENSTOCK_API_KEY"):
+    for name in ("PENSTOCK_URL", "PENSTOCK_API_KEY", "PENSTOCK_UP_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -64,6 +64,35 @@ def test_the_key_of_this_directory_is_sent_to_no_other_machine(here: Path) -> No
 
     with pytest.raises(ConfigurationError, match="PENSTOCK_API_KEY"):
         address_of("https://gpu.example.com", None)
+
+
+def with_own_url(data_dir: Path, url: str) -> None:
+    data_dir.mkdir(exist_ok=True)
+    (data_dir / "url").write_text(f"{url}\n")
+
+
+def test_a_server_of_this_directory_is_found_at_any_port_and_gets_its_own_key(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_own_key(here)
+    for url in ("http://127.0.0.1:18231", "http://192.168.7.7:8000"):
+        with_own_url(here / "penstock-data", url)
+        assert address_of(None, None) == (url, "pen_of_this_directory")
+
+    monkeypatch.setenv("PENSTOCK_URL", "http://127.0.0.1:9")
+    assert address_of(None, None) == ("http://127.0.0.1:9", "pen_of_this_directory")
+    assert address_of("http://127.0.0.1:10", None)[0] == "http://127.0.0.1:10"
+
+
+def test_the_data_directory_of_the_environment_is_that_of_the_client_too(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_own_key(here)
+    with_own_url(here / "other", "http://127.0.0.1:2")
+    (here / "other" / "api-key").write_text("pen_of_the_other")
+    monkeypatch.setenv("PENSTOCK_UP_DATA_DIR", str(here / "other"))
+
+    assert address_of(None, None) == ("http://127.0.0.1:2", "pen_of_the_other")
 
 
 @pytest.mark.parametrize("url", ["gpu.example.com", "ftp://x", "http://", "http://x:port", "file:///etc/passwd"])
@@ -326,4 +355,4 @@ def test_no_try_may_be_silent_for_longer_than_there_is_patience_left() -> None:
 
 def test_a_name_in_a_batch_that_is_no_text_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="surrogates"):
-        batch_of({os.fsdecode(b"latin1-\xe9"): "https://x.example/a.png"}, "m", {})
+        batch_of({os.fsdecode(b"latin1-\xe9"): "https://x.example/a.png"})

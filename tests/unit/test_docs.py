@@ -164,3 +164,12 @@ def test_the_table_of_security_has_each_id_once_with_its_tests_or_what_it_waits_
     for id_, shown_by in found:
         assert re.match(r"`test_|open\b|later: ", shown_by), id_
         assert set(re.findall(r"`test_([a-z]{2}\d+)_", shown_by)) <= {id_.lower()}, id_
+
+
+@pytest.mark.parametrize(("name", "language", "most"), [("index.html", "html", 40), ("server.py", "python", 20)])
+def test_the_tutorial_shows_the_files_of_its_page_as_they_are(name: str, language: str, most: int) -> None:
+    file = (DOCS / "tutorials" / "page" / name).read_text()
+
+    assert f"```{language}\n{file}```" in (DOCS / "tutorials" / "a-page.md").read_text()
+    assert len(file.splitlines()) <= most
+    assert max(map(len, file.splitlines())) <= 120

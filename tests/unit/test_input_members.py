@@ -1,6 +1,7 @@
 """`penstock submit --input`: what a pair stands for, which member a path is, and what one is told who is wrong."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import click
 import pytest
 
 from penstock.cli.input_members import member_for_files, parse_inputs
+from penstock.cli.run_plan import SubmitOptions, files_for
 from penstock.cli.sources import SourceFile, alone, files_of, request_id
-from penstock.cli.submitting import SubmitOptions, files_for
 from penstock.client import Model
 from penstock.client.model_views import Member
 from penstock.errors import ConfigurationError
@@ -130,7 +131,7 @@ def test_a_folder_is_searched_for_what_the_model_takes_and_its_files_share_the_o
     for name in ("a.WAV", "b.mp3", "photo.png", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
 
-    jobs = files_for(model(SPEECH), options([tmp_path], "text=hi", output=tmp_path / "out"))
+    jobs = files_for(model(SPEECH), options([tmp_path], "text=hi", output=tmp_path / "out"), Counter())
 
     assert [job.inputs for job in jobs] == [
         {"audio": tmp_path / "a.WAV", "text": "hi"},
@@ -143,14 +144,14 @@ def test_a_folder_without_files_for_the_model_says_which_types_it_takes(tmp_path
     (tmp_path / "photo.png").write_bytes(b"x")
 
     with pytest.raises(ConfigurationError, match=r"there are no files of audio/\*"):
-        files_for(model(SPEECH), options([tmp_path], output=tmp_path / "out"))
+        files_for(model(SPEECH), options([tmp_path], output=tmp_path / "out"), Counter())
 
 
 def test_members_alone_are_one_task_that_is_called_after_its_first_file(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     given = options([], f"audio=@{tmp_path / 'a.wav'}", "text=hi", output=tmp_path / "out")
 
-    (job,) = files_for(model(SPEECH), given)
+    (job,) = files_for(model(SPEECH), given, Counter())
 
     assert job.sent == {"audio": tmp_path / "a.wav", "text": "hi"}
     assert job.of_type("audio/wav").target == tmp_path / "out" / "a.wav"

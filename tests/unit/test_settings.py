@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.cli.context import as_toml
+from penstock.cli.context import as_toml, by_section, masked
 from penstock.core import quotas
 from penstock.core.quotas import Quotas
 from penstock.errors import ConfigurationError
@@ -20,6 +20,7 @@ from penstock.settings import (
     client_environment,
     environment_of,
     load,
+    operating,
     sections,
 )
 
@@ -48,7 +49,9 @@ def test_the_example_file_explains_the_settings_in_the_words_of_the_code() -> No
 
 def explanations() -> Iterator[str]:
     """The docstrings of the sections, and those below their fields."""
-    for section in [*ast.parse(inspect.getsource(sections)).body, *ast.parse(inspect.getsource(quotas)).body]:
+    for section in [
+        part for module in (sections, operating, quotas) for part in ast.parse(inspect.getsource(module)).body
+    ]:
         if isinstance(section, ast.ClassDef) and section.name not in ("Section", "Settings"):
             for node in section.body:
                 if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -113,6 +116,18 @@ def test_the_environment_wins_over_the_file_and_the_long_name_over_the_short(tmp
         ({"PENSTOCK_API_PUBLIC_URL": "images.example.com"}, "api.public_url"),
         ({"PENSTOCK_API_PUBLIC_URL": "https://images.example.com/?x"}, "api.public_url"),
         ({"PENSTOCK_API_TRUSTED_PROXIES": "10.0.0.0/8,proxy"}, "api.trusted_proxies"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "*"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://*.example.com"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "null"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "shop.example.com"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://shop.example.com/"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://shop.example.com/page"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://Shop.example.com"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://shop.example.com:443"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "http://localhost:80"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "https://me@shop.example.com"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "http://localhost:05173"}, "api.cors_origins"),
+        ({"PENSTOCK_API_CORS_ORIGINS": "file://here"}, "api.cors_origins"),
         ({"PENSTOCK_API_KEEP_ALIVE_S": "0"}, "api.keep_alive_s"),
         ({"GPU_IDS": "first"}, "worker.gpu_ids"),
         ({"GPU_IDS": "0x0"}, "worker.gpu_ids"),
@@ -173,7 +188,7 @@ def test_quotas_that_are_shown_can_be_read_again(tmp_path: Path) -> None:
     shown = tmp_path / "shown.toml"
     settings = load(None, {"PENSTOCK_QUOTAS_TENANTS": '{"acme.eu": {"tasks_running": 2}}'})
 
-    shown.write_text(as_toml(settings))
+    shown.write_text(as_toml(masked(by_section(settings))))
 
     assert load(shown, {}).quotas == settings.quotas
 
@@ -190,8 +205,8 @@ def test_secrets_are_masked_when_settings_are_shown(tmp_path: Path) -> None:
         },
     )
 
-    assert canary not in as_toml(settings)
-    assert "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" not in as_toml(settings)
+    assert canary not in as_toml(masked(by_section(settings)))
+    assert "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" not in as_toml(masked(by_section(settings)))
 
 
 def test_children_inherit_no_setting_but_those_handed_to_them() -> None:

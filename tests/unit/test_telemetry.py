@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import pytest
 from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
+from penstock.core.task import Verb
 from penstock.settings import TelemetrySettings
 from penstock.telemetry import exposition, logs, metrics
 from penstock.telemetry.instruments import INSTRUMENTS
 from penstock.telemetry.metrics_server import MOST_CONNECTIONS
 from penstock.telemetry.traces import accept_traceparent, trace_id
 
+DIGITS = "0af7651916cd43dd8448eb211c80319cb7ad6b7169203331"
 CANARY = "canary-0123456789abcdef"
 
 
@@ -44,6 +47,32 @@ def test_a_line_is_one_json_object_with_its_context(json_logs: pytest.CaptureFix
         "trace": "0af7",
         "seconds": 0.5,
     }
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
+def test_the_line_of_a_request_is_that_of_the_logger_and_keeps_to_its_level(
+    level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = {"method": "GET", "route": "/v1/tasks", "status": 200, "ms": 1.5}
+    logs.set_up_logs(TelemetrySettings(log_format="json", log_level=level), process="api")  # type: ignore[arg-type]
+    before = logs.request_fields.set({"request_id": "req_1", "trace_id": DIGITS[:32]})
+    for quiet in ("DEBUG", "INFO"):
+        logs.write_request(quiet, method="GET", route="/v1/tasks", status=200, ms=1.5)
+        logger.bind(**fields).log(quiet, "request")
+    logs.request_fields.reset(before)
+
+    written = [line | {"time": ""} for line in lines(capsys)]
+    assert len(written) == {"DEBUG": 4, "INFO": 2, "WARNING": 0}[level]
+    assert written[::2] == written[1::2]
+    assert all(line["request_id"] == "req_1" for line in written)
+
+
+def test_on_a_terminal_the_line_of_a_request_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up_logs(TelemetrySettings(log_format="human"), process="api")
+    logs.write_request("INFO", method="GET", route="/v1/tasks", status=200, ms=1.5)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("api  GET /v1/tasks 200 1.5 ms")
 
 
 def test_lo2_what_users_send_cannot_break_a_line(json_logs: pytest.CaptureFixture[str]) -> None:
@@ -74,6 +103,57 @@ def test_lines_of_libraries_are_json_too(json_logs: pytest.CaptureFixture[str]) 
     assert (line["message"], line["logger"]) == ("odd: value {x}", "some.library")
 
 
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str]) -> pytest.CaptureFixture[str]:
+    logs.set_up_logs(TelemetrySettings(log_format="human", log_level="DEBUG"), process="worker-cpu")
+    return capsys
+
+
+def rows(captured: pytest.CaptureFixture[str]) -> list[str]:
+    """What stands behind the time."""
+    return [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in captured.readouterr().err.splitlines()]
+
+
+def test_the_events_of_every_task_are_short_rows_on_a_terminal(terminal: pytest.CaptureFixture[str]) -> None:
+    task_id, trace = "tsk_01a226a93be1b6fa48a07f6b77614798", "ab" * 16
+    with logger.contextualize(task_id=task_id, attempt=1, model="superres-x4", trace_id=trace):
+        logger.bind(outcome=Verb.COMPLETE, seconds=22.954).info("attempt ended")
+    with logger.contextualize(request_id="req_d48a164e1714429b6aeedfcf", trace_id=trace):
+        logger.bind(method="GET", route="/v1/tasks/{task_id}", status=200, ms=2.3).info("request")
+        logger.bind(method="GET", route="/v1/tasks/{task_id}", status=404, ms=2.3).info("request")
+
+    told = rows(terminal)
+    assert told == [
+        f"cpu  {task_id} complete superres-x4 23 s",
+        "cpu  GET /v1/tasks/{task_id} 200 2.3 ms",
+        "cpu  GET /v1/tasks/{task_id} 404 2.3 ms request_id=req_d48a164e1714429b6aeedfcf",
+    ]
+    assert max(map(len, told[:2])) <= 80 - len("09:36:17 ")
+
+
+def test_a_terminal_shows_values_as_people_write_them(terminal: pytest.CaptureFixture[str]) -> None:
+    logger.bind(
+        outcome=Verb.RETRY, models=[f"m{n}" for n in range(7)], due=None, is_late=True, why="no room", of={"a": 1.0}
+    ).warning("odd {x} <red>")
+    logger.bind(name='evil\n{"level": "FAKE"}\x1b[31m').info("two\nlines")
+
+    assert rows(terminal) == [
+        'cpu  WARNING odd {x} <red> outcome=retry models=m0,m1,m2,m3,m4,… (7) is_late=true why="no room" of=a:1',
+        r'cpu  two\nlines name="evil\\n{\"level\": \"FAKE\"}\\x1b[31m"',
+    ]
+
+
+def test_a_terminal_shows_a_traceback_below_its_event(terminal: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise ValueError("broken {y} <b>")
+    except ValueError:
+        logger.exception("failed")
+
+    first, *below = rows(terminal)
+    assert first == "cpu  ERROR failed"
+    assert below[-1] == "ValueError: broken {y} <b>"
+
+
 def test_every_instrument_is_exported_under_its_documented_name() -> None:
     program = (
         "from penstock.telemetry import exposition, metrics as t\n"
@@ -87,6 +167,27 @@ def test_every_instrument_is_exported_under_its_documented_name() -> None:
     for instrument in INSTRUMENTS.values():
         name = instrument.exported + ("_count" if instrument.kind == "histogram" else "")
         assert set(samples[name]) == set(instrument.labels)
+
+
+def test_a_histogram_counts_a_value_in_every_bucket_whose_bound_it_does_not_exceed() -> None:
+    program = (
+        "from threading import Thread\n"
+        "from penstock.telemetry import exposition, metrics\n"
+        "def report():\n"
+        "    for value in (0.5, 1.0, 3.0, 40.0):\n"
+        "        metrics.report('device.batch.tiles', value, model='x', device='cpu')\n"
+        "threads = [Thread(target=report) for _ in range(8)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(exposition.scrape().decode())\n"
+    )
+    scraped = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    (family,) = [f for f in text_string_to_metric_families(scraped) if f.name == "penstock_device_batch_tiles"]
+    buckets = {sample.labels["le"]: sample.value for sample in family.samples if "le" in sample.labels}
+    rest = {sample.name: sample.value for sample in family.samples if "le" not in sample.labels}
+
+    assert buckets == {"1.0": 16, "2.0": 16, "4.0": 24, "8.0": 24, "16.0": 24, "32.0": 24, "+Inf": 32}
+    assert rest == {"penstock_device_batch_tiles_count": 32, "penstock_device_batch_tiles_sum": 8 * 44.5}
 
 
 def test_the_series_of_versions_that_come_and_go_are_bounded() -> None:
@@ -143,16 +244,16 @@ def test_the_oldest_connection_to_the_port_of_metrics_makes_room(
 
 @pytest.mark.parametrize("header", [None, "", "junk", "00-xyz-1-01", "01-" + "0" * 32 + "-" + "0" * 16 + "-01"])
 def test_a_trace_is_started_where_none_comes_in(header: str | None) -> None:
-    made = accept_traceparent(header)
+    made = accept_traceparent(header, DIGITS)
 
-    assert made != header
-    assert len(trace_id(made) or "") == 32
+    assert made == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert trace_id(made) == DIGITS[:32]
 
 
 def test_a_callers_trace_is_kept() -> None:
     header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
-    assert accept_traceparent(header) == header
+    assert accept_traceparent(header, DIGITS) == header
     assert trace_id(header) == "4bf92f3577b34da6a3ce929d0e0e4736"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loguru import logger
 from msgspec.structs import replace
 
 import penstock.models.superres  # noqa: F401  registers its model
@@ -37,16 +38,29 @@ from tests.support.workers import pipeline
 class Unheard(LeaseStore):
     """Settles, and the answer never comes."""
 
-    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int:
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int | None:
         await super().complete(lease, outcome)
         await asyncio.Event().wait()
         raise AssertionError("nobody answers")
 
 
+class HeardLate(LeaseStore):
+    """Settles, and loses the answer; before it asks again, other callers do something."""
+
+    async def meanwhile(self, lease: Lease) -> None:
+        """What they do."""
+        raise NotImplementedError
+
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int | None:
+        assert await super().complete(lease, outcome)
+        await self.meanwhile(lease)
+        return await super().complete(lease, outcome)
+
+
 class Refused(LeaseStore):
     """Settles too late: the lease is another's by then."""
 
-    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int:
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int | None:
         return await super().complete(replace(lease, fence="another"), outcome)
 
 
@@ -119,6 +133,26 @@ async def test_a_file_goes_when_its_settling_is_refused(
     assert not stored_in(tmp_path)
 
 
+async def test_a_file_stays_for_equal_tasks_when_its_own_is_deleted_before_the_lost_answer_comes_again(
+    store: Store, tmp_path: Path
+) -> None:
+    equal = submission(reuse_digest="same")
+
+    class HeardAfterDelete(HeardLate):
+        async def meanwhile(self, lease: Lease) -> None:
+            assert (await store.tasks.submit(equal, rate_limit=0)).reuse == "hit"
+            await store.tasks.delete(lease.id, lease.tenant)
+
+    store.leases = HeardAfterDelete(store.engine)
+    async with attempts(store, LocalStorage(tmp_path)) as running:
+        await run(running, await lease_in(store, digest="same"))
+    task = await store.tasks.get(equal.id, equal.tenant)
+
+    assert task.outcome.result is not None
+    [file] = task.outcome.result.artifacts
+    assert (tmp_path / file.s3_key).read_bytes() == result_of("n")
+
+
 async def test_st3_two_attempts_at_one_task_leave_the_files_of_the_one_that_counts(
     store: Store, s3_server: StorageSettings
 ) -> None:
@@ -144,7 +178,7 @@ async def test_st3_two_attempts_at_one_task_leave_the_files_of_the_one_that_coun
 class Broken(LeaseStore):
     """Has a fault in its way to write a success."""
 
-    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int:
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int | None:
         raise TypeError("a fault of ours")
 
 
@@ -165,6 +199,20 @@ async def test_a_result_that_no_record_can_hold_ends_its_task_at_once_and_says_s
     assert (task.state, task.outcome.error and task.outcome.error.code) == (State.FAILED, "model_result_invalid")
     assert [attempt.outcome for attempt in task.attempts] == ["fail"]
     assert not stored_in(tmp_path)
+
+
+async def test_a_failed_attempt_is_one_line_of_the_log(store: Store, tmp_path: Path) -> None:
+    told: list[Any] = []
+    sink = logger.add(lambda message: told.append(message.record), level="INFO")
+    try:
+        await settled(store, LocalStorage(tmp_path), WRONG[0])
+    finally:
+        logger.remove(sink)
+
+    (line,) = [line for line in told if "task_id" in line["extra"]]
+    assert (line["level"].name, line["message"]) == ("WARNING", "attempt ended")
+    assert (line["extra"]["outcome"], line["extra"]["code"]) == ("fail", "model_result_invalid")
+    assert line["extra"]["detail"]
 
 
 async def test_numbers_and_arrays_of_numpy_are_results(store: Store, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Never
 
 import msgspec
 import numpy as np
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
-from penstock.models.base import Product, Work, model_runner
-from penstock.models.onnxruntime.deep import DeepSessions
+from penstock.errors import ConfigurationError
+from penstock.models.base import Params, Product, Work, model_runner
+from penstock.models.onnxruntime.late import LateSessions
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.superres import EIGHT_BITS, SuperResolution, SuperresParams
 from penstock.models.tiling import tiling_on
@@ -32,6 +33,10 @@ from tools.device_model.record import Kind, Recorder
 from tools.device_model.session import SimulatedSession
 
 LARGEST_SIDE = 2048
+
+
+def _unavailable(name: str) -> Never:
+    raise ConfigurationError(f"a simulated device has no other session of {name}")
 
 
 class SimulatedParams(SuperresParams, frozen=True):
@@ -68,7 +73,7 @@ class SimulatedSuperres(SuperResolution):
         self._session = SimulatedSession(_plan, _recorder)
         self._files = {"general": _file()}
         self._sessions = {"general": self._session}  # type: ignore[dict-item]
-        self._deep = DeepSessions({}, device)
+        self._deep, self._exact = LateSessions(_unavailable, "here"), LateSessions(_unavailable, "here")
         self._tilings = {"general": tiling_on(device, _file().overlap_px)}
         self._pixels = np.random.default_rng(1).integers(0, 256, 3 * LARGEST_SIDE**2, np.uint8)
         self._results: dict[int, bytes] = {}
@@ -84,7 +89,7 @@ class SimulatedSuperres(SuperResolution):
         _recorder.note("need", now, now, _label(params))
         return super().memory_needed(source, params, output)
 
-    def image(self, source: bytes) -> Picture:
+    def image(self, source: bytes, params: Params | None = None) -> Picture:
         """Check the header, and sleep for as long as decoding takes."""
         header = probe(source, ImageBounds.of(self.limits))
         time.sleep(_plan.slowed * header.megapixels / _plan.rates.decode_mp_per_s)

@@ -14,10 +14,12 @@ from loguru import logger
 
 from penstock.api.bulk import bulk_of
 from penstock.api.description import docs, openapi
+from penstock.api.description.site import errors, front
 from penstock.api.http import problems
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.auth import ApiRequest, KeyRing, require_key
 from penstock.api.http.bodies import BodyMemory
+from penstock.api.http.cors import Cors
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
 from penstock.api.http.headers import allow_of
@@ -48,6 +50,9 @@ from penstock.api.routes import (
     tenants,
     uploads,
     usage,
+)
+from penstock.api.routes import (
+    settings as settings_of_server,
 )
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
@@ -103,6 +108,7 @@ V1 = (
     operations.resume,
     operations.purge,
     operations.stats,
+    settings_of_server.read_settings,
     keys.create_key,
     keys.list_keys,
     keys.read_key,
@@ -122,7 +128,7 @@ REPLICATE = (
     *files.ROUTES,
     outputs.read_output,
 )
-OPEN = (health.discover, health.livez, health.readyz, health.startupz)
+OPEN = (front.discover, health.livez, health.readyz, health.startupz)
 """The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
@@ -156,7 +162,9 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
             *([health.metrics] if settings.api.metrics == "on" else []),
             Router("/v1", route_handlers=V1, middleware=[require_key]),
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
+            errors.router,
             *([docs.router] if has_docs else []),
+            *(_console() if settings.console.enabled else []),
         ],
         lifespan=[lifespan],
         state=state,
@@ -174,11 +182,18 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         logging_config=None,
         debug=False,
     )
+    app.state.cors = cors = Cors(settings.api.cors_origins, app.routes)
     wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
     app.asgi_handler = RequestContext(
-        app.asgi_handler, Origins(settings.api), wrong_keys, lambda: bool(app.state.draining)
+        app.asgi_handler, Origins(settings.api), cors, wrong_keys, lambda: bool(app.state.draining)
     )
     return app
+
+
+def _console() -> list[Router]:
+    from penstock.api.console.router import console  # what it imports is not loaded where it is turned off
+
+    return console(V1)
 
 
 def _state_of(settings: Settings, most_of_tenant: int) -> State:

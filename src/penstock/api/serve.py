@@ -22,6 +22,7 @@ from loguru import logger
 
 from penstock.api.app import create_app
 from penstock.api.http.addresses import ClientAddresses
+from penstock.api.http.cors import Cors
 from penstock.api.http.request_context import new_request_id
 from penstock.api.services import open_services
 from penstock.api.serving.acceptor import Acceptor
@@ -67,7 +68,7 @@ class ApiServer(uvicorn.Server):
         self._linger_s = settings.api.linger_s
         self._drain_s = settings.api.drain_s
         self._lingers_until = 0.0
-        self._limits = limits_of(settings.api, connections)
+        self._limits = limits_of(settings.api, connections, self.app.state.cors)
         super().__init__(
             uvicorn.Config(
                 self.app,
@@ -152,11 +153,12 @@ class ApiServer(uvicorn.Server):
                 connection.expire(now)
 
 
-def limits_of(api: ApiSettings, connections: Connections) -> Limits:
+def limits_of(api: ApiSettings, connections: Connections, cors: Cors) -> Limits:
     """Return what the connections of this process share."""
     return Limits(
         admission=Admission(connections.most, connections.most_of_one),
         addresses=ClientAddresses(api.trusted_proxies),
+        cors=cors,
         receive_s=api.receive_s,
         receive_bytes_per_s=api.receive_bytes_per_s,
         keep_alive_s=api.keep_alive_s,
@@ -174,6 +176,11 @@ def _too_many() -> bytes:
 
 
 async def _check_services(settings: Settings) -> None:
-    # An error of the set-up is one line from here; from uvicorn's lifespan it would be a traceback.
-    async with open_services(settings):
-        pass
+    # An error of the set-up is one line from here; from uvicorn's lifespan it would be a traceback. All else is said
+    # when the services are opened again, to be used.
+    logger.disable("penstock")
+    try:
+        async with open_services(settings):
+            pass
+    finally:
+        logger.enable("penstock")

@@ -9,10 +9,24 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.cli import admin, client, keys, matching, tenants, try_model, usage, workers_queues
-from penstock.cli.context import as_toml, coroutine, models_of_call, settings_of_call, with_own_models
+from penstock.cli import (
+    admin,
+    batches,
+    client,
+    config,
+    keys,
+    matching,
+    tasks,
+    tenants,
+    top,
+    try_model,
+    uploads,
+    usage,
+    webhooks,
+    workers_queues,
+)
+from penstock.cli.context import coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
-from penstock.core.access import callers_of
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.local.supervisor import StoppedEarly
@@ -48,12 +62,20 @@ def cli(config: Path | None) -> None:
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
 @click.option("--data-dir", type=click.Path(), help="Directory of queue, objects and API key [penstock-data].")
 @click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
+@click.option("--show-key", is_flag=True, help="Print the API key too, and not only where it is.")
 @with_own_models
 @coroutine
 async def up(
-    host: str | None, port: int | None, data_dir: str | None, as_json: bool, models: tuple[str, ...], reload: bool
+    host: str | None,
+    port: int | None,
+    data_dir: str | None,
+    as_json: bool,
+    show_key: bool,
+    models: tuple[str, ...],
+    reload: bool,
 ) -> None:
     """Run everything on this machine: Redis, the API and one worker per device."""
+    from penstock.cli.greeting import greeting
     from penstock.local.reload import reloading
     from penstock.local.up import everything
     from penstock.telemetry.logs import set_up_logs
@@ -66,7 +88,8 @@ async def up(
     set_up_logs(settings.telemetry, process="up")
     try:
         async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
-            click.echo(msgspec.json.encode(address).decode() if as_json else greeting(address, settings))
+            hello = greeting(address, settings, show_key=show_key)
+            click.echo(msgspec.json.encode(address).decode() if as_json else hello)
             async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
                 await supervisor.until_stopped()
     except StoppedEarly:  # Ctrl-C before it is ready is no failure
@@ -206,14 +229,13 @@ def openapi() -> None:
     click.echo(openapi_document(descriptions(load_runners(ModelSettings()))))
 
 
-@cli.command()
-def config() -> None:
-    """Print the settings in use as TOML, with secrets masked."""
-    click.echo(as_toml(settings_of_call()), nl=False)
-
-
 for command in (
     *client.COMMANDS,
+    *tasks.COMMANDS,
+    *top.COMMANDS,
+    *batches.COMMANDS,
+    *uploads.COMMANDS,
+    *webhooks.COMMANDS,
     try_model.try_model,
     *models.COMMANDS,
     *matching.COMMANDS,
@@ -221,6 +243,7 @@ for command in (
     *usage.COMMANDS,
     *keys.COMMANDS,
     *tenants.COMMANDS,
+    *config.COMMANDS,
     *admin.COMMANDS,
 ):
     cli.add_command(command)
@@ -239,25 +262,3 @@ def _serve_metrics_apart(settings: Settings) -> None:
 
 def _wants_own_redis(settings: Settings) -> bool:
     return settings.redis.url == type(settings.redis)().url
-
-
-def greeting(address: Any, settings: Settings) -> str:
-    """The text that says where the server is. It has a key only where `up` has made one: those of the settings are
-    other people's, and what is printed may be kept as a log."""
-    own = dict.fromkeys(caller.id for _, caller in callers_of(settings.api.keys))
-    bearer = '"Authorization: Bearer $KEY"' if own else f"'Authorization: Bearer {address.api_key}'"
-    curl = (
-        f"curl -s {address.url}/v1/tasks -H 'content-type: application/json' \\\n"
-        f"       -H {bearer} \\\n"
-        """       -d '{"model": "superres-x4", "input": {"image_url": "https://picsum.photos/320/240.jpg"}}'"""
-    )
-    rows = {
-        "API": address.url,
-        "docs": "off" if settings.api.docs == "off" else f"{address.url}/docs",
-        "metrics": address.metrics_url,
-        "API key": f"of {', '.join(own)}, as the settings have them" if own else address.api_key,
-        "try": curl,
-        "stop": "Ctrl-C",
-    }
-    lines = [f"  {click.style(name.ljust(8), dim=True)} {value}" for name, value in rows.items()]
-    return "\n".join([click.style("Penstock is ready.", bold=True), *lines])

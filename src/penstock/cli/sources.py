@@ -66,18 +66,24 @@ class SourceFile(Struct, frozen=True, kw_only=True):
 
 
 def files_of(
-    paths: Sequence[Path], output: Path, suffix: str | None, *, media_types: Sequence[str] = IMAGES
+    paths: Sequence[Path],
+    output: Path,
+    suffix: str | None,
+    *,
+    media_types: Sequence[str] = IMAGES,
+    passed_over: Counter[str] | None = None,
 ) -> list[SourceFile]:
     """Lists the files in `paths`, in order. Without a `suffix`, each result gets that of its content type.
 
     Folders are searched for files of the `media_types`; without any, for all files. A file keeps its place relative to
-    the folder that was named. Files among the results, and files whose name begins with a dot, are left out. If two
+    the folder that was named. Files among the results, and files whose name begins with a dot, are left out. What is
+    left out, but for results, is counted in `passed_over` by its kind, such as `.txt` or `hidden`. If two
     files differ only in their suffix, the suffix stays in the names of their results; a name that is too long is cut,
     and a digest tells it from others.
 
     Raises ConfigurationError when results would lie among their sources, or two would have one name.
     """
-    places = dict(_places(paths, output, media_types))
+    places = dict(places_of(paths, output, media_types, passed_over=Counter() if passed_over is None else passed_over))
     stems = Counter(place.with_suffix("") for place in places.values())
 
     def target(place: Path) -> Path:
@@ -137,19 +143,38 @@ def _fitting(name: str, suffix: str) -> str:
     return name + end
 
 
-def _places(paths: Iterable[Path], output: Path, media_types: Sequence[str]) -> Iterable[tuple[Path, Path]]:
-    """Yields each file with its path relative to the folder that was named."""
+def places_of(
+    paths: Iterable[Path], output: Path | None = None, media_types: Sequence[str] = IMAGES, *, passed_over: Counter[str]
+) -> Iterable[tuple[Path, Path]]:
+    """Yields each file with its path relative to the folder that was named, as `files_of` lists them."""
     for path in paths:
         if not path.is_dir():
             yield path, Path(path.name)
             continue
-        results = _below(path, output)
+        results = None if output is None else _below(path, output)
         for file in sorted(path.rglob("*")):
             place = file.relative_to(path)
-            hidden = any(part.startswith(".") for part in place.parts)
-            is_result = results is not None and place.is_relative_to(results)
-            if _is_of(file, media_types) and not hidden and not is_result and file.is_file():
+            if results is not None and place.is_relative_to(results):
+                continue
+            if kind := _why_not(file, place, media_types):
+                passed_over[kind] += 1
+            elif not file.is_dir():
                 yield file, place
+
+
+def _why_not(file: Path, place: Path, media_types: Sequence[str]) -> str:
+    """Returns the kind of what is no source; empty for a source, and for a folder that is searched."""
+    if any(part.startswith(".") for part in place.parts):
+        return "" if file.is_dir() else "hidden"
+    if file.is_dir():
+        if file.is_symlink():
+            return "link to a folder"
+        return "" if os.access(file, os.R_OK | os.X_OK) else "folder that cannot be read"
+    if not _is_of(file, media_types):
+        return file.suffix.lower() or "without a suffix"
+    if not file.is_file():
+        return "broken link" if file.is_symlink() else "no regular file"
+    return ""
 
 
 def _below(path: Path, output: Path) -> Path | None:

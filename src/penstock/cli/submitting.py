@@ -4,6 +4,7 @@ import asyncio
 import base64
 import errno
 import os
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import count
 from pathlib import Path
@@ -12,17 +13,16 @@ from typing import Any, Literal, Protocol
 import click
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import replace
 
-from penstock.cli.input_members import member_for_files, parse_inputs
 from penstock.cli.progress_bars import ProgressBars
-from penstock.cli.sources import IMAGES, SourceFile, alone, files_of, request_id
+from penstock.cli.run_plan import SubmitOptions, asked_of, counted, files_for, said_of_all, sorted_by_result
+from penstock.cli.run_records import RunRecord
+from penstock.cli.sources import SourceFile, request_id
 from penstock.cli.terminal import console, failures_of, plain, readable
-from penstock.client import AsyncClient, Model, Output, PenstockApiError, Shared, Submitted, Task, failure_of
+from penstock.client import AsyncClient, Model, PenstockApiError, Shared, Submitted, Task, failure_of
 from penstock.client.bounded import as_they_end
-from penstock.client.model_views import Member
+from penstock.client.problems import UNREACHABLE
 from penstock.client.views import LIVE, Failure
-from penstock.errors import ConfigurationError
 
 PATIENCE_S = 600.0
 """How long the server may be unreachable or full before a file counts as failed."""
@@ -34,26 +34,14 @@ SAID_OF_ALL = Shared.__annotations__.keys()
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors after which no other file can be written either."""
 
-
-class SubmitOptions(Struct, frozen=True, kw_only=True):
-    """The options of the command line."""
-
-    paths: Sequence[Path]
-    inputs: tuple[str, ...]
-    output: Path
-    model: str
-    params: dict[str, Any]
-    priority: Literal["high", "normal", "low"]
-    written: Output
-    concurrency: int
-    overwrite: bool
-    as_json: bool
+DENIED = (errno.EACCES, errno.EPERM)
+"""Errors of one source, or of the output and then of all."""
 
 
 class FileOutcome(Struct, frozen=True, kw_only=True):
     """How a file ended, and a line of `--json`. `source_bytes` and `target_bytes` are base64 of names that are not
-    UTF-8; `targets` are there if the result has several files, the first of which is the `target`, and `notes` if
-    something was done to the image that one should know."""
+    UTF-8; `targets` are there if the result has several files, the first of which is the `target`, `data` if it has
+    data beside them, and `notes` if something was done to the image that one should know."""
 
     source: str
     target: str
@@ -63,6 +51,7 @@ class FileOutcome(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] | UnsetType = UNSET
     task_id: str | None = None
     reuse: str | None = None
+    data: dict[str, Any] | UnsetType = UNSET
     notes: tuple[str, ...] | UnsetType = UNSET
     error: Failure | None = None
 
@@ -88,15 +77,16 @@ class ProgressListener(Protocol):
 async def submit(client: AsyncClient, options: SubmitOptions, model: Model) -> int:
     """Submits all files without a result, fetches the results, and returns the exit status. Raises as `files_for`
     does."""
-    files = await asyncio.to_thread(files_for, model, options)
-    skipped = [file for file in files if file.is_done and not options.overwrite]
-    left = [file for file in files if options.overwrite or not file.is_done]
+    passed_over: Counter[str] = Counter()
+    files = await asyncio.to_thread(files_for, model, options, passed_over)
+    record = RunRecord(options.output, asked_of(model, options))
+    skipped, left, anew = await asyncio.to_thread(sorted_by_result, files, record, overwrite=options.overwrite)
     out = console(stderr=options.as_json)
     ends = [_ended(file, "skipped") for file in skipped]
     for end in ends if options.as_json else ():
         _say(end)
     with ProgressBars(out, total=len(left), skipped=len(skipped), output=options.output) as bars:
-        async for end in _all(client, model, options, left, bars):
+        async for end in _all(client, record, options, left, bars):
             ends.append(end)
             if options.as_json:
                 _say(end)
@@ -104,6 +94,10 @@ async def submit(client: AsyncClient, options: SubmitOptions, model: Model) -> i
                 click.echo(plain(f"{end.status}  {end.source} → {end.target}").plain)
     failed = [(end.source, end.error, end.task_id) for end in ends if end.error is not None]
     out.print(bars.summary(done=len(ends) - len(skipped) - len(failed), failed=len(failed)))
+    if anew:
+        out.print(f"{anew} of them had a result of another request (options, model or source), which was replaced")
+    if passed_over:
+        out.print(plain(f"passed over: {counted(passed_over)}", "yellow"))
     if failed:
         out.print(failures_of(failed))
     if len(ends) < len(files):
@@ -111,45 +105,18 @@ async def submit(client: AsyncClient, options: SubmitOptions, model: Model) -> i
     return 1 if failed else 0
 
 
-def files_for(model: Model, options: SubmitOptions) -> list[SourceFile]:
-    """Lists the tasks of the command: one for each file of its paths, or one of its inputs alone.
-
-    Raises ConfigurationError if there is no file, and click.BadParameter for inputs that the model does not take.
-    """
-    members = model.inputs or {"image": Member()}
-    kinds = {name: member.kind for name, member in members.items()}
-    inputs = parse_inputs(options.inputs, kinds)
-    form = options.written.get("format", "png")
-    suffix = {"image": None if form == "source" else form, "data": "json"}.get(model.produces)
-    if not options.paths:
-        return [alone(inputs, options.output, suffix, name=options.model)]
-    required = [name for name, member in members.items() if member.required]
-    name = member_for_files(kinds, required, inputs)
-    types = IMAGES if members[name].kind == "image" else members[name].media_types
-    files = files_of(options.paths, options.output, suffix, media_types=types)
-    if not files:
-        raise ConfigurationError(f"there are no {_named(types)}")
-    if not inputs and members[name].kind == "image":
-        return files
-    return [replace(file, inputs={name: file.source, **inputs}) for file in files]
-
-
-def _named(types: Sequence[str]) -> str:
-    if types == IMAGES:
-        return "image files"
-    return f"files of {' or '.join(types)}" if types else "files"
-
-
 async def _all(
-    client: AsyncClient, model: Model, options: SubmitOptions, files: Iterable[SourceFile], listener: ProgressListener
+    client: AsyncClient,
+    record: RunRecord,
+    options: SubmitOptions,
+    files: Iterable[SourceFile],
+    listener: ProgressListener,
 ) -> AsyncGenerator[FileOutcome, None]:
     """Yields how each file ended; ends early, with the cause, if every other file would fail too."""
-    said: Shared = {"params": options.params, "output": options.written, "priority": options.priority}
-    digest = next((one.digest for one in model.versions if one.version == model.version), model.version)
 
     async def one(file: SourceFile) -> FileOutcome:
         try:
-            return await _FileRun(client, options.model, digest, said, file, listener).end()
+            return await _FileRun(client, options, record, file, listener).end()
         finally:
             listener.ended(file.source)
 
@@ -165,9 +132,14 @@ class _FileRun:
     model and on the options, so that the task of an earlier run is found, but not that of another version."""
 
     def __init__(
-        self, client: AsyncClient, model: str, digest: str, said: Shared, file: SourceFile, listener: ProgressListener
+        self,
+        client: AsyncClient,
+        options: SubmitOptions,
+        record: RunRecord,
+        file: SourceFile,
+        listener: ProgressListener,
     ) -> None:
-        self._client, self._model, self._digest, self._said = client, model, digest, said
+        self._client, self._options, self._record = client, options, record
         self._file, self._listener = file, listener
         self._task_id: str | None = None
         self._targets: Sequence[Path] = ()
@@ -182,17 +154,21 @@ class _FileRun:
         except OSError as error:
             place = readable(Path(os.fsdecode(error.filename or self._file.source)))
             why = Failure(code="file_error", message=f"{place}: {error.strerror or error}", retryable=False)
-            return self._failed(why, hopeless=error.errno in NO_ROOM)
+            return self._failed(why, hopeless=_ends_all(error, self._options.output))
         names = tuple(map(readable, self._targets)) if len(self._targets) > 1 else UNSET
-        notes = task.result.notes if task.result and task.result.notes else UNSET
-        return _ended(self._file, "done", targets=names, task_id=self._task_id, reuse=task.reuse, notes=notes)
+        result = task.result
+        notes = result.notes if result and result.notes else UNSET
+        data = result.data if result and result.data and result.files else UNSET
+        return _ended(
+            self._file, "done", targets=names, task_id=self._task_id, reuse=task.reuse, data=data, notes=notes
+        )
 
     async def _done(self) -> Task:
         """Returns the task when its result is fetched. A task that was deleted, or whose result was, still holds its
         request id: the file is submitted again under the next id, without reuse, so that it gets no lost result
         again."""
-        asked = {"model": self._model, "digest": self._digest, **self._said}
-        name = await asyncio.to_thread(request_id, self._file.sent, asked)
+        asked_for = self._file
+        name = await asyncio.to_thread(request_id, self._file.sent, self._record.asked)
         for generation in count():
             try:
                 submitted = await self._submitted(name, generation)
@@ -201,20 +177,21 @@ class _FileRun:
                     raise
                 continue
             try:
-                return await self._fetched(submitted.task_id)
+                task = await self._fetched(submitted.task_id)
             except PenstockApiError as error:
                 if error.code != GONE or (generation and not submitted.replayed):
                     raise
+                continue
+            await asyncio.to_thread(self._record.note, asked_for, name)
+            return task
         raise AssertionError("unreachable")
 
     async def _submitted(self, name: str, generation: int) -> Submitted:
         """Submits the file, or finds the task of an earlier run and retries it if it has no result."""
-        sent, model = self._file.sent, self._model
+        said = said_of_all(self._options)
         if generation:
-            again: Shared = {**self._said, "reuse": False}
-            submitted = await self._client.submit(sent, model, client_request_id=f"{name}-{generation}", **again)
-        else:
-            submitted = await self._client.submit(sent, model, client_request_id=name, **self._said)
+            said, name = {**said, "reuse": False}, f"{name}-{generation}"
+        submitted = await self._client.submit(self._file.sent, self._options.model, client_request_id=name, **said)
         self._task_id = submitted.task_id
         if submitted.replayed and submitted.status not in (*LIVE, "SUCCESS"):
             await self._client.retry(submitted.task_id)
@@ -252,7 +229,14 @@ def _fails_all(error: PenstockApiError, file: SourceFile) -> bool:
     first, _, member = (error.param or "").partition(".")
     is_shared = first == "input" and member in (file.inputs or {}) and (file.inputs or {})[member] != file.source
     of_all = error.code == "invalid_request" and (is_shared or first in ("model", *SAID_OF_ALL))
-    return of_all or error.code in ("unauthorized", "forbidden", "model_not_found")
+    is_away = error.retryable and (error.status != 0 or error.code == UNREACHABLE)  # for as long as one may wait
+    return of_all or is_away or error.code in ("unauthorized", "forbidden", "model_not_found")
+
+
+def _ends_all(error: OSError, output: Path) -> bool:
+    """Whether no other result could be written either."""
+    place = Path(os.fsdecode(error.filename or ""))
+    return error.errno in NO_ROOM or (error.errno in DENIED and place.absolute().is_relative_to(output.absolute()))
 
 
 def _ended(file: SourceFile, status: Literal["done", "skipped", "failed"], **more: Any) -> FileOutcome:

@@ -7,21 +7,25 @@ from pathlib import Path
 import httpx
 
 from penstock.errors import ConfigurationError
-from penstock.settings import CLIENT_KEY, ApiSettings, UpSettings, client_environment
+from penstock.settings import CLIENT_KEY, KEY_FILE, URL_FILE, ApiSettings, UpSettings, client_environment
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def address_of(url: str | None, api_key: str | None) -> tuple[str, str]:
-    """(url, api_key). The key that `penstock up` has made in this directory is sent to this machine alone.
+    """(url, api_key). The key that `penstock up` has made in this directory is sent to that server and this machine
+    alone.
 
     Raises ConfigurationError when there is no key, or the URL is none.
     """
     environment = client_environment()
-    url = (url or environment.url or f"http://127.0.0.1:{ApiSettings().port}").rstrip("/")
+    data_dir = Path(environment.data_dir or UpSettings().data_dir)
+    own_url = _read(data_dir / URL_FILE)
+    url = (url or environment.url or own_url or f"http://127.0.0.1:{ApiSettings().port}").rstrip("/")
     if not is_url(url):
         raise ConfigurationError(f"{url} is no URL of a server; it looks like http://127.0.0.1:8000")
-    key = api_key or environment.api_key or (_own_key() if is_loopback(url) else None)
+    is_own = is_loopback(url) or url == own_url
+    key = api_key or environment.api_key or (_read(data_dir / KEY_FILE) if is_own else None)
     if not key:
         raise ConfigurationError(f"no API key for {url}; give one, or set {CLIENT_KEY}")
     if not (key.isascii() and key.isprintable()):
@@ -45,6 +49,5 @@ def is_loopback(url: str) -> bool:
     return httpx.URL(url).host in LOOPBACK
 
 
-def _own_key() -> str | None:
-    path = Path(UpSettings().data_dir) / "api-key"
-    return path.read_text().strip() if os.access(path, os.R_OK) else None
+def _read(path: Path) -> str | None:
+    return (path.read_text().strip() or None) if os.access(path, os.R_OK) else None

@@ -28,7 +28,8 @@ class DeviceOutOfMemory(PenstockError):
 
 
 class InvalidOutput(PenstockError):
-    """The model returned an array that cannot be a result (NaN, or a wrong shape)."""
+    """The model returned an array that cannot be a result: values that are no numbers, a wrong shape, or one colour for
+    a photo. Where it ran in fp16, the attempt has tried it in fp32, too."""
 
     code, status, title = "invalid_output", 500, "Model output invalid"
 

@@ -32,7 +32,16 @@ from penstock.local.redis_server import redis_child
 from penstock.local.reports import list_down, release_tasks, retract_models, unlist
 from penstock.local.supervisor import StoppedEarly, Supervisor
 from penstock.net.session import read_local
-from penstock.settings import Settings, clean_environment, env_name, environment_of, new_key, within
+from penstock.settings import (
+    KEY_FILE,
+    URL_FILE,
+    Settings,
+    clean_environment,
+    env_name,
+    environment_of,
+    new_key,
+    within,
+)
 from penstock.telemetry import exposition
 from penstock.telemetry.nvml import watch_cards
 from penstock.worker.devices import GPU_VARIABLES, Placement, found_again, placements
@@ -85,7 +94,8 @@ async def everything(
             metrics_url = serve_metrics(settings, supervisor)
             await _until_ready(supervisor, url, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
             supervisor.outlive_workers()
-            yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
+            with _told(data_dir / URL_FILE, url):
+                yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
         finally:
             await supervisor.close()
 
@@ -254,6 +264,16 @@ def _directory(path: str) -> Path:
 
 
 @contextmanager
+def _told(path: Path, url: str) -> Iterator[None]:
+    """Keeps the URL in a file, from which the commands of this directory know their server."""
+    path.write_text(f"{url}\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
     """Allows one `penstock up` for each data directory. Raises ConfigurationError when another one runs."""
     fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -286,7 +306,7 @@ def _with_key(settings: Settings, data_dir: Path) -> tuple[Settings, str]:
     """The first key of the settings, else one that the first start makes and keeps in the data directory."""
     if settings.api.keys:
         return settings, entry_of(settings.api.keys[0]).secret
-    key = _made_once(data_dir / "api-key", new_key)
+    key = _made_once(data_dir / KEY_FILE, new_key)
     return replace(settings, api=replace(settings.api, keys=(f"default:{key}",))), key
 
 

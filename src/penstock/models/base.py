@@ -16,9 +16,10 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from importlib import import_module
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Union
 
 from msgspec import Struct, field
 from msgspec.structs import asdict
@@ -32,10 +33,11 @@ from penstock.lazy_import import lazy_import
 from penstock.models import products
 from penstock.models.digests import contents_of
 from penstock.models.digests import results_digest as results_digest
-from penstock.models.members import Inputs, size_of
+from penstock.models.members import AcceptTruncated as AcceptTruncated
+from penstock.models.members import Inputs, bounds_for, size_of
 from penstock.pixels.decoding import decode
 from penstock.pixels.formats import encoder_bytes
-from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.headers import probe
 from penstock.pixels.notes import Note
 from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
@@ -146,6 +148,12 @@ class Work:
     def accept(self, index: int, output: Any) -> None:
         """Take the output of one tile. Called once for each, in any order, from several threads."""
         self.outputs[index] = output
+
+    def again(self, lane: str) -> Self:
+        """The same work from its start, in another lane."""
+        same = copy(self)
+        same.lane, same.outputs = lane, [None] * self.count
+        return same
 
     def check(self, output: Any) -> None:
         """Look at the output of a tile of the warm-up. Raise ConfigurationError when the device computes wrong values:
@@ -283,7 +291,7 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         needed, extra = self.memory_needed(source, params), encoder_bytes(output)
         if not extra or not isinstance(source, bytes):
             return needed
-        header = probe(source, ImageBounds.of(self.limits))
+        header = probe(source, bounds_for(self.limits, params))
         size = self.output_size(header.width, header.height, params)
         return needed + extra * prod(size) if size else needed
 
@@ -296,6 +304,11 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
     def infer(self, tiles: Any, work: Work) -> Outputs:
         """Run a batch: `tiles` is an array with a leading batch axis. Returns one output for each tile, in order.
         `work` is the work of one of the tiles; all of them have its lane."""
+
+    def in_fp32(self, work: Work) -> Work | None:
+        """The same work for one more run in fp32, after outputs with less precision that cannot be a result. Called on
+        a codec thread. None, the default, where it was run in fp32: then the task fails."""
+        return None
 
     @abstractmethod
     def postprocess(self, work: Work, params: ParamsT, output: OutputOptions) -> Product:
@@ -310,9 +323,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         """Stop every `infer` that runs with this work, if that is possible; it then raises Interrupted. Called from
         another thread."""
 
-    def image(self, source: bytes) -> Picture:
-        """Decode an image within the operator's limits."""
-        return decode(source, ImageBounds.of(self.limits))
+    def image(self, source: bytes, params: Params | None = None) -> Picture:
+        """Decode an image within the operator's limits; a truncated one where these parameters accept that."""
+        return decode(source, bounds_for(self.limits, params))
 
 
 _take_former_names(BaseModelRunner)

@@ -14,7 +14,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from msgspec.structs import replace
 
@@ -26,6 +26,7 @@ from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.pixels.canvas import Canvas
 from penstock.pixels.deep_canvas import DeepCanvas
+from penstock.pixels.flatness import has_content, is_flat
 from penstock.pixels.picture import Levels, Pixels
 from penstock.pixels.row_canvas import RowCanvas
 from penstock.pixels.row_writer import RowWriter
@@ -149,6 +150,8 @@ class TiledImage(Work):
     """
 
     rows: RowCanvas | None = None
+    may_be_flat = False
+    """Whether the network may make one colour of a tile that has more."""
 
     def __init__(
         self,
@@ -185,7 +188,15 @@ class TiledImage(Work):
         smaller = self._in(tiling)
         smaller.finish = self.finish
         smaller.rows = self.rows
+        smaller.may_be_flat = self.may_be_flat
         return smaller
+
+    def again(self, lane: str) -> Self:
+        """The same work from its start in another lane. Its tiles are joined where they were, but not by rows, unless
+        somebody asks for that again."""
+        same = super().again(lane)
+        same.rows = None
+        return same
 
     def by_rows(self) -> RowCanvas | None:
         """From now on join in a canvas whose rows can be taken while others are missing; returns it. None where that is
@@ -225,6 +236,11 @@ class TiledImage(Work):
         return self._result_size or self.canvas.size
 
     @property
+    def source(self) -> Levels:
+        """The pixels of the image, (height, width, 3 or 4)."""
+        return self._rgb
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of every tile, (height, width, 3 or 4)."""
         return (self._layout.height, self._layout.width, self._rgb.shape[2])
@@ -243,10 +259,7 @@ class TiledImage(Work):
     def write_tile(self, index: int, into: Levels) -> None:
         """Write the pixels of one tile into its place in the array of a batch."""
         top, bottom, left, right = self._inside(index)
-        row, column = self._spots[index]
-        into[top:bottom, left:right] = self._rgb[
-            row.start + top : row.start + bottom, column.start + left : column.start + right
-        ]
+        into[top:bottom, left:right] = self._seen(index)
         _mirror_around(into[top:bottom].swapaxes(0, 1), left, right)
         _mirror_around(into, top, bottom)
 
@@ -265,7 +278,8 @@ class TiledImage(Work):
         """Keep the middle of one output tile, (height, width, 3), which comes with the sum of its values before they
         were levels.
 
-        Raises InvalidOutput for the wrong shape or type, or values that are no numbers, as the sum then is not.
+        Raises InvalidOutput for the wrong shape or type, values that are no numbers, as the sum then is not, and one
+        colour in place of a part of the image that has more.
         """
         pixels, total, *alpha = output
         row, column = self._spots[index]
@@ -274,6 +288,7 @@ class TiledImage(Work):
             raise InvalidOutput(f"the model gave {pixels.shape} of {pixels.dtype} for a tile of {self.shape}")
         if not math.isfinite(total):
             raise InvalidOutput("the model gave values that are not numbers")
+        self._check_content(index, pixels, *alpha)
         if self.finish is not None:
             pixels = self.finish(self.tile(index)[..., :3], pixels)
         kept = (
@@ -283,6 +298,20 @@ class TiledImage(Work):
         (self.canvas if self.rows is None else self.rows).put(column.low * s, row.low * s, pixels[kept])
         if self.alpha is not None:
             self.alpha.put(column.low * s, row.low * s, alpha[0][kept])
+
+    def _check_content(self, index: int, colours: Levels, *alpha: Levels) -> None:
+        if self.may_be_flat:
+            return
+        for made, channels in zip((colours, *alpha), (slice(3), slice(3, 4)), strict=False):
+            if is_flat(made) and has_content(self._seen(index)[..., channels]):
+                level = made[0, 0].tolist()
+                raise InvalidOutput(f"the model gave one level, {level}, for a part of the image that has several")
+
+    def _seen(self, index: int) -> Levels:
+        """The part of the image that a tile shows."""
+        top, bottom, left, right = self._inside(index)
+        row, column = self._spots[index]
+        return self._rgb[row.start + top : row.start + bottom, column.start + left : column.start + right]
 
 
 def waiting_bytes(width: int, tile_height: int) -> int:

@@ -1,5 +1,6 @@
 """All settings: one tree of frozen structs, read once from a TOML file and the environment."""
 
+from penstock.settings.operating import ConsoleSettings, TelemetrySettings, UpSettings
 from penstock.settings.sections import (
     ApiSettings,
     LimitSettings,
@@ -9,18 +10,17 @@ from penstock.settings.sections import (
     RedisSettings,
     Settings,
     StorageSettings,
-    TelemetrySettings,
-    UpSettings,
     WebhookSettings,
     WorkerSettings,
-    new_key,
 )
 from penstock.settings.sources import (
     ALIASES,
     CLIENT_KEY,
     CLIENT_URL,
+    KEY_FILE,
     NO_SETTINGS,
     SECRETS,
+    URL_FILE,
     ClientEnvironment,
     clean_environment,
     client_environment,
@@ -28,18 +28,23 @@ from penstock.settings.sources import (
     environment_of,
     environment_with,
     load,
+    state_home,
     visible_devices,
     within,
 )
+from penstock.settings.types import new_key
 
 __all__ = [
     "ALIASES",
     "CLIENT_KEY",
     "CLIENT_URL",
+    "KEY_FILE",
     "NO_SETTINGS",
     "SECRETS",
+    "URL_FILE",
     "ApiSettings",
     "ClientEnvironment",
+    "ConsoleSettings",
     "LimitSettings",
     "ModelSettings",
     "QueueSettings",
@@ -58,6 +63,7 @@ __all__ = [
     "environment_with",
     "load",
     "new_key",
+    "state_home",
     "visible_devices",
     "within",
 ]

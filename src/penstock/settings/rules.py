@@ -15,6 +15,19 @@ KEY_MIN_LENGTH = 16
 
 _PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(/[A-Za-z0-9._~/-]*)?")
 
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>0|[1-9][0-9]{0,4}))?"
+)
+_USUAL_PORTS = {("http", "80"), ("https", "443")}
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a browser may name its page's origin like this: in lower case, without the usual port, and never `*`."""
+    found = _ORIGIN.fullmatch(text)
+    if found is None:
+        return False
+    return found["scheme"] != "file" and (found["scheme"], found["port"]) not in _USUAL_PORTS
+
 
 def _is_named(key: str) -> bool:
     """Whether a key has a good name, or none. A secret that is a list of scopes is one that was forgotten."""
@@ -79,6 +92,12 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "api.public_url",
         lambda tree: not tree.api.public_url or bool(_PUBLIC_URL.fullmatch(tree.api.public_url)),
         "must look like https://images.example.com, without ? and #",
+    ),
+    (
+        "api.cors_origins",
+        lambda tree: all(map(_is_origin, tree.api.cors_origins)),
+        "each is what a browser sends as Origin, such as https://shop.example.com or http://localhost:5173: in lower "
+        "case, without a path, a final / or the usual port; `*` would let any page in that has a key, and is refused",
     ),
     (
         "api.trusted_proxies",

@@ -3,30 +3,13 @@
 config.example.toml shows every setting with the same explanation.
 """
 
-import secrets
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from penstock.core.quotas import Amount, QuotaName, Quotas
-
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[int, Meta(ge=1)]
-NonNegative = Annotated[int, Meta(ge=0)]
-NotBelowZero = Annotated[float, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0)]
-Shown = Literal["auto", "on", "off"]
-
-KEY_BYTES = 24  # 192 random bits
-
-
-def new_key() -> str:
-    """A random API key. Its prefix `pen_` lets scanners for leaked secrets recognise it."""
-    return f"pen_{secrets.token_urlsafe(KEY_BYTES)}"
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every section: frozen, keyword-only, and without unknown names."""
+from penstock.settings.operating import ConsoleSettings, TelemetrySettings, UpSettings
+from penstock.settings.types import NonNegative, NotBelowZero, Port, Positive, Seconds, Section, Shown
 
 
 class ApiSettings(Section, frozen=True):
@@ -78,6 +61,9 @@ class ApiSettings(Section, frozen=True):
     `penstock up` alone."""
     metrics_port: Port = 0
     """Port on which an API process serves its metrics apart, at `telemetry.metrics_host`; 0 means none."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins, such as `https://shop.example.com`, whose pages may use the API with a key that they have. Pages of any
+    origin may send uploads to their URLs, and read a task by its token."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks, such as `10.0.0.0/8`, of proxies whose headers `Forwarded` and `X-Forwarded-Proto`,
     `-Host`, `-Port` and `-For` are trusted."""
@@ -309,31 +295,11 @@ class WebhookSettings(Section, frozen=True):
     """Waits before each retry: 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h (Standard Webhooks 1.0)."""
 
 
-class TelemetrySettings(Section, frozen=True):
-    """Logs and metrics."""
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["auto", "json", "human"] = "auto"
-    """`auto` means `human` on a terminal and `json` elsewhere."""
-    metrics_host: str = "127.0.0.1"
-    metrics_port: Port = 9464
-    """Port on which `penstock worker` and `penstock up` serve the metrics of all their processes; 0 takes a free
-    one."""
-
-
-class UpSettings(Section, frozen=True):
-    """`penstock up`: everything on one machine."""
-
-    data_dir: str = "penstock-data"
-    redis_max_bytes: NonNegative = 0
-    """What its Redis may keep in memory: 0 stands for a quarter of the machine's memory. When that is full, submits are
-    refused with 503, and nothing is lost."""
-
-
 class Settings(Section, frozen=True):
     """The whole tree of settings."""
 
     api: ApiSettings = ApiSettings()
+    console: ConsoleSettings = ConsoleSettings()
     redis: RedisSettings = RedisSettings()
     queue: QueueSettings = QueueSettings()
     models: ModelSettings = ModelSettings()

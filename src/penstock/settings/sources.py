@@ -31,6 +31,8 @@ ALIASES: dict[str, tuple[str, str]] = {
 
 CLIENT_URL, CLIENT_KEY = "PENSTOCK_URL", "PENSTOCK_API_KEY"
 """Variables from which a client knows its server; a server reads neither."""
+KEY_FILE, URL_FILE = "api-key", "url"
+"""Files in the data directory of `penstock up`: the key that its first start has made, and its URL while it runs."""
 NO_SETTINGS = frozenset({"PENSTOCK_CONFIG", CLIENT_URL, CLIENT_KEY})
 """Names that look like settings and are not; every other unknown `PENSTOCK_` name is refused."""
 
@@ -40,11 +42,22 @@ class ClientEnvironment(Struct, frozen=True, kw_only=True):
 
     url: str | None
     api_key: str | None
+    data_dir: str | None = None
 
 
 def client_environment(environ: Mapping[str, str] = os.environ) -> ClientEnvironment:
-    """The server and the key that a client uses when it is given none. An empty variable counts as not set."""
-    return ClientEnvironment(url=environ.get(CLIENT_URL) or None, api_key=environ.get(CLIENT_KEY) or None)
+    """The server and the key that a client uses when it is given none, and where `penstock up` keeps its own. An empty
+    variable counts as not set."""
+    url, api_key, data_dir = (
+        environ.get(name) or None for name in (CLIENT_URL, CLIENT_KEY, env_name("up", "data_dir"))
+    )
+    return ClientEnvironment(url=url, api_key=api_key, data_dir=data_dir)
+
+
+def state_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """The directory for what commands remember between two runs; it need not exist. Raises RuntimeError where a user
+    has no home."""
+    return Path(environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "penstock"
 
 
 def visible_devices(environ: Mapping[str, str] = os.environ) -> str | None:

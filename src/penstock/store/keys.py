@@ -138,6 +138,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | that work                                            |                         |
 | `quotas`                   | hash   | tenant -> the quotas that an administrator has set,  | taken back              |
 |                            |        | as JSON                                              |                         |
+| `session:<digest>`         | string | a session of the console by the digest of its token: | `console.session_s`, or |
+|                            |        | with which key it was opened, as JSON                | logout                  |
 | `audit`                    | stream | `record`: who did what to the work or the keys of    | 50,000 others came      |
 |                            |        | others, as JSON                                      |                         |
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
@@ -251,6 +253,10 @@ class Keys:
     def attempts(self, task_id: str) -> str:
         """The ended attempts of a task."""
         return f"{self.root}attempts:{task_id}"
+
+    def session(self, digest: str) -> str:
+        """The session of the console whose token has this digest."""
+        return f"{self.root}session:{digest}"
 
     def events(self, subject: str) -> str:
         """The events of a task or a batch."""

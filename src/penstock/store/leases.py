@@ -110,9 +110,10 @@ class LeaseStore:
 
     # `log` is what the code of the model has said during the attempt, and is added to the log of the task.
 
-    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int:
+    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int | None:
         """End a task in SUCCESS, and with it all tasks that wait for the same result. Returns how many have ended; 0
-        when the lease is lost and nothing was written."""
+        when the lease is lost and nothing was written. Returns None when there is no such task any more: a call before
+        this one, whose answer was lost, may have given its result to equal tasks, which are still there."""
         return await self._settle(Verb.COMPLETE, lease, outcome=outcome, log=log)
 
     async def fail(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> bool:
@@ -164,7 +165,7 @@ class LeaseStore:
         failures: int = 0,
         device_ms: float | None = None,
         log: bytes = b"",
-    ) -> int:
+    ) -> int | None:
         problem = problem or (outcome.error if outcome else None)
         execution = outcome.execution if outcome else {}
         answer = await self._engine.run(
@@ -184,7 +185,7 @@ class LeaseStore:
             log=log,
         )
         if answer[0] != b"ok":
-            return 0
+            return 0 if answer[1] else None
         return 1 + (await self._overdue.answer_waiting(answer[2]) if answer[2] else 0)
 
 

@@ -17,6 +17,7 @@ from penstock.store.overdue import Overdue
 from penstock.store.queues import QueueStore
 from penstock.store.quotas import QuotaStore
 from penstock.store.records import set_aside_of
+from penstock.store.sessions import SessionStore
 from penstock.store.tasks import TaskStore
 from penstock.store.tenants import TenantStore
 from penstock.store.uploads import UploadStore
@@ -46,6 +47,7 @@ class Store:
         self.caps = RunningCaps(engine)
         self.condemned = Condemned(engine)
         self.access_keys = AccessKeyStore(engine)
+        self.sessions = SessionStore(engine)
         self.audit = AuditStore(engine)
         self.installation = Installation(engine)
 

@@ -66,6 +66,11 @@ INSTRUMENTS: dict[str, Instrument] = {
         _histogram("device.batch.tiles", "Tiles in one device batch", "model", "device", buckets=TILES),
         _counter("device.busy", "Time in which the device computed batches", "device", unit="s"),
         _counter("device.copy", "Time of copies to and from the device, mostly beside computing", "device", unit="s"),
+        _counter(
+            "outputs.invalid",
+            "Outputs that cannot be a result, and how their attempt went on (`recomputed` in fp32, `failed`)",
+            *("model", "device", "outcome"),
+        ),
         _counter("preemptions", "Device batches that went before a task which had already started", "device"),
         _gauge("gpu.memory.used", "Memory of the card in use, by everybody, as the driver says", "device", unit="By"),
         _gauge("gpu.memory.total", "Memory of the card", "device", unit="By"),

@@ -4,7 +4,6 @@ Penstock passes a `traceparent` on unchanged, from the request to the task, its 
 """
 
 import re
-import secrets
 
 # A header of another version is replaced by a new trace, since its layout is not known.
 _TRACEPARENT = re.compile(
@@ -15,16 +14,18 @@ _TRACEPARENT = re.compile(
 )
 
 
-def accept_traceparent(header: str | None) -> str:
-    """The traceparent of the header, or a new one where the header is missing or malformed."""
-    return header if header and _TRACEPARENT.fullmatch(header) else _new_traceparent()
+TRACE_DIGITS = 48
+"""Hex digits that a new trace is made of: 32 of the trace, 16 of its first span."""
+
+
+def accept_traceparent(header: str | None, digits: str) -> str:
+    """The traceparent of the header or, where the header is missing or malformed, a new one of these random digits."""
+    if header and _TRACEPARENT.fullmatch(header):
+        return header
+    return f"00-{digits[:32]}-{digits[32:TRACE_DIGITS]}-01"  # 01: the trace may be recorded
 
 
 def trace_id(traceparent: str | None) -> str | None:
     """The 32 hex digits of the trace; None where the traceparent is missing or malformed."""
     match = _TRACEPARENT.fullmatch(traceparent or "")
     return match["trace"] if match else None
-
-
-def _new_traceparent() -> str:
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"  # 01: the trace may be recorded

@@ -29,12 +29,17 @@ FINAL_WRITE_S = 5.0
 
 class Settlement(Struct, frozen=True, eq=False):
     """How an attempt ended, and the write that says so. The write returns how many tasks ended with this one, 0 when it
-    was refused."""
+    was refused, and None when nobody knows."""
 
     verb: Verb
-    write: Callable[[], Awaitable[int]]
-    code: str = ""
+    write: Callable[[], Awaitable[int | None]]
+    problem: ErrorRecord | None = None
     outcome: Outcome | None = None
+
+    @property
+    def code(self) -> str:
+        """The code of the problem; empty without one."""
+        return self.problem.code if self.problem else ""
 
 
 class Attempts:
@@ -88,7 +93,7 @@ class Attempts:
             return
         took_s = asyncio.get_running_loop().time() - started
         _count(lease, written, kept, took_s)
-        logger.bind(seconds=round(took_s, 3), outcome=written.verb if kept else "lease lost").info("attempt ended")
+        _log(written, kept, took_s)
         if settlement.outcome is None:
             return
         with suppress(PenstockError):  # what stays is deleted with the task
@@ -132,7 +137,6 @@ class Attempts:
     def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
         """Retry after a transient error, and fail after any other."""
         problem = ErrorRecord.of(error)
-        logger.bind(code=problem.code, detail=problem.message).warning("attempt failed")
         if error.__cause__ is not None:
             level = "ERROR" if isinstance(error, ModelError) else "DEBUG"
             logger.opt(exception=error.__cause__).log(level, "cause")
@@ -140,7 +144,7 @@ class Attempts:
             delay_ms, took_ms = self._retry.delay_ms(lease.failures + 1), self._pipeline.took_ms(lease)
             said = self._pipeline.said(lease)
             write = partial(self._store.leases.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms, log=said)
-            return Settlement(Verb.RETRY, write, problem.code)
+            return Settlement(Verb.RETRY, write, problem)
         return self._failure(lease, problem)
 
     def _release(self, lease: Lease) -> Settlement:
@@ -150,12 +154,12 @@ class Attempts:
     def _failure(self, lease: Lease, problem: ErrorRecord) -> Settlement:
         outcome = Outcome(error=problem, execution={"device_ms": self._pipeline.took_ms(lease)})
         write = partial(self._store.leases.fail, lease, outcome, log=self._pipeline.said(lease))
-        return Settlement(Verb.FAIL, write, problem.code)
+        return Settlement(Verb.FAIL, write, problem)
 
-    async def _insist(self, write: Callable[[], Awaitable[int]]) -> int | None:
+    async def _insist(self, write: Callable[[], Awaitable[int | None]]) -> int | None:
         """Write, however long Redis is away: while this process lives, finished work is not lost. Returns 0 when the
-        lease is lost, None when Redis did not answer before this worker had to stop: the write may have been done, so
-        that the file of its result has to stay."""
+        lease is lost, and None when the write may have been done, so that the file of its result has to stay: Redis did
+        not answer before this worker had to stop, or when it answered at last, the task was deleted."""
         with suppress(asyncio.CancelledError):  # the worker is stopping
             return await _until_available(write)
         try:
@@ -164,6 +168,14 @@ class Attempts:
         except TimeoutError:
             logger.warning("stopping without an answer; if the task is not settled, its lease will be reclaimed")
             return None
+
+
+def _log(settlement: Settlement, kept: int, took_s: float) -> None:
+    ended = logger.bind(outcome=settlement.verb.value if kept else "lease lost", seconds=round(took_s, 3))
+    if problem := settlement.problem:
+        ended.bind(code=problem.code, detail=problem.message).warning("attempt ended")
+    else:
+        ended.info("attempt ended")
 
 
 def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> None:
@@ -185,7 +197,7 @@ def _unexpected() -> Internal:
     return Internal("an unexpected error; the worker's log has it under the task id")
 
 
-async def _until_available(write: Callable[[], Awaitable[int]]) -> int:
+async def _until_available(write: Callable[[], Awaitable[int | None]]) -> int | None:
     attempt = 0
     while True:
         try:

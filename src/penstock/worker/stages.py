@@ -28,6 +28,7 @@ class Stages:
         self._started = time.perf_counter()
         self._timing: dict[str, float] = {}
         self._moved_s: dict[Stage, float] = defaultdict(float)
+        self._done = self._done_before = 0
 
     @contextmanager
     def __call__(self, name: Stage) -> Iterator[float]:
@@ -36,7 +37,7 @@ class Stages:
         began = time.perf_counter()
         yield began
         took_s = time.perf_counter() - began + self._moved_s[name]
-        self._timing[f"{name}_ms"] = milliseconds(took_s)
+        self._timing[f"{name}_ms"] = round(self._timing.get(f"{name}_ms", 0.0) + milliseconds(took_s), 3)
         metrics.report("stage.duration", took_s, model=self._model, stage=name)
 
     def move(self, seconds: float, *, to: Stage, out_of: Stage) -> None:
@@ -45,8 +46,13 @@ class Stages:
         self._moved_s[to] += seconds
 
     def tiles(self, done: int, total: int) -> None:
-        """Report how many tiles the device has done."""
-        self._watch("infer", Progress(done=done, total=total))
+        """Report how many tiles the device has done. Those of a run that was given up count as done."""
+        self._done = self._done_before + done
+        self._watch("infer", Progress(done=self._done, total=self._done_before + total))
+
+    def run_again(self) -> None:
+        """Expect further tiles, of another run: the number of those that are done never falls."""
+        self._done_before = self._done
 
     def reached_device(self, infer_began: float, waited_s: float) -> None:
         """Record that the first batch began so long after the stage `infer` did."""

@@ -77,6 +77,9 @@ def _id_of(handler: HTTPRouteHandler) -> str:
     return str(handler.operation_id)
 
 
+_ANSWERS: Schema = {name: {"example": example} for name, example in answers.BY_TYPE.items()}
+
+
 def complete(operation: Schema, path: str, contents: Contents, opt: Mapping[str, Any], models: Sequence[Model]) -> None:
     """Complete an operation of Litestar's document in place."""
     is_guarded = "/v1/" in path and "security" not in operation
@@ -95,7 +98,7 @@ def complete(operation: Schema, path: str, contents: Contents, opt: Mapping[str,
         bodies = requests.by_type(models)
         operation["requestBody"] = {"required": True, "content": _content(name, contents.body, bodies)}
     for status, content in contents.answers.items():
-        operation["responses"][str(status)]["content"] = _content(name, content, {})
+        operation["responses"][str(status)]["content"] = _content(name, content, _ANSWERS)
 
 
 def open_to_tokens(app: Litestar, operations: Sequence[Schema]) -> None:

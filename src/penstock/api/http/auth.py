@@ -1,4 +1,4 @@
-"""Guards that run before a body is read: the API key of a request, and its content type."""
+"""The guard that runs before a body is read: the API key of a request."""
 
 import hashlib
 import hmac
@@ -14,7 +14,8 @@ from loguru import logger
 from penstock.api.http.key_table import KeyTable
 from penstock.api.http.scopes import BY_TOKEN, SCOPE, is_let_in_by_url, refusal_of
 from penstock.core.access import ALL_SCOPES, USUAL_SCOPES, Caller, callers_of, text_of
-from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
+from penstock.errors import ConfigurationError, Unauthorized
+from penstock.settings import LimitSettings
 
 SCHEMES = (b"bearer", b"token")
 """Schemes of `Authorization`; older clients of Replicate send the second."""
@@ -23,13 +24,30 @@ HOLDER = "task-token"
 """The name of every caller who comes with a token."""
 
 
+SESSION = "session"
+"""Where the state of a request has the session of the console with which it came; its `caller()` is asked again as long
+as the request lasts."""
+
+
 class ApiRequest(Request[None, Caller, State]):
-    """A request that has passed `require_key`: `auth` is its caller."""
+    """A request that has passed `require_key`."""
+
+    @property
+    def auth(self) -> Caller:
+        """Who sends it."""
+        caller: Caller = self.scope["auth"]
+        return caller
 
     @property
     def base_url(self) -> URL:
         """The URL under which the client reaches the server, as `origins.Origins` has worked it out."""
         return URL(f"{self.scope['state']['base_url']}/")
+
+    @property
+    def limits(self) -> LimitSettings:
+        """The limits on what clients send."""
+        limits: LimitSettings = self.scope["litestar_app"].state.services.settings.limits
+        return limits
 
 
 class KeyRing:
@@ -68,22 +86,12 @@ class KeyRing:
                 found = caller
         return found or self._managed.find(secret)
 
-
-def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
-    """Make `check` a middleware.
-
-    Litestar's own guards each get a new copy of the handler at every request, which takes several times as long as any
-    check here.
-    """
-
-    def wrap(app: ASGIApp) -> ASGIApp:
-        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-            check(scope)
-            await app(scope, receive, send)
-
-        return guarded
-
-    return wrap
+    def find_by(self, key_id: str, is_it: Callable[[bytes], bool]) -> Caller | None:
+        """Return the caller of the key whose digest `is_it` accepts: one of the settings, or the managed one of this
+        id. Raises NotReady for a managed key that comes before the keys could be read from Redis.
+        """
+        found = next((caller for digest, caller in self._callers if is_it(digest)), None)
+        return found or (self._managed.find_by(key_id, is_it) if key_id else None)
 
 
 def require_key(app: ASGIApp) -> ASGIApp:
@@ -122,14 +130,6 @@ def is_let_in(scope: Scope) -> bool:
     return (scope["litestar_app"].state.key_ring.find(secret) if secret else _holder(scope)) is not None
 
 
-@guard
-def require_json(scope: Scope) -> None:
-    """Require a body that is declared as JSON. Raises UnsupportedMediaType."""
-    declared = scope["state"]["headers"].get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if declared != b"application/json":
-        raise UnsupportedMediaType("send the body as Content-Type: application/json")
-
-
 def _caller_of(scope: Scope, state: State) -> Caller:
     secret = _secret(scope)
     caller: Caller | None = state.key_ring.find(secret) if secret else _holder(scope)
@@ -142,7 +142,12 @@ def _caller_of(scope: Scope, state: State) -> Caller:
 
 
 def _holder(scope: Scope) -> Caller | None:
-    """Whoever has the token in the query, if it opens the task of the path: they may read, as its tenant."""
+    """Whoever has a session of the console; or the token in the query, if it opens the task of the path: they may read,
+    as its tenant."""
+    session = scope["state"].get(SESSION)
+    if session is not None:
+        known: Caller | None = session.caller()
+        return known
     token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
     if not token or not BY_TOKEN.items() <= scope["route_handler"].opt.items():
         return None

@@ -73,6 +73,19 @@ class KeyTable:
         self._used[given.id] = now_ms
         return known.caller
 
+    def find_by(self, key_id: str, is_it: Callable[[bytes], bool]) -> Caller | None:
+        """Return whom the key of this id lets in, if `is_it` accepts its digest; None as `find` does.
+
+        Raises NotReady before the first read.
+        """
+        self.ensure_read()
+        now_ms = int(self._clock() * 1000)
+        known = self._keys.get(key_id, NO_KEY)
+        if not is_it(known.digest) or known.until <= now_ms:
+            return None
+        self._used[key_id] = now_ms
+        return known.caller
+
     def tenant_of(self, token: str, task_id: str) -> str | None:
         """Return the tenant whose task of this id the token opens, or None. Raises NotReady before the first read."""
         return self.ensure_read().tenant_of(token, task_id, now_s=self._clock())

@@ -66,6 +66,11 @@ def type_of(code: str) -> str:
     return f"urn:penstock:error:{code}"
 
 
+def help_of(code: str, base_url: str = "") -> str:
+    """Return the `Link` of a refusal with this code: to the page that says what it means."""
+    return f'<{base_url}/errors/{code}>; rel="help"'
+
+
 def problem_of(error: PenstockError, request_id: str, findings: tuple[Finding, ...] = ()) -> Problem:
     """Return the document for an error; `findings` become its `errors`."""
     return Problem(
@@ -86,7 +91,9 @@ def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, 
     headers = (_policies(error) if isinstance(error, QuotaExceeded) else {}) | error.headers
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    problem = problem_of(error, request.scope["state"]["request_id"], findings)
+    state = request.scope["state"]
+    headers["Link"] = help_of(error.code, state["base_url"])
+    problem = problem_of(error, state["request_id"], findings)
     return Response(problem, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
 
 

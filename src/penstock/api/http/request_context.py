@@ -1,28 +1,30 @@
 """Middleware around every request: its id, trace and origin, a log line, a metric, and the headers of all answers."""
 
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 from litestar.types.asgi_types import HTTPResponseBodyEvent, HTTPResponseStartEvent
-from loguru import logger
 from msgspec import Struct
 
+from penstock.api.http.cors import Cors, is_preflight
 from penstock.api.http.headers import Headers, with_policies
 from penstock.api.http.origins import Origins
-from penstock.api.http.problems import MEDIA_TYPE, problem_of
+from penstock.api.http.problems import MEDIA_TYPE, help_of, problem_of
 from penstock.api.http.wrong_keys import WrongKeys, credential_of
 from penstock.errors import MalformedRequest, PenstockError, RateLimited, Unauthorized
 from penstock.telemetry import metrics
-from penstock.telemetry.traces import accept_traceparent, trace_id
+from penstock.telemetry.logs import request_fields, write_request
+from penstock.telemetry.traces import TRACE_DIGITS, accept_traceparent, trace_id
 
 UNMATCHED = "unmatched"
 """The label `route` of a request that matches no route; its path would make a new label value each time."""
+PREFLIGHT = "preflight"
+"""The label `route` of all preflights of browsers: no route answers them."""
 
 READ_ANYWAY_BYTES = 1024 * 1024
 """After an early answer, uvicorn reads the rest of a body of this size, to keep the connection. It is told to close the
@@ -33,11 +35,16 @@ OTHER_METHOD = "other"
 """The label `method` of all methods that no route has: a client may send dozens."""
 UNAUTHORIZED = Unauthorized.status
 
+ID_DIGITS = 24
+ID_BYTES = (ID_DIGITS + TRACE_DIGITS) // 2
+"""All random bytes of a request are read at once: its id is made of the first, its trace of the others."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_QUIET = {"/livez", "/readyz", "/startupz", "/metrics"}
+_QUIET = {"/livez", "/readyz", "/startupz", "/metrics", "/v1/stats", "/v1/queues", "/v1/workers"}
+"""Routes whose reads are polls: they are logged as DEBUG, as are preflights and answers that nothing has changed."""
+NOT_MODIFIED = 304
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
-    (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
 ]
 _NOT_STORED = (b"cache-control", b"no-store")
@@ -49,13 +56,16 @@ class RequestContext:
     """An ASGI middleware outside of Litestar, so that it sees the answers to unknown paths too.
 
     It sets the `headers` by name (of several, the last), `request_id`, `traceparent`, `base_url`, and an empty
-    `task_token` and `rate` in the scope's state. It answers HEAD with the headers that GET would have. Query strings
-    and keys are never logged.
+    `task_token` and `rate` in the scope's state. It answers HEAD with the headers that GET would have, and preflights
+    by itself. Query strings and keys are never logged.
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins, wrong_keys: WrongKeys, is_draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, origins: Origins, cors: Cors, wrong_keys: WrongKeys, is_draining: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._origins = origins
+        self._cors = cors
         self._wrong_keys = wrong_keys
         self._is_draining = is_draining
 
@@ -65,8 +75,9 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        request_id = _request_id(headers.get(b"x-request-id"))
-        traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
+        digits = os.urandom(ID_BYTES).hex()
+        request_id = _request_id(headers.get(b"x-request-id"), digits)
+        traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"), digits[-TRACE_DIGITS:])
         scope["state"] |= {
             "headers": headers,
             "request_id": request_id,
@@ -76,26 +87,31 @@ class RequestContext:
         }
         credential = credential_of(scope, headers)
         is_head = scope["method"] == "HEAD"
-        inner: Scope = {**scope, "method": "GET"} if is_head else scope
+        inner: HTTPScope = {**scope, "method": "GET"} if is_head else scope
         exchange = _Exchange(
-            receive, send, scope["state"], self._origins, self._is_draining, is_head, _is_long_body(headers)
+            receive, send, inner, self._origins, self._cors, self._is_draining, is_head, _is_long_body(headers)
         )
         started = time.perf_counter()
-        with logger.contextualize(request_id=request_id, trace_id=trace_id(traceparent)):
-            try:
-                scope["state"]["base_url"] = self._origins.of(scope)
-                if self._wrong_keys.late:
-                    await self._wrong_keys.check(scope, credential)
-                await self._app(inner, exchange.receive_body, exchange.send_message)
-            except (MalformedRequest, RateLimited) as error:  # Litestar, which answers all others, has not been called
-                exchange.is_long_body_left = exchange.is_long_body_left or "is_last" in scope["state"]
-                await _refuse(error, request_id, exchange.send_message)
-            finally:
-                if exchange.status == UNAUTHORIZED:
-                    self._wrong_keys.count(scope, credential)
-                elif credential and inner.get("auth") is not None:
-                    self._wrong_keys.is_right(credential)
-                _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
+        fields = request_fields.set({"request_id": request_id, "trace_id": str(trace_id(traceparent))})
+        try:
+            scope["state"]["base_url"] = self._origins.of(scope)
+            if scope["method"] == "OPTIONS" and is_preflight(headers):
+                inner["path_template"] = PREFLIGHT
+                await _allow(exchange.send_message)
+                return
+            if self._wrong_keys.late:
+                await self._wrong_keys.check(scope, credential)
+            await self._app(inner, exchange.receive_body, exchange.send_message)
+        except (MalformedRequest, RateLimited) as error:  # Litestar, which answers all others, has not been called
+            exchange.is_long_body_left = exchange.is_long_body_left or "is_last" in scope["state"]
+            await _refuse(error, request_id, exchange.send_message)
+        finally:
+            if exchange.status == UNAUTHORIZED:
+                self._wrong_keys.count(scope, credential)
+            elif credential and inner.get("auth") is not None:
+                self._wrong_keys.is_right(credential)
+            _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
+            request_fields.reset(fields)
 
 
 class _Exchange(Struct, eq=False):
@@ -103,8 +119,9 @@ class _Exchange(Struct, eq=False):
 
     receive: Receive
     send: Send
-    state: dict[str, Any]
+    scope: HTTPScope
     origins: Origins
+    cors: Cors
     is_draining: Callable[[], bool]
     is_head: bool
     is_long_body_left: bool
@@ -125,10 +142,14 @@ class _Exchange(Struct, eq=False):
         self.status = message["status"]
         absolute = self.origins.absolute
         headers = [(bytes(n), absolute(v) if n == b"location" else bytes(v)) for n, v in message["headers"]]
-        if self.state["rate"]:
-            headers = with_policies(headers, self.state["rate"])
+        scope, state = self.scope, self.scope["state"]
+        if state["rate"]:
+            headers = with_policies(headers, state["rate"])
+        headers += self.cors.headers_of(
+            scope["method"], scope["path"], scope["query_string"], state["headers"], scope.get("auth")
+        )
         is_closing = self.is_long_body_left or self.is_draining()
-        message["headers"] = complete(headers, self.state["request_id"], closing=is_closing)
+        message["headers"] = complete(headers, state["request_id"], closing=is_closing)
         await self.send(message)
         if self.is_head:
             self.is_over = True
@@ -139,6 +160,7 @@ def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
     """Return the headers and the problem document that answer a request which reaches no handler."""
     body = msgspec.json.encode(problem_of(error, request_id))
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    headers.append((b"link", help_of(error.code).encode()))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
     return headers, body
@@ -153,9 +175,15 @@ def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     return [*headers, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
 
 
-def new_request_id() -> str:
-    """Return an id for a request that brings none."""
-    return f"req_{secrets.token_hex(12)}"
+def new_request_id(digits: str = "") -> str:
+    """Return an id for a request that brings none, of the first of these random hex digits."""
+    return f"req_{(digits or os.urandom(ID_BYTES).hex())[:ID_DIGITS]}"
+
+
+async def _allow(send: Send) -> None:
+    """Answer a preflight; its headers are those of every answer to it."""
+    await send(HTTPResponseStartEvent(type="http.response.start", status=204, headers=[]))
+    await send(_end())
 
 
 async def _refuse(error: PenstockError, request_id: str, send: Send) -> None:
@@ -168,8 +196,8 @@ def _end() -> HTTPResponseBodyEvent:
     return HTTPResponseBodyEvent(type="http.response.body", body=b"", more_body=False)
 
 
-def _request_id(given: bytes | None) -> str:
-    return given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id()
+def _request_id(given: bytes | None, digits: str) -> str:
+    return given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id(digits)
 
 
 def _is_long_body(headers: dict[bytes, bytes]) -> bool:
@@ -183,5 +211,6 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     # A request may wait for the end of its task; that time says nothing about how fast the server is.
     worked_s = seconds - scope["state"].get("waited_s", 0.0)
     metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))
-    line = logger.bind(method=method, route=route, status=status, ms=round(seconds * 1000, 1))
-    line.log("DEBUG" if route in _QUIET else "INFO", "request")
+    is_poll = status == NOT_MODIFIED or route == PREFLIGHT or (route in _QUIET and method in ("GET", "HEAD"))
+    level = "DEBUG" if is_poll else "INFO"
+    write_request(level, method=method, route=route, status=status, ms=round(seconds * 1000, 1))

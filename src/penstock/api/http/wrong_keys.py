@@ -19,7 +19,8 @@ HOLD_S = 1.0
 MOST_HELD = 128
 """Refusals that are held back at a time; further ones are sent at once, and their connections closed."""
 
-_GUARDED = ("/v1/", "/replicate/")
+_GUARDED = ("/v1/", "/replicate/", "/console/login")
+_BY_SESSION = "/console/v1/"
 _OUTPUT = re.compile(r"/replicate/v1/predictions/[^/]+/output/")
 
 
@@ -64,8 +65,8 @@ class WrongKeys:
 
     def count(self, scope: Scope, credential: bytes) -> None:
         """Count a request that was refused for its key."""
-        if not self._per_minute:
-            return
+        if not self._per_minute or scope["path"].startswith(_BY_SESSION):
+            return  # a page that outlives its session asks on; nobody finds the token of a session by trying
         self._known.discard(hash(credential))
         address, now = self._addresses.of(scope), time.monotonic()
         self.late[address] = max(now, self.late.pop(address, now)) + PERIOD_S / self._per_minute

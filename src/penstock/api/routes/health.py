@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from litestar import Request, Response, get
 from litestar.datastructures import State
 
-from penstock import __version__
 from penstock.api.http.contents import describe
 from penstock.api.http.problems import documented
-from penstock.api.schemas.operators import DiscoveryView, LiveView, ReadyView, StartedView
+from penstock.api.schemas.operators import LiveView, ReadyView, StartedView
 from penstock.api.services import Services, ServicesDep
 from penstock.errors import NotReady, StoreUnavailable
 from penstock.store import Store, WorkerInfo
@@ -88,29 +87,6 @@ async def metrics() -> Response[bytes]:
     """Answers in the text format of Prometheus."""
     text = await asyncio.to_thread(exposition.scrape)  # some milliseconds with many series
     return Response(text, media_type="text/plain; version=0.0.4")  # Litestar adds the charset
-
-
-@get("/", operation_id="discover", tags=["health"], summary="What this server is", sync_to_thread=False)
-def discover(services: ServicesDep) -> DiscoveryView:
-    """Answers the version and the paths of the server; those that its settings turn off are left out."""
-    api = services.settings.api
-    return DiscoveryView(
-        name="penstock",
-        version=__version__,
-        docs="/docs" if api.docs == "on" else None,
-        openapi="/schema/openapi.json" if api.docs == "on" else None,
-        links={
-            "tasks": "/v1/tasks",
-            "models": "/v1/models",
-            "workers": "/v1/workers",
-            "queues": "/v1/queues",
-            "stats": "/v1/stats",
-            "live": "/livez",
-            "ready": "/readyz",
-            "started": "/startupz",
-        }
-        | ({"metrics": "/metrics"} if api.metrics == "on" else {}),
-    )
 
 
 def _warnings(workers: Sequence[WorkerInfo]) -> Iterator[str]:

@@ -94,15 +94,17 @@ async def manifest(batch: Batch, services: Services, base_url: str, *, start: in
     """
     names = _Names(batch, services)
     encoder = msgspec.json.Encoder()
-    while ends := await services.store.batches.ends(batch.id, start, TOGETHER):
+    batches = services.store.batches
+    while ends := await batches.ends(batch.id, start, TOGETHER):
         start += len(ends)
         ids = [task_id_of(batch.id, end.place) for end in ends]
-        outcomes = await services.store.batches.outcomes(ids)
+        outcomes = await batches.outcomes(ids)
         views = [
             _view(end, task_id, outcome, await names.of(end.place), base_url)
             for end, task_id, outcome in zip(ends, ids, outcomes, strict=True)
         ]
         yield encoder.encode_lines(views)
+        batches = services.patient_store.batches  # what has begun can be broken off, but not refused
 
 
 def _view(end: End, task_id: str, outcome: Outcome | None, name: tuple[int, str], base_url: str) -> LineView:

@@ -7,6 +7,7 @@ of `on_response_complete`, `_unset_keepalive_if_required`, and the cycle's `disc
 """
 
 import asyncio
+from itertools import chain
 from typing import Any, cast
 
 import httptools
@@ -15,6 +16,8 @@ from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from penstock.api.http.addresses import ClientAddresses
+from penstock.api.http.cors import CLOSED, Cors
+from penstock.api.http.headers import Headers
 from penstock.api.http.request_context import UNMATCHED, complete, new_request_id, refusal
 from penstock.api.serving.admission import BEHIND_PROXY, Admission, Place
 from penstock.api.serving.deadlines import HEAD_S, NEVER, ReceiveClock
@@ -43,6 +46,7 @@ class Limits(Struct, frozen=True, kw_only=True, eq=False):
 
     admission: Admission
     addresses: ClientAddresses
+    cors: Cors
     receive_s: float
     receive_bytes_per_s: int
     keep_alive_s: float
@@ -63,6 +67,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, limits: Limits, place: Place, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        self.access_log = False  # `RequestContext` writes the lines, whoever listens to uvicorn's logger
         self.due = NEVER
         self._limits = limits
         self._place = place
@@ -184,7 +189,8 @@ class BoundedHttp(HttpToolsProtocol):
             return  # `_parse` does it again without the header that asks for it
         self._in_head = False
         self.due = self._clock.first_look()
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
+        size = len(self.url) + sum(map(len, chain.from_iterable(self.headers))) + 4 * len(self.headers)
+        if size > MAX_HEAD_BYTES:
             raise MalformedRequest(HEAD_TOO_LONG)
         if len(self.headers) > MAX_HEADERS:
             raise MalformedRequest(TOO_MANY_HEADERS)
@@ -274,12 +280,20 @@ class BoundedHttp(HttpToolsProtocol):
             if cycle.response_started:
                 self.transport.close()
                 return
-        self.transport.write(written(error, request_id))
+        self.transport.write(written(error, request_id, self._for_other_origins()))
         self.transport.close()
         self.due = self.loop.time() + CLOSING_S
         self._limits.admission.is_silent(self._place)
         metrics.report("http.requests", 0.0, route=UNMATCHED, method="", status=str(error.status))
         logger.bind(request_id=request_id, status=error.status, reason=error.detail).info("request refused")
+
+    def _for_other_origins(self) -> Headers:
+        """The headers for a refused request, whose head may not have come or may not be one."""
+        if not self.headers:
+            return CLOSED
+        path, _, query = self.url.partition(b"?")
+        method = self.parser.get_method().decode()
+        return self._limits.cors.headers_of(method, path.decode("latin-1"), query, dict(self.headers))
 
     def _is_taken(self) -> None:
         if self._stalled is not None:
@@ -287,9 +301,10 @@ class BoundedHttp(HttpToolsProtocol):
             self._stalled = None
 
 
-def written(error: PenstockError, request_id: str) -> bytes:
+def written(error: PenstockError, request_id: str, for_other_origins: Headers = CLOSED) -> bytes:
     """Return the whole answer, with which a connection ends, to a request that reaches no handler."""
     headers, body = refusal(error, request_id)
+    headers += for_other_origins
     lines = [b"%b: %b\r\n" % header for header in complete(headers, request_id, closing=True)]
     return b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body])
 

@@ -98,6 +98,8 @@ class OutputSection(DefinitionSection, frozen=True):
     - `activation`: what is still to be computed, `fused` where the graph has it.
     - `labels`: names of the classes, or the name of a text file beside `model.toml` with one a line.
     - `scale`, `range`: of an image or mask. `min-max` takes the least value for 0 and the greatest for 1.
+    - `may_be_flat`: whether an image of one colour may come of a photo, as a map of defects has where there are none;
+      else that fails the task. By default it may where `scale` is 1.
     - `mask`: the answer is a grey `mask`, the image `cut-out` of its background, or `classes`: a grey image whose
       levels are the indices of the classes. With `threshold`, a mask has no greys. `resample` brings it to the size of
       the image.
@@ -119,6 +121,7 @@ class OutputSection(DefinitionSection, frozen=True):
     top_k: Annotated[int, Meta(ge=1, le=1000)] = 5
     scale: Annotated[int, Meta(ge=1, le=16)] = 1
     range: Literal["0-1", "-1-1", "0-255", "min-max"] = "0-1"
+    may_be_flat: bool | None = None
     mask: Literal["mask", "cut-out", "classes"] = "mask"
     threshold: Share | None = None
     resample: Resample = "bilinear"

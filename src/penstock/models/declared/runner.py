@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from loguru import logger
+from msgspec.structs import asdict
 
 from penstock.core.device import Device
 from penstock.core.model import Member, Model
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import Sizes
+from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, ResultStream, Work
 from penstock.models.declared import check, files, opening
 from penstock.models.declared.definition import Definition
@@ -22,11 +26,16 @@ from penstock.models.declared.kinds import kind_of
 from penstock.models.declared.kinds.contract import DeclaredKind
 from penstock.models.declared.network import FREE, DeclaredNetwork
 from penstock.models.declared.settings import params_of
+from penstock.models.gate import Comparison, GateParams, gate_bytes
 from penstock.models.onnxruntime.shrink import shrink_arena
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+EXACT_LANE = "fp32"
+"""The lane of work that is run again in fp32."""
 
 
 class DeclaredRunner(BaseModelRunner[Params]):
@@ -44,6 +53,9 @@ class DeclaredRunner(BaseModelRunner[Params]):
         super().__init__(limits)
         self._kind = kind_of(self.definition, self.labels, limits)
         self._network: DeclaredNetwork | None = None
+        self._is_half = False
+        self._exact: DeclaredNetwork | None = None
+        self._opening = Lock()
 
     @classmethod
     def digest(cls) -> str:
@@ -115,7 +127,9 @@ class DeclaredRunner(BaseModelRunner[Params]):
         twin = files.half_file(self.definition, self.folder)
         if twin is None or "fp32" in (device.precision, self.definition.run.precision):
             return network
-        return opening.best_of(network, twin, self._kind, device, sample)
+        best = opening.best_of(network, twin, self._kind, device, sample)
+        self._is_half = best is not network
+        return best
 
     def warmup(self) -> Iterator[Work]:
         """Yield a sample for a GPU where every image has one size, and none for a CPU."""
@@ -126,17 +140,50 @@ class DeclaredRunner(BaseModelRunner[Params]):
         """The bytes of what comes in, of its tensor, and of what goes out."""
         return self._kind.memory_needed(source)
 
+    def memory_for(self, source: Any, params: Params, output: OutputOptions) -> int:
+        """The same, with what the encoder takes, and what is done with the result."""
+        needed = super().memory_for(source, params, output)
+        if not isinstance(params, GateParams) or not params.needs_whole:
+            return needed
+        header = probe(source, ImageBounds.of(self.limits))
+        return needed + gate_bytes(params, output, prod(self.output_size(header.width, header.height, params) or (0,)))
+
     def prepare(self, source: Any, params: Params) -> Work:
         """Make the tensors of an input."""
-        return self._kind.work(source, self._device)
+        work = self._kind.work(source, self._device)
+        if work.device_size is not None and isinstance(params, GateParams):
+            work.device_size += self.sizes().rule_of(asdict(params)).added_kilopixels
+        return work
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """Return the outputs of the graph for each tile."""
-        return self._kind.run(self._loaded, tiles, work)
+        return self._kind.run(self._network_of(work), tiles, work)
+
+    def in_fp32(self, work: Work) -> Work | None:
+        """Return the same work for the exact file, which is opened again, where its twin in fp16 is used. Raises
+        ModelUnavailable."""
+        if not self._is_half or work.lane == EXACT_LANE:
+            return None
+        with self._opening:
+            if self._exact is None:
+                self._exact = self._opened_again()
+        return work.again(EXACT_LANE)
+
+    def _opened_again(self) -> DeclaredNetwork:
+        try:
+            return opening.opened(files.exact_file(self.definition, self.folder), self._kind, self._device)
+        except ConfigurationError as error:
+            raise ModelUnavailable(f"the file in fp32 cannot be loaded: {error}") from error
 
     def stream(self, work: Work, params: Params, output: OutputOptions) -> ResultStream | None:
         """Return the result of a large image that can be written while its tiles come."""
+        if isinstance(params, GateParams) and params.needs_whole:
+            return None
         return self._kind.stream(work, output)
+
+    def comparison(self, work: Work, params: Params) -> Comparison:
+        """Return the image and what the network has made of it."""
+        return self._kind.comparison(work)
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
         """Return what the outputs mean."""
@@ -144,13 +191,14 @@ class DeclaredRunner(BaseModelRunner[Params]):
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
-        self._loaded.interrupt(work)
+        self._network_of(work).interrupt(work)
 
     def unload(self) -> None:
         """Give the memory of the model back. No run may be going on, and none may follow."""
+        for network in filter(None, (self._network, self._exact)):
+            network.close()
         if self._network is not None:
-            self._network.close()
-            self._network = None
+            self._network = self._exact = None
             shrink_arena(self._device)
 
     @property
@@ -158,10 +206,10 @@ class DeclaredRunner(BaseModelRunner[Params]):
         """The device that it was loaded for."""
         return self._device.name
 
-    @property
-    def _loaded(self) -> DeclaredNetwork:
-        assert self._network is not None  # noqa: S101  loaded, and not unloaded
-        return self._network
+    def _network_of(self, work: Work) -> DeclaredNetwork:
+        network = self._exact if work.lane == EXACT_LANE else self._network
+        assert network is not None  # noqa: S101  loaded, and not unloaded
+        return network
 
 
 def declared_runner(folder: Path, *, name: str | None = None, version: str | None = None) -> type[DeclaredRunner]:
@@ -190,7 +238,7 @@ def declared_runner(folder: Path, *, name: str | None = None, version: str | Non
         "labels": labels,
         "described_kind": kind,
         "card": card,
-        "params": params_of(definition, kind.settings),
+        "params": params_of(definition, kind.settings, kind.base_params),
         "inputs": kind.members,
         "digest_text": files.digest_of(definition, folder),
     }

@@ -11,13 +11,13 @@ import hashlib
 import struct
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.device import Device
-from penstock.errors import ConfigurationError, ModelUnavailable
+from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.models.onnxruntime import golden
+from penstock.models.onnxruntime.late import LateSessions
 from penstock.models.onnxruntime.network import NetworkSession
 from penstock.models.onnxruntime.runtime import External
 from penstock.models.onnxruntime.session import ModelFile
@@ -84,34 +84,9 @@ class DeepSession(NetworkSession):
         golden.check(_InEightBits(file, self), device, min(device.shapes))
 
 
-class DeepSessions:
-    """The sessions with 16 bits of some files by name. Each is opened for the first task that wants it: others neither
-    wait nor pay for it. Any thread may ask."""
-
-    def __init__(self, files: Mapping[str, ModelFile], device: Device) -> None:
-        self._files = files
-        self._device = device
-        self._sessions: dict[str, DeepSession] = {}
-        self._lock = Lock()
-
-    @property
-    def opened(self) -> tuple[DeepSession, ...]:
-        """Those that are open."""
-        return tuple(self._sessions.values())
-
-    def of(self, name: str) -> DeepSession:
-        """The session of this file. Raises ModelUnavailable where the device cannot have it."""
-        if name not in self._sessions:
-            with self._lock:
-                if name not in self._sessions:
-                    self._sessions[name] = self._open(name)
-        return self._sessions[name]
-
-    def _open(self, name: str) -> DeepSession:
-        try:
-            return DeepSession(self._files[name], self._device)
-        except ConfigurationError as error:
-            raise ModelUnavailable(f"{name} with 16 bits: {error}") from error
+def deep_sessions(files: Mapping[str, ModelFile], device: Device) -> LateSessions[DeepSession]:
+    """The sessions with 16 bits of some files by name."""
+    return LateSessions(lambda name: DeepSession(files[name], device), "with 16 bits")
 
 
 class _InEightBits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from penstock.errors import ConfigurationError, DeviceOutOfMemory
 from penstock.lazy_import import lazy_import
 from penstock.models.base import DeviceBroken
 from penstock.models.onnxruntime import golden
+from penstock.models.onnxruntime.late import LateSessions
 from penstock.models.onnxruntime.options import Names, fastest_here, named, options_of
 from penstock.models.onnxruntime.session import ModelFile, Session, half
 from penstock.pixels.decoding import decode
@@ -37,6 +38,17 @@ def open_session(file: ModelFile, device: Device, shapes: Shapes = ()) -> Sessio
     golden.check(exact, device, min(shapes or device.shapes))
     twin = half(file) if device.precision == "auto" else None
     return with_options(better(exact, twin, device, shapes) if twin else exact, device, shapes)
+
+
+def exact_sessions(files: Mapping[str, ModelFile], device: Device) -> LateSessions[Session]:
+    """Sessions of these fp32 files by name, beside those that compute with less precision."""
+
+    def opened(name: str) -> Session:
+        session = Session(files[name], device)
+        golden.check(session, device, min(device.shapes))
+        return session
+
+    return LateSessions(opened, "in fp32")
 
 
 def better(exact: Session, twin: ModelFile, device: Device, shapes: Shapes = ()) -> Session:

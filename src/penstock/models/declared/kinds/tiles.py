@@ -42,8 +42,9 @@ class TiledTensor(TiledImage):
         context: Any,
         canvas: Canvas | DeepCanvas | None = None,
         device_size: int | None = None,
+        lane: str = "",
     ) -> None:
-        super().__init__(rgb, tiling, scale=scale, lane="", context=context, canvas=canvas, device_size=device_size)
+        super().__init__(rgb, tiling, scale=scale, lane=lane, context=context, canvas=canvas, device_size=device_size)
         self._surface = surface
 
     def _in(self, tiling: Tiling) -> TiledTensor:
@@ -55,6 +56,7 @@ class TiledTensor(TiledImage):
             context=self.context,
             canvas=self.canvas,
             device_size=self.device_size,
+            lane=self.lane,
         )
 
     @property

@@ -1,22 +1,22 @@
-"""The model superres-x4, which makes a photo four times as wide and as high."""
+"""The runner of superres-x4: its sessions, the tiles of an image, and what a task takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 from math import prod
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
 from penstock.core.device import CPU_TILE_PX, Device
+from penstock.core.gate import SCORER
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
-from penstock.core.target import Fit, Layout
+from penstock.core.target import Layout
 from penstock.errors import ConfigurationError, ModelUnavailable
 from penstock.lazy_import import lazy_import
 from penstock.models.base import (
@@ -24,25 +24,26 @@ from penstock.models.base import (
     Card,
     DeviceBroken,
     Outputs,
-    Params,
     Product,
     ResultStream,
     Work,
     model_runner,
 )
+from penstock.models.gate import Comparison, gate_bytes
 from penstock.models.grain import with_grain
+from penstock.models.members import bounds_for
 from penstock.models.network_use import NETWORKS
-from penstock.models.onnxruntime.deep import DeepSessions
+from penstock.models.onnxruntime.deep import DeepSession, deep_sessions
 from penstock.models.onnxruntime.golden import GoldenWork
-from penstock.models.onnxruntime.precision import open_session
-from penstock.models.onnxruntime.session import digest_of, files_of, manifest
+from penstock.models.onnxruntime.precision import exact_sessions, open_session
+from penstock.models.onnxruntime.session import Session, digest_of, files_of, manifest
+from penstock.models.superres.params import SuperresParams, Variant
+from penstock.models.superres.result import ResultPlan, comparison_of, encoded, product_without_file
 from penstock.models.tiling import TiledImage, Tiling, is_by_rows, row_writer, waiting_bytes
 from penstock.pixels.decoding import decode
-from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
-from penstock.pixels.fitting import fitted, fitted_alpha
-from penstock.pixels.formats import CONTENT_TYPES, check_result_size
-from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.formats import check_result_size
+from penstock.pixels.headers import ImageHeader, probe
 from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
 
@@ -69,56 +70,16 @@ EIGHT_BITS = OutputOptions()
 SENT_BYTES = 128 * 2**20
 """What a file that is sent while it is written takes: what one call of the encoder makes of noise, and its parts."""
 
-Variant = Literal["general", "clean", "best"]
-Alpha = Literal["network", "bicubic"]
-
 ALPHA_VARIANT = "clean"
 """The network for transparency, whatever that of the colours is: `general` takes a soft shadow for a blurred edge, and
 makes a hard one of it."""
 
-ALPHA_LANE, DEEP_LANE = "+alpha", "+16"
-"""What the lane of a variant ends with where tiles have an alpha, and where they have 16 bits: then with both."""
+ALPHA_LANE, DEEP_LANE, EXACT_LANE = "+alpha", "+16", "+fp32"
+"""What the lane of a variant ends with where tiles have an alpha, where they have 16 bits, and where they are run again
+in fp32: then with all of these."""
 
 DEEP_WRITTEN_BYTES = 14
 """Of a result with 16 bits: 6 in the array, at most 6 in the file, and 2 for a moment."""
-
-Denoise = Annotated[float, Meta(ge=0, le=1, description="how much of what the network takes for noise is left out")]
-Scale = Annotated[float, Meta(ge=1, le=8, description="how many times as wide and high the result is")]
-Length = Annotated[int, Meta(ge=1, le=65_535, description="pixels; the other side follows where it is not given")]
-TileLength = Annotated[int, Meta(ge=96, le=4096, description="longest side of a tile, in pixels of the input")]
-
-
-class SuperresParams(Params, frozen=True):
-    """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original;
-    `best` shows the most detail, some of it invented, and takes about 15 times as long.
-
-    With less `denoise` the result has more of the input's own grain: what the network took for noise comes back.
-
-    The result has `scale` times the size of the input, or the `width` and `height`, into which another shape goes as
-    `fit` says: `inside` them, `outside`, `contain` with a border, `cover` with its edges cut off, or `fill` by being
-    stretched.
-    """
-
-    variant: Variant = "general"
-    alpha: Annotated[Alpha, Meta(description="how transparency is enlarged")] = "network"
-    denoise: Denoise = 1.0
-    scale: Scale = 4.0
-    width: Length | None = None
-    height: Length | None = None
-    fit: Fit = "inside"
-    tile: TileLength | None = None
-
-
-class _Sides(Struct, frozen=True, eq=False):
-    """What bypasses the network: transparency that it is not given, whether the source was grey, and the profile of
-    colours that are kept; and where the image lies in a result of another size than the network makes, which is
-    resampled in linear light or as it is."""
-
-    alpha: NDArray[Any] | None
-    grey: bool
-    profile: bytes | None = None
-    layout: Layout | None = None
-    in_linear_light: bool = False
 
 
 @model_runner("superres-x4")
@@ -165,6 +126,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         files = {variant: file for (name, variant), file in manifest().items() if name == cls.name}
         return Sizes(
             asked=True,
+            scorer=SCORER,
             param="variant",
             alpha_param="alpha",
             by_value={
@@ -185,7 +147,8 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         self._device = device
         self._files = files
         self._sessions = {v: open_session(file, device) for v, file in files.items() if NETWORKS[v].at_start}
-        self._deep = DeepSessions(files, device)
+        self._deep = deep_sessions(files, device)
+        self._exact = exact_sessions(files, device)
         self._opening = Lock()
         self._tilings = {v: NETWORKS[v].tiling_on(device, file.overlap_px) for v, file in files.items()}
 
@@ -200,7 +163,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files, and of what a CPU
         computes with where that is much. Raises ImageTooLarge for a result that is larger than the operator allows."""
-        header, is_deep = probe(source, ImageBounds.of(self.limits)), output.bits == 16
+        header, is_deep = probe(source, bounds_for(self.limits, params)), output.bits == 16
         layout = self._layout(header.width, header.height, params)
         pixels = header.width * header.height
         canvas, step = pixels * self._files[params.variant].scale ** 2, 2 if is_deep else 1
@@ -229,10 +192,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         whole = super().memory_for(source, params, output)
         if output.bits == 16:
             whole += self.memory_needed(source, params, output) - self.memory_needed(source, params)
-        header = probe(source, ImageBounds.of(self.limits))
-        is_whole = header.has_alpha and params.alpha == "network"
-        if is_whole or not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
-            return whole
+        header = probe(source, bounds_for(self.limits, params))
+        layout = self._layout(header.width, header.height, params)
+        has_alpha = header.has_alpha and params.alpha == "network"
+        if has_alpha or params.needs_whole or not is_by_rows(output) or layout is not None:
+            pixels = prod(self.output_size(header.width, header.height, params) or ())
+            return whole + gate_bytes(params, output, pixels)
         tile = params.tile or self._device.any_side_to or max(height for height, _ in self._device.shapes)
         scale = self._files[params.variant].scale
         waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
@@ -244,7 +209,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         is_deep = output.bits == 16
         if params.variant not in self._sessions and not is_deep:
             self._open(params.variant)
-        picture = self._picture(source, output)
+        picture = self._picture(source, params, output)
         pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
@@ -256,7 +221,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             self._tiling(params),
             scale=self._files[params.variant].scale,
             lane=params.variant + (ALPHA_LANE if with_network else "") + (DEEP_LANE if is_deep else ""),
-            context=_Sides(alpha, picture.grey, picture.profile, layout, is_smaller and picture.profile is None),
+            context=ResultPlan(alpha, picture.grey, picture.profile, layout, is_smaller and picture.profile is None),
             device_size=self._rule(params).kilopixels_of(width, height, has_alpha=with_network),
             result_size=layout and layout.canvas,
         )
@@ -286,38 +251,57 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """Turn (n, h, w, 3) into n pairs: the pixels, (4h, 4w, 3), and their sum before they were levels. Of an alpha
         behind the colours it returns one too, (4h, 4w), and adds its sum. Tiles are uint8 or uint16, and so is what
         they become."""
-        session = self._deep.of if tiles.itemsize == 2 else self._sessions.__getitem__
-        upscaled, totals = session(work.lane.partition("+")[0]).run(tiles[..., :3], owner=work)
+        variant, *ends = work.lane.split("+")
+        upscaled, totals = self._session_of(variant, ends).run(tiles[..., :3], owner=work)
         if tiles.shape[3] == 3:
             return list(zip(upscaled, totals, strict=True))
-        greys, sums = session(ALPHA_VARIANT).run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
+        greys, sums = self._session_of(ALPHA_VARIANT, ends).run(np.repeat(tiles[..., 3:], 3, axis=3), owner=work)
         return list(zip(upscaled, totals + sums, greys[..., 1], strict=True))
 
     def stream(self, work: Work, params: SuperresParams, output: OutputOptions) -> ResultStream | None:
         """A large PNG is written while its tiles come, unless it is resampled."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
         sides = work.context
-        if sides.layout is not None:
+        if sides.layout is not None or params.needs_whole:
             return None
         writer = row_writer(work, output, alpha=sides.alpha, grey=sides.grey)
-        return None if writer is None else ResultStream(_product(work, output), writer)
+        return None if writer is None else ResultStream(product_without_file(work, output), writer)
+
+    def comparison(self, work: Work, params: SuperresParams) -> Comparison:
+        """Return the image as the network has seen it, and the result as it will be encoded."""
+        assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
+        return comparison_of(work)
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        return replace(_product(work, output), file=_encoded(work, work.context, output))
+        return replace(product_without_file(work, output), file=encoded(work, output))
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
-        for session in (*self._sessions.values(), *self._deep.opened):
+        for session in (*self._sessions.values(), *self._deep.opened, *self._exact.opened):
             session.interrupt(work)
 
-    def _picture(self, source: bytes, output: OutputOptions) -> Picture:
+    def in_fp32(self, work: Work) -> Work | None:
+        """The same work for the fp32 file, which is opened here; None where the colours were run in fp32."""
+        variant, *ends = work.lane.split("+")
+        if self._session_of(variant, ends) is self._session_of(variant, [*ends, EXACT_LANE[1:]]):
+            return None
+        return work.again(work.lane + EXACT_LANE)
+
+    def _session_of(self, variant: str, ends: Sequence[str]) -> Session | DeepSession:
+        if DEEP_LANE[1:] in ends:
+            return self._deep.of(variant)
+        usual = self._sessions[variant]
+        is_exact = EXACT_LANE[1:] not in ends or usual.file.precision == "fp32"
+        return usual if is_exact else self._exact.of(variant)
+
+    def _picture(self, source: bytes, params: SuperresParams, output: OutputOptions) -> Picture:
         """The picture in the form of the result: with 16 bits uint16, whatever the file has."""
         wanted = PixelForm(is_deep=output.bits == 16, keeps_colours=output.color == "keep")
         if wanted == USUAL:
-            return self.image(source)
-        picture = decode(source, ImageBounds.of(self.limits), wanted)
+            return self.image(source, params)
+        picture = decode(source, bounds_for(self.limits, params), wanted)
         if not wanted.is_deep:
             return picture
         alpha = None if picture.alpha is None else deepened(picture.alpha)
@@ -325,17 +309,3 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def _rule(self, params: SuperresParams) -> SizeRule:
         return self.sizes().rule_of(asdict(params))
-
-
-def _encoded(work: TiledImage, sides: _Sides, output: OutputOptions) -> bytes:
-    alpha = sides.alpha if work.alpha is None else work.alpha.pixels
-    if sides.layout is None:
-        return work.canvas.encode(output, alpha=alpha, grey=sides.grey, profile=sides.profile)
-    rgb = fitted(work.canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
-    return encode(Picture(rgb, fitted_alpha(alpha, sides.layout, rgb.dtype), sides.grey, profile=sides.profile), output)
-
-
-def _product(work: TiledImage, output: OutputOptions) -> Product:
-    width, height = work.size
-    content_type = CONTENT_TYPES[output.format]
-    return Product(content_type=content_type, extension=output.format, width=width, height=height)

@@ -1,0 +1,36 @@
+"""What to do about an error, beyond what its message says: one line for each code that has an answer."""
+
+ADVICE: dict[str, str] = {
+    "unauthorized": "Log in with a key that works; `penstock keys new` makes one.",
+    "forbidden": "Log in with a key that has the scope, or ask whoever has the scope `admin` for one.",
+    "model_not_found": "The screen Models lists what is served, and what a worker could not load and why.",
+    "task_already_final": "Load the page again: it shows how the task has ended.",
+    "result_expired": "Run the task again; `queue.result_ttl_s` says how long results are kept.",
+    "queue_full": "Add workers, or raise `queue.max_depth` if Redis has the memory.",
+    "quota_exceeded": "Wait, or ask whoever has the scope `admin` to raise the quota of the tenant.",
+    "rate_limited": "Wait as long as `Retry-After` says, or raise `api.rate_limit_per_minute`.",
+    "store_unavailable": "See that Redis runs and takes writes: `penstock doctor` says what to change.",
+    "storage_unavailable": "See that the storage answers: `penstock doctor` says what to change. Workers keep "
+    "results on their spool until it does.",
+    "input_url_blocked": "Send the bytes themselves, upload them, or add the network to `limits.allow_networks`.",
+    "input_not_found": "Open the URL from a machine without a session of yours; upload the file if it needs one.",
+    "input_download_failed": "Retry: the source did not answer in time.",
+    "input_too_large": "Send a smaller input, or raise `limits.max_input_bytes`.",
+    "image_too_large": "Send a smaller image, or raise `limits.max_image_megapixels`.",
+    "image_animated": "Send one frame, or set `limits.animations` to `first_frame`.",
+    "image_decode_failed": "The file is damaged: save it anew from its source.",
+    "unsupported_image_format": "Send PNG, JPEG, WebP or another format that the model lists.",
+    "execution_timeout": "Send a smaller input, or raise `timeout_s` of the task or `worker.task_timeout_s`.",
+    "start_deadline_exceeded": "Add workers, or give tasks more time with `start_within_s`.",
+    "deadline_exceeded": "Add workers, or give tasks more time with `finish_within_s`.",
+    "device_out_of_memory": "Retry on a device with more memory, or lower `worker.max_batch`.",
+    "model_error": "Read the log of the task: it has the traceback of the model's code.",
+    "model_result_invalid": "The model's code returned what no result can be: its log may say why.",
+    "model_unavailable": "The screen Models says why the worker could not load it.",
+    "invalid_output": "The model gave NaN or a wrong shape: try it with precision fp32, and check its files.",
+    "worker_lost": "Retry. If it comes again, look for the kernel's out-of-memory messages on the worker's host.",
+    "poison_input": "The workers that ran this task died: look for the kernel's out-of-memory messages before a retry.",
+    "record_unreadable": "`penstock doctor` names the record: look for a faulty disk, or another program that writes "
+    "to this Redis.",
+    "internal": "The server's log has the error under the id of the request or the task.",
+}

@@ -1,0 +1,1 @@
+"""What every page is made of: its frame, and the parts that screens share. Nothing here knows a screen."""

@@ -1,0 +1,63 @@
+"""Fields of forms, each with its label, and the form that filters a list."""
+
+from collections.abc import Iterable, Sequence
+
+import htpy as h
+
+from penstock.api.console.viewer import Viewer
+
+
+def text_field(label: str, name: str, value: str = "", *, hint: str = "", **attributes: str | bool | int) -> h.Element:
+    """Return a line of text with its label."""
+    return h.label(".field")[
+        h.span[label],
+        h.input({key.replace("_", "-"): given for key, given in attributes.items()}, name=name, value=value),
+        hint and h.small[hint],
+    ]
+
+
+def choice(
+    label: str, name: str, options: Sequence[tuple[str, str]], value: str = "", *, hint: str = "", data_type: str = ""
+) -> h.Element:
+    """Return a choice of one of these values, each with its words."""
+    return h.label(".field")[
+        h.span[label],
+        h.select({"data-type": data_type or None}, name=name)[
+            [h.option(value=given, selected=given == value)[words] for given, words in options],
+        ],
+        hint and h.small[hint],
+    ]
+
+
+def hidden(name: str, value: str) -> h.VoidElement:
+    """Return a field that is sent and not shown."""
+    return h.input(type="hidden", name=name, value=value)
+
+
+def chips(label: str, name: str, options: Iterable[str], chosen: Sequence[str]) -> h.Element:
+    """Return boxes to check, of which any number may be."""
+    return h.fieldset(".chips")[
+        h.legend(".unseen")[label],
+        [
+            h.label(".chip")[
+                h.input(type="checkbox", name=name, value=option, checked=option in chosen), h.span[option.capitalize()]
+            ]
+            for option in options
+        ],
+    ]
+
+
+def filter_form(viewer: Viewer, path: str, *first: h.Node, more: Sequence[h.Node] = (), in_use: int = 0) -> h.Element:
+    """Return the form that filters the list at this path of the console. The fields of `more` are folded away unless
+    some, `in_use`, are set."""
+    return h.form(".filters", action=viewer.page(path).partition("?")[0], method="get", data_filters=True)[
+        h.div(".filters-row")[first],
+        more
+        and h.details(open=bool(in_use))[
+            h.summary[f"More filters{f' ({in_use})' if in_use else ''}"], h.div(".filters-row")[more]
+        ],
+        h.div(".filters-end")[
+            h.button(type="submit", class_="button primary")["Filter"],
+            h.a(".button.quiet", href=viewer.page(path))["Reset"],
+        ],
+    ]

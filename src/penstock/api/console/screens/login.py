@@ -1,0 +1,82 @@
+"""The login: an API key is changed for a session, and logging out ends it."""
+
+from typing import Annotated, Any
+from urllib.parse import parse_qs
+
+import htpy as h
+from litestar import Response, get, post
+from litestar.params import QueryParameter
+
+from penstock.api.console.answers import next_page, page
+from penstock.api.console.page.fields import text_field
+from penstock.api.console.page.panels import notice
+from penstock.api.console.sessions import log_in, log_out
+from penstock.api.console.viewer import viewer_of
+from penstock.api.http.auth import ApiRequest
+from penstock.api.http.scopes import BY_URL, READ
+from penstock.api.services import ServicesDep
+from penstock.errors import Forbidden, PenstockError
+
+MOST_BYTES = 4096
+"""Of a login's form: a key and a path."""
+SAME = (b"same-origin", b"none")
+
+
+@get("/login", opt=BY_URL, sync_to_thread=False)
+def show_login(request: ApiRequest, wanted: Annotated[str, QueryParameter(name="next")] = "") -> Response[str]:
+    """Ask for an API key."""
+    return _form(request, next_page(wanted))
+
+
+@post("/login", opt=BY_URL, request_max_body_size=MOST_BYTES, status_code=303)
+async def try_login(request: ApiRequest, services: ServicesDep) -> Response[Any]:
+    """Open a session and go to the wanted page; ask again where the key is wrong, with the API's status."""
+    if request.scope["state"]["headers"].get(b"sec-fetch-site", SAME[0]) not in SAME:
+        raise Forbidden("log in on the page of this server")
+    given = parse_qs((await request.body()).decode("latin-1"))
+    wanted = next_page(given.get("next", [""])[0])
+    secret = given.get("key", [""])[0].strip()
+    try:
+        cookie = await log_in(secret.encode(), request, services)
+    except PenstockError as error:
+        return _form(request, wanted, error)
+    return Response(b"", status_code=303, media_type="text/plain", headers={"Location": wanted}, cookies=[cookie])
+
+
+@post("/logout", opt=READ, status_code=200)
+async def leave(request: ApiRequest, services: ServicesDep) -> Response[dict[str, bool]]:
+    """End the session."""
+    return Response({"logged_out": True}, cookies=[await log_out(request, services)])
+
+
+def _form(request: ApiRequest, wanted: str, error: PenstockError | None = None) -> Response[str]:
+    return page(
+        request,
+        "Log in",
+        h.div(".login")[
+            h.h1["Penstock console"],
+            notice("bad", error.detail) if error else None,
+            h.form(method="post", action=viewer_of(request).page("/login"))[
+                h.input(type="hidden", name="next", value=wanted),
+                text_field(
+                    "API key",
+                    "key",
+                    type="password",
+                    autocomplete="current-password",
+                    required=True,
+                    autofocus=True,
+                    hint="You can do here what this key may do. It is kept in no cookie, and no page shows it.",
+                ),
+                h.button(type="submit", class_="button primary")["Log in"],
+            ],
+            h.p(".under")[
+                "The server's first key is printed by ",
+                h.code["penstock up"],
+                "; ",
+                h.code["penstock keys new"],
+                " makes others.",
+            ],
+        ],
+        status=error.status if error else 200,
+        headers={"Retry-After": str(error.retry_after_s)} if error and error.retry_after_s is not None else {},
+    )
