@@ -350,7 +350,7 @@ MUTATIONS = (
     Mutation(
         "a success has made all progress",
         "src/penstock/store/records.py",
-        "    if state is State.SUCCESS:\n",
+        "    if f.state is State.SUCCESS:\n",
         "    if False:\n",
         "tests/api/test_progress.py::test_a_success_that_said_no_progress_has_made_all",
     ),

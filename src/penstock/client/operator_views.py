@@ -74,9 +74,9 @@ class QueueList(View, frozen=True):
 
 
 class Purged(View, frozen=True):
-    """How many waiting tasks were canceled, and whether there may be others."""
+    """How many waiting tasks were canceled, or would be, and whether there may be others."""
 
-    canceled: int
+    matched: int
     has_more: bool
 
 

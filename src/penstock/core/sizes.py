@@ -41,18 +41,17 @@ class TileSides(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The side of the tiles that together compute the least along this length; of equal ones the longest."""
         if self.fixed:
             usable = [side for side in self.fixed if length <= side or side > 2 * self.overlap_px]
-            return min(usable, key=lambda side: (side * self._count(length, side), -side), default=length)
-        count = self._count(length, self.longest)
+            return min(usable, key=lambda side: (self._along(length, side), -side), default=length)
+        count = tiles_along(length, self.longest, self.overlap_px)
         side = -(-(length + 2 * self.overlap_px * (count - 1)) // count)
         return -(-max(side, self.least) // self.multiple) * self.multiple
 
     def computed(self, length: int) -> int:
         """The pixels that all tiles along this length have together."""
-        side = self.side_for(length)
-        return side * self._count(length, side)
+        return self._along(length, self.side_for(length))
 
-    def _count(self, length: int, side: int) -> int:
-        return tiles_along(length, side, self.overlap_px)
+    def _along(self, length: int, side: int) -> int:
+        return side * tiles_along(length, side, self.overlap_px)
 
 
 class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
