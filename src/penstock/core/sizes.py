@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from penstock.core.gate import SCORED_KILOPIXELS, post_in
 from penstock.core.target import TILE, Target, asked_in
 
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -60,7 +61,8 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
     `effort` says how many times as long it takes for a pixel as with the other rules of the model.
     With a `target` the result is resampled to that size after the network, with `alpha_too` the device also computes
-    the transparency of an image that has any, as much as an effort of 1 for each pixel.
+    the transparency of an image that has any, as much as an effort of 1 for each pixel. `added_kilopixels` come to that
+    for every image.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
@@ -69,6 +71,7 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     effort: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
     target: Target | None = None
     alpha_too: bool = False
+    added_kilopixels: int = 0
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where no image comes, or nobody knows."""
@@ -79,10 +82,10 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def kilopixels_of(self, width: int, height: int, *, has_alpha: bool = False) -> int:
         """How much the device computes for an image of this size, at least 1."""
         if self.kilopixels is not None:
-            return self.kilopixels
+            return self.kilopixels + self.added_kilopixels
         pixels = self.tiles.computed(width) * self.tiles.computed(height) if self.tiles else width * height
         effort = self.effort + (1 if has_alpha and self.alpha_too else 0)
-        return max(1, int(pixels * effort) // 1000)
+        return max(1, int(pixels * effort) // 1000) + self.added_kilopixels
 
 
 class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,7 +93,7 @@ class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Where sizes are `asked`, the parameters named in `core.target` say how large the result is to be, and how long the
     side of a tile may be. Where the parameter `alpha_param` is `network`, the transparency of an image goes through the
-    network too.
+    network too. Where a `scorer` is named, the parameter `post` of `core.gate` may ask for scores by that model.
     """
 
     rule: SizeRule = SizeRule()
@@ -98,12 +101,15 @@ class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by_value: dict[str, SizeRule] = {}
     asked: bool = False
     alpha_param: str = ""
+    scorer: str = ""
 
     def rule_of(self, params: Mapping[str, Any]) -> SizeRule:
         """The rule for a task with these parameters, the model's defaults among them."""
         rule = self.by_value.get(str(params.get(self.param)), self.rule) if self.param else self.rule
         if self.alpha_param and params.get(self.alpha_param) == "network":
             rule = replace(rule, alpha_too=True)
+        if self.scorer and post_in(params).score:
+            rule = replace(rule, added_kilopixels=SCORED_KILOPIXELS)
         return _as_asked(rule, params) if self.asked else rule
 
 

@@ -38,6 +38,8 @@ async def submit(task_id: str, call: SubmitCall, deps: Deps) -> Receipt:
     """
     if call.model.id in deps.estimates.unavailable:
         await deps.estimates.check(call.model.id)
+    if call.scorer is not None:
+        await deps.estimates.check_beside(call.model.id, call.scorer.id)
     examined = await examine(call, deps)
     try:
         submitted = await enqueue(task_id, call, examined, deps)

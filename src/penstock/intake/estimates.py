@@ -58,6 +58,16 @@ class Estimates:
                 f"no worker can load {model}: {reason}", param="model", retry_after_s=int(KNOWN_FOR_S)
             )
 
+    async def check_beside(self, model: str, other: str) -> None:
+        """Look whether a worker that would take a task of a model has the other, too. Raises ModelUnavailable where
+        none of several has."""
+        await self._look()
+        there = able(self._workers, model)
+        if there and not any(other in worker.models for worker in there):
+            raise ModelUnavailable(
+                f"no worker that has {model} has {other} too", param="params.post.score", retry_after_s=int(KNOWN_FOR_S)
+            )
+
     async def of(self, model: str) -> tuple[Pace | None, int]:
         """Return the pace of this model's tasks, None when none has ended yet, and how many workers would take one."""
         if time.monotonic() >= self._good_until:

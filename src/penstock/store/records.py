@@ -228,10 +228,12 @@ def published_of(rows: Mapping[bytes, bytes], first: Mapping[bytes, bytes]) -> l
 
 
 def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
-    """Decode tenant, worker, state, model, priority, stage and claimed of a record; None for a task that has just
-    ended. Raises UnreadableRecord."""
+    """Decode tenant, worker, state, model, priority, stage, claimed, done, total and unit of a record; None for a task
+    that has just ended. Raises UnreadableRecord."""
     with reading(task_id):
-        tenant, worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
+        tenant, worker, state, model, priority, stage, claimed, done, total, unit = (
+            field.decode() if field else "" for field in fields
+        )
         if state != State.RUNNING:
             return None
         return Running(
@@ -242,6 +244,7 @@ def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
             priority=Priority(priority),
             stage=msgspec.convert(stage, Stage),
             claimed=int(claimed),
+            progress=Progress(done=int(done), total=int(total), unit=unit) if total else None,
         )
 
 

@@ -112,6 +112,7 @@ def worker_status(worker: WorkerInfo, running: Iterable[Running]) -> WorkerStatu
             priority=task.priority,
             stage=task.stage,
             claimed_at=moment(task.claimed),
+            progress=progress_view(task.progress),
         )
         for task in own
     )
