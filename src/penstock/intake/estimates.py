@@ -46,6 +46,7 @@ class Estimates:
         self._lock = asyncio.Lock()
         self._good_until = -math.inf
         self._paces: dict[str, Pace] = {}
+        self._workers: list[WorkerInfo] = []
         self._able: Counter[str] = Counter()
         self.unavailable: dict[str, str] = {}
         """Models that no worker which knows them can load now -> why."""
@@ -61,7 +62,7 @@ class Estimates:
     async def check_beside(self, model: str, other: str) -> None:
         """Look whether a worker that would take a task of a model has the other, too. Raises ModelUnavailable where
         none of several has."""
-        await self._look()
+        await self.of(model)
         there = able(self._workers, model)
         if there and not any(other in worker.models for worker in there):
             raise ModelUnavailable(
@@ -89,9 +90,10 @@ class Estimates:
             if time.monotonic() < self._good_until:
                 return
             try:
-                self._paces, workers = await self._store.queues.paces(), await self._store.workers.listed()
-                self._able = Counter(model for worker in workers if worker.state == READY for model in {*worker.models})
-                self.unavailable = _unavailable(workers)
+                self._paces, self._workers = await self._store.queues.paces(), await self._store.workers.listed()
+                ready = [worker for worker in self._workers if worker.state == READY]
+                self._able = Counter(model for worker in ready for model in {*worker.models})
+                self.unavailable = _unavailable(self._workers)
             except StoreUnavailable:
                 return  # no estimate is worth a refusal
             finally:  # while Redis is away, not every submit tries it again
