@@ -62,7 +62,7 @@ class Estimates:
     async def check_beside(self, model: str, other: str) -> None:
         """Look whether a worker that would take a task of a model has the other, too. Raises ModelUnavailable where
         none of several has."""
-        await self.of(model)
+        await self._renew()
         there = able(self._workers, model)
         if there and not any(other in worker.models for worker in there):
             raise ModelUnavailable(
@@ -71,29 +71,31 @@ class Estimates:
 
     async def of(self, model: str) -> tuple[Pace | None, int]:
         """Return the pace of this model's tasks, None when none has ended yet, and how many workers would take one."""
-        if time.monotonic() >= self._good_until:
-            await self._look()
+        await self._renew()
         return self._paces.get(model), self._able.get(model, 0)
 
     async def forecast(self, model: str, *, cost: int) -> Forecast | None:
         """Return the forecast for a task of this model and cost, as `forecast` does."""
-        if time.monotonic() >= self._good_until:
-            await self._look()
+        await self._renew()
         return self.last_forecast(model, cost=cost)
 
     def last_forecast(self, model: str, *, cost: int) -> Forecast | None:
         """Return the forecast as of the last look, for whoever has just asked for it."""
         return forecast(self._paces.get(model), cost=cost, workers=self._able.get(model, 0))
 
+    async def _renew(self) -> None:
+        if time.monotonic() >= self._good_until:
+            await self._look()
+
     async def _look(self) -> None:
         async with self._lock:  # one look is enough for all that submit at the same moment
             if time.monotonic() < self._good_until:
                 return
             try:
-                self._paces, self._workers = await self._store.queues.paces(), await self._store.workers.listed()
-                ready = [worker for worker in self._workers if worker.state == READY]
-                self._able = Counter(model for worker in ready for model in {*worker.models})
-                self.unavailable = _unavailable(self._workers)
+                self._paces, workers = await self._store.queues.paces(), await self._store.workers.listed()
+                self._workers = workers
+                self._able = Counter(model for worker in workers if worker.state == READY for model in {*worker.models})
+                self.unavailable = _unavailable(workers)
             except StoreUnavailable:
                 return  # no estimate is worth a refusal
             finally:  # while Redis is away, not every submit tries it again

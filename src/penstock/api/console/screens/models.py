@@ -13,7 +13,7 @@ from penstock.api.console.page.panels import heading, live, notice, panel
 from penstock.api.console.page.params import Schema, params_of, text_of
 from penstock.api.console.page.tables import Column, TableRow, facts, table
 from penstock.api.console.page.words import badge, duration, number, prose, size, when
-from penstock.api.console.reads import models
+from penstock.api.console.reads import operations
 from penstock.api.console.viewer import Viewer, viewer_of
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.scopes import READ
@@ -30,7 +30,7 @@ INPUT_COLUMNS = ("Name", "Kind", "Media types", "What it is")
 async def show_models(request: ApiRequest, services: ServicesDep) -> Response[str]:
     """Show the models by name, and what no worker can serve."""
     viewer = viewer_of(request)
-    served = await models.served(services)
+    served = await operations.served(services)
     rows = [_row(model, viewer) for model in served.data]
     empty = "No worker has said yet which models it serves."
     shown = [*map(_faulty, served.faulty), table(COLUMNS, rows, caption="Models", empty=empty)]
@@ -41,10 +41,10 @@ async def show_models(request: ApiRequest, services: ServicesDep) -> Response[st
 async def show_model(request: ApiRequest, services: ServicesDep, name: FromPath[str]) -> Response[str]:
     """Show one model; `name@version` is that version."""
     viewer = viewer_of(request)
-    model = await models.described(name, services)
+    model = await operations.described(name, services)
     versions = panel(
         "Versions",
-        table(VERSION_COLUMNS, _versions(model, viewer, models.is_in_code(name, services)), caption="Versions"),
+        table(VERSION_COLUMNS, _versions(model, viewer, operations.is_in_code(name, services)), caption="Versions"),
     )
     return page(
         request,
