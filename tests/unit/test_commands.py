@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from penstock.cli.client import params_of
+from penstock.cli.main import cli
 from penstock.cli.progress_bars import Pauses
 from penstock.cli.sources import files_of, request_id
 from penstock.cli.tables import workers
@@ -122,7 +124,7 @@ def test_nothing_that_others_wrote_is_obeyed_by_a_terminal() -> None:
     console = Console(record=True, width=200, color_system=None, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     why = Failure(code="internal", message="[bold]x[/bold]\x1b]0;owned\x07\u202e\n", retryable=False)
 
-    console.print(failures_of([("[red]\x1b[2Jphoto.jpg", why, None)]))
+    console.print(failures_of([("[red]\x1b[2Jphoto.jpg", why, None)], console))
     console.print(plain("\x9b31m"))
     console.file.close()
 
@@ -192,3 +194,22 @@ def test_why_a_worker_is_down_is_not_squeezed_into_a_column(
 
     assert len(lines) == 4, "the heads, the worker, and two lines of up to 80 characters"
     assert " ".join(line.strip() for line in lines[2:]) == f"vm-cuda:1-down: {reason}"
+
+
+def test_every_command_of_people_has_a_form_for_programs() -> None:
+    """But for those that run a server, and one that prints JSON anyway."""
+    without = {" ".join(path) for path, command in commands(cli) if not has_json(command)}
+
+    assert without == {"api", "worker", "openapi"}
+
+
+def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, *path, name)
+    if (not isinstance(command, click.Group) or command.invoke_without_command) and not command.hidden:
+        yield path, command
+
+
+def has_json(command: click.Command) -> bool:
+    return any("--json" in option.opts for option in command.params)

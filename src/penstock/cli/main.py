@@ -100,12 +100,14 @@ async def up(
 @cli.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory of the results [.].")
+@client.AS_JSON
 @coroutine
-async def demo(photos: tuple[Path, ...], output: Path) -> None:
+async def demo(photos: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Upscale a photo (the bundled one, or yours), score it before and after, and leave nothing running."""
     from penstock.local.demo import run_demo
 
-    sys.exit(await run_demo(settings_of_call(api_port=0, telemetry_metrics_port=0), photos, output))
+    settings = settings_of_call(api_port=0, telemetry_metrics_port=0)
+    sys.exit(await run_demo(settings, photos, output, as_json=as_json))
 
 
 @cli.command()
