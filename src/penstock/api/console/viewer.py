@@ -35,6 +35,9 @@ class Screen(Struct, frozen=True):
 PLACES = (
     Screen("overview", "/", "Overview", "o"),
     Screen("tasks", "/tasks", "Tasks", "t"),
+    Screen("queues", "/queues", "Queues", "q"),
+    Screen("workers", "/workers", "Workers", "w"),
+    Screen("models", "/models", "Models", "m"),
 )
 """In the order of the navigation. The name is that of an icon, too, and of `page(screen=...)`."""
 

@@ -4,6 +4,7 @@ import { startCopying } from "./copy.js";
 import { startFilters } from "./filters.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { startStages } from "./stages.js";
 import { startTheme } from "./theme.js";
 
 startTheme();
@@ -12,3 +13,4 @@ startActs();
 startCopying();
 startFilters();
 startLive();
+startStages();
