@@ -64,6 +64,10 @@ class Viewer(Struct, frozen=True, kw_only=True):
         """Return the link to a page of the console, such as `/tasks`, in the tenant in which the viewer looks now."""
         return f"{self.prefix}/console{path}{_query(self._elsewhere | query)}"
 
+    def own_page(self, path: str) -> str:
+        """Return the link to a page in the viewer's own tenant."""
+        return f"{self.prefix}/console{path}"
+
     def api(self, path: str, **query: object) -> str:
         """Return the link to a route of the API, such as `/tasks/tsk_1/cancel`, for acts and files of a page."""
         return f"{self.prefix}/console/v1{path}{_query(self._elsewhere | query)}"
