@@ -13,6 +13,7 @@ from rich.console import Console
 from penstock.cli.client import params_of
 from penstock.cli.main import cli
 from penstock.cli.progress_bars import Pauses
+from penstock.cli.sections import SECTIONS
 from penstock.cli.sources import files_of, request_id
 from penstock.cli.tables import workers
 from penstock.cli.terminal import console, failures_of, ids, plain, table
@@ -201,6 +202,17 @@ def test_every_command_of_people_has_a_form_for_programs() -> None:
     without = {" ".join(path) for path, command in commands(cli) if not has_json(command)}
 
     assert without == {"api", "worker", "openapi"}
+
+
+def test_the_list_of_commands_fits_a_terminal_and_has_each_below_a_heading() -> None:
+    with click.Context(cli, info_name="penstock", terminal_width=80) as context:
+        text = cli.get_help(context)
+
+    shown = {name for name, command in cli.commands.items() if not command.hidden}
+    assert shown == {name for names in SECTIONS.values() for name in names}
+    assert {line.split()[0] for line in text.splitlines() if line.startswith("  ")} >= shown
+    assert max(map(len, text.splitlines())) <= 80
+    assert "..." not in text.partition("ARGS]...")[2]
 
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
