@@ -14,6 +14,7 @@ import click
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from penstock.cli.advice import advice_for_all
 from penstock.cli.progress_bars import ProgressBars
 from penstock.cli.run_plan import SubmitOptions, asked_of, counted, files_for, said_of_all, sorted_by_result, taken_by
 from penstock.cli.run_records import RunRecord
@@ -103,7 +104,9 @@ async def submit(client: AsyncClient, options: SubmitOptions, model: Model) -> i
     if failed:
         out.print(failures_of(failed, out))
     if len(ends) < len(files):
-        out.print("stopped: the other files would fail as this one did; their tasks at the server go on")
+        advice = advice_for_all(failed[-1][1].code, options.model) if failed else ""
+        why = ["stopped: the other files would fail as this one did", "their tasks at the server go on", advice]
+        out.print(plain("; ".join(filter(None, why))))
     return 1 if failed else 0
 
 
