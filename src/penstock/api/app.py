@@ -211,6 +211,7 @@ def _state_of(settings: Settings, most_of_tenant: int) -> State:
             "storage_watch": StorageWatch(),
             "tenant_limits": TenantLimits(quotas, most_of_tenant),
             "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
+            "recent_errors": {},
             "draining": False,
             "started": False,
         }

@@ -10,7 +10,7 @@ def heading(title: h.Node, *acts: h.Node, under: h.Node = None) -> h.Element:
     return h.div(".heading")[h.div[h.h1[title], under and h.p(".under")[under]], h.div(".acts")[acts]]
 
 
-def panel(title: str, *content: h.Node, acts: h.Node = None, name: str = "") -> h.Element:
+def panel(title: h.Node, *content: h.Node, acts: h.Node = None, name: str = "") -> h.Element:
     """Return a part of a page with a heading of its own."""
     return h.section({"id": name or None}, class_="panel")[
         (title or acts) and h.div(".panel-head")[h.h2[title], acts and h.div(".acts")[acts]], content
