@@ -1,6 +1,7 @@
 """Commands about tasks, batches, uploads and webhooks by their ids, or the beginnings of these, as people use them."""
 
 import json
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from penstock import Client
+from penstock import AsyncClient, Client
+from penstock.api.routes.settings import shown
 from penstock.cli.main import cli
+from penstock.cli.whole_ids import whole_task_id
+from penstock.core.batch import task_id_of
+from penstock.settings import QueueSettings, RedisSettings, Settings, StorageSettings
 from tests.support.drive import MODEL, image
 
 pytestmark = pytest.mark.shared_server
@@ -79,23 +84,15 @@ def test_a_beginning_of_several_ids_is_refused_with_the_candidates(run: Run, pen
     assert "task_not_found" in refused
 
 
-def test_a_line_of_a_batch_is_found_by_its_beginning_however_late_it_became_a_task(
-    run: Run, penstock: Client, monkeypatch: pytest.MonkeyPatch
+async def test_a_line_of_a_batch_is_found_by_its_beginning_however_late_it_becomes_a_task(
+    api_key: str, server: str
 ) -> None:
-    from penstock.cli import whole_ids
+    """The server looks at the tasks of the time that is in an id; a line may become one hours later."""
+    async with AsyncClient(server, api_key) as client:
+        batch = await client.submit_batch({f"{n}": image() for n in range(3)}, MODEL)
+        late = [task_id_of(batch.batch_id, place) for place in range(3)]
 
-    batch = penstock.submit_batch({f"{n}": image() for n in range(3)}, MODEL, reuse=False)
-    line = next(iter(_tasks_of(penstock, batch.batch_id)))
-    monkeypatch.setattr(whole_ids, "LATER", whole_ids.LATER * -10_000)  # as if no task had been made in that time
-    monkeypatch.setattr(whole_ids, "LATER_BATCH", whole_ids.timedelta(minutes=1))
-
-    assert lines_of(run("show", line[:24], "--json"))[0]["task_id"] == line
-
-
-def _tasks_of(client: Client, batch_id: str) -> Iterator[str]:
-    while not (found := [task.task_id for task in client.list(batch_id=batch_id)]):
-        pass
-    yield from found
+        assert [await whole_task_id(client, one[:24]) for one in late] == late
 
 
 def test_acts_without_ids_hit_what_the_filters_match(run: Run, penstock: Client) -> None:
@@ -115,6 +112,17 @@ def test_acts_without_ids_hit_what_the_filters_match(run: Run, penstock: Client)
     assert "but not both" in both.stderr
     assert "this would delete every task: give ids, or a filter" in every.stderr
     assert penstock.get(other).status == "PENDING"
+
+
+def test_tasks_are_listed_by_key_error_and_the_beginning_of_their_id(run: Run, penstock: Client) -> None:
+    task_id = submitted(penstock)
+
+    mine = lines_of(run("ls", "--id", task_id[:20], "--json"))
+    nobodys = lines_of(run("ls", "--key", "nobody", "--json"))
+    failed = lines_of(run("ls", "--error", "model_error", "--json"))
+
+    assert [task["task_id"] for task in mine] == [task_id]
+    assert nobodys == failed == []
 
 
 def test_a_batch_is_submitted_listed_shown_canceled_and_deleted(run: Run, tmp_path: Path) -> None:
@@ -204,3 +212,47 @@ def test_a_task_without_a_webhook_says_so(run: Run, penstock: Client) -> None:
 )
 def test_an_error_ends_with_what_to_do(run: Run, arguments: tuple[str, ...], advice: str) -> None:
     assert advice in run(*arguments, status=1).stderr
+
+
+def test_the_settings_of_the_running_server_are_printed_without_secrets(run: Run, api_key: str) -> None:
+    printed = run("config", "--server").stdout
+    changed = run("config", "--server", "--changed").stdout
+    (as_json,) = lines_of(run("config", "--server", "--json"))
+    here = run("config", "--changed", "--json").stdout
+
+    settings = tomllib.loads(printed)
+    assert settings == as_json
+    assert settings["queue"]["max_depth"] == QueueSettings().max_depth
+    assert "keys" not in settings["api"]
+    assert "url" not in settings["redis"]
+    assert settings["redis"]["namespace"] in changed
+    assert "max_retries" not in changed
+    assert api_key not in printed
+    assert "max_retries" not in here
+
+
+def test_what_is_no_secret_and_what_may_be_one_are_told_apart() -> None:
+    endpoint = StorageSettings(s3_endpoint="https://user:canary@s3.example.com/x", s3_secret_key="canary")
+
+    text = json.dumps(shown(Settings(storage=endpoint, redis=RedisSettings(url="redis://:canary@host"))))
+
+    assert "canary" not in text
+    assert "https://s3.example.com/x" in text
+
+
+def test_top_shows_once_what_the_server_does(run: Run, penstock: Client) -> None:
+    penstock.pause_queue(MODEL)
+    try:
+        submitted(penstock)
+        shown = run("top", "--once", columns=80).stdout
+        (as_json,) = lines_of(run("top", "--once", "--json"))
+    finally:
+        penstock.resume_queue(MODEL)
+
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"! {MODEL} is paused, " in shown
+    assert "PENDING" in shown
+    assert "no worker is ready; tasks wait" in as_json["wrong"]
+    assert as_json["tasks"]["PENDING"] >= 1
+    assert as_json["ended_per_s"] is None
+    assert {queue["model"] for queue in as_json["queues"]} >= {MODEL}

@@ -148,6 +148,20 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "a scale and a width": (body(params={"scale": 2, "width": 9}), 422, "invalid_request", "params.scale"),
     "no width": (body(params={"width": 0}), 422, "invalid_request", "params.width"),
     "another fit": (body(params={"width": 9, "height": 9, "fit": "crop"}), 422, "invalid_request", "params.fit"),
+    "a gain without a score": (body(params={"post": {"min_gain": 1}}), 422, "invalid_request", "params.post.min_gain"),
+    "no gain of a score": (
+        body(params={"post": {"score": True, "min_gain": 10}}),
+        422,
+        "invalid_request",
+        "params.post.min_gain",
+    ),
+    "an unknown member of post": (
+        body(params={"post": {"scores": True}}),
+        422,
+        "invalid_request",
+        "params.post.scores",
+    ),
+    "a wish that is none": (body(params={"compare": "yes"}), 422, "invalid_request", "params.compare"),
     "too small a tile": (body(params={"tile": 32}), 422, "invalid_request", "params.tile"),
     "too large a result": (
         body(image_url=data_uri(image()), params={"width": 5000, "height": 5000, "fit": "fill"}),

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from tests.pixels.pngs import png
 from tests.pixels.profiles import matrix_profile
+from tests.pixels.tiffs import SHORT, TEXT, UNDEFINED, tiff
 
 Array = NDArray[Any]
 
@@ -92,6 +93,7 @@ KINDS: dict[str, Kind] = {
     **{f"tiff {mode}": Kind("TIFF", mode, {"compression": "tiff_lzw"}) for mode in ("L", "LA", "RGB", "RGBA", "P")},
     "tiff 1": Kind("TIFF", "1", {"compression": "group4"}),
     "tiff I;16": Kind("TIFF", "I;16", bits=16),
+    **{f"tiff {mode} 16 bits": Kind("TIFF", mode, bits=16) for mode in ("RGB", "RGBA")},
     "tiff CMYK": Kind("TIFF", "CMYK"),
     "gif P": Kind("GIF", "P"),
     "gif P with transparency": Kind("GIF", "P", key=True),
@@ -192,6 +194,8 @@ def _file(kind: Kind, stored: Array, key: Array, exif: Image.Exif | None, profil
         return _png_file(kind, stored, key, exif, profile)
     if kind.mode == "YCCK":
         return _ycck_file(stored, exif, profile)
+    if kind.form == "TIFF" and stored.ndim == 3 and kind.bits == 16:
+        return _tiff_file(stored, exif, profile)
     out, options = io.BytesIO(), dict(kind.options)
     image = Image.fromarray(stored, kind.mode) if kind.mode in ("P", "CMYK") else Image.fromarray(stored)
     if kind.mode == "P":
@@ -213,6 +217,16 @@ def _png_file(kind: Kind, stored: Array, key: Array, exif: Image.Exif | None, pr
     if exif is not None:
         chunks[b"eXIf"] = exif.tobytes().removeprefix(b"Exif\0\0")
     return png(stored, kind.bits, chunks)
+
+
+def _tiff_file(stored: Array, exif: Image.Exif | None, profile: bytes | None) -> bytes:
+    assert exif is not None
+    tags = {274: (SHORT, struct.pack("<H", exif[0x0112])), 270: (TEXT, AUTHOR.encode() + b"\0")}
+    if stored.shape[2] == 4:
+        tags[338] = (SHORT, struct.pack("<H", 2))
+    if profile is not None:
+        tags[34675] = (UNDEFINED, profile)
+    return tiff(stored, tags, is_packed=True)
 
 
 def _ycck_file(stored: Array, exif: Image.Exif | None, profile: bytes | None) -> bytes:

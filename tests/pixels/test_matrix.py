@@ -105,7 +105,7 @@ def test_a_result_shows_what_its_source_shows(case: Case, run: Run) -> None:
     kind = KINDS[case["kind"]]
     data, known = written(kind, case["size"], case["orientation"], PROFILES[case["profile"]])
     options = replace(OUTPUTS[case["output"]], color=case["color"], metadata=case["metadata"])
-    is_deep = kind.form == "PNG" and kind.bits == 16 and options.bits == 16
+    is_deep = kind.bits == 16 and options.bits == 16
     shown = shown_of(kind, known, case["profile"], is_kept=case["color"] == "keep", is_deep=is_deep)
 
     result, file = run(data, options, {"alpha": case["alpha"]})
@@ -126,7 +126,7 @@ def test_every_profile_of_a_kind_is_converted_or_kept(kind: str) -> None:
     for (profile, color), orientation in zip(colors, orientations, strict=False):
         case = {"kind": kind, "profile": profile, "orientation": orientation, "color": color, "metadata": "strip"}
         data, known = written(KINDS[kind], (7, 5), orientation, PROFILES[profile])
-        is_deep = KINDS[kind].form == "PNG" and KINDS[kind].bits == 16
+        is_deep = KINDS[kind].bits == 16
         shown = shown_of(KINDS[kind], known, profile, is_kept=color == "keep", is_deep=is_deep)
 
         picture = decode(data, wanted=PixelForm(is_deep=True, keeps_colours=color == "keep"))

@@ -13,17 +13,19 @@ from penstock.cli import (
     admin,
     batches,
     client,
+    config,
     keys,
     matching,
     tasks,
     tenants,
+    top,
     try_model,
     uploads,
     usage,
     webhooks,
     workers_queues,
 )
-from penstock.cli.context import as_toml, coroutine, models_of_call, settings_of_call, with_own_models
+from penstock.cli.context import coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
@@ -227,15 +229,10 @@ def openapi() -> None:
     click.echo(openapi_document(descriptions(load_runners(ModelSettings()))))
 
 
-@cli.command()
-def config() -> None:
-    """Print the settings in use as TOML, with secrets masked."""
-    click.echo(as_toml(settings_of_call()), nl=False)
-
-
 for command in (
     *client.COMMANDS,
     *tasks.COMMANDS,
+    *top.COMMANDS,
     *batches.COMMANDS,
     *uploads.COMMANDS,
     *webhooks.COMMANDS,
@@ -246,6 +243,7 @@ for command in (
     *usage.COMMANDS,
     *keys.COMMANDS,
     *tenants.COMMANDS,
+    *config.COMMANDS,
     *admin.COMMANDS,
 ):
     cli.add_command(command)

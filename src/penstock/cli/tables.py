@@ -9,7 +9,6 @@ import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from penstock.cli.advice import advised
 from penstock.cli.progress_bars import ProgressBars
@@ -24,10 +23,8 @@ from penstock.cli.terminal import (
     plain_lines,
     say,
     seconds,
-    short,
     shown_ids,
     state,
-    table,
     whole,
 )
 from penstock.client import AsyncClient, Filter, PenstockApiError, Queue, ResultFile, Task, Worker
@@ -171,29 +168,48 @@ async def each(
 
 
 def workers(known: Iterable[Worker], *, as_json: bool) -> None:
-    """Prints the workers, below each the tasks that it runs, and at the end why some are down."""
-    rows = table(ids("worker"), "state", "device", "memory", "running", "models", "since")
-    reasons: list[Text] = []
-    for worker in known:
-        if as_json:
+    """Prints the workers, the tasks that they run, and why some are down."""
+    listed = list(known)
+    if as_json:
+        for worker in listed:
             say(worker)
-        rows.add_row(
-            plain(worker.id),
-            state(worker.state),
-            plain(worker.device),
-            f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else "",
-            f"{worker.running}/{worker.slots}",
-            plain(_served(worker.models)),
-            short(worker.started_at),
-        )
+        return
+    out = console()
+    out.print(_workers(listed) if listed else "[dim]no workers[/dim]")
+    for worker in listed:
         if worker.reason:
-            reasons.append(plain(f"{worker.id}: {worker.reason}", "dim"))
-        for task in worker.tasks:
-            rows.add_row(
-                plain(f"  {task.task_id}", "dim"), plain(task.stage, "dim"), *[""] * 3, plain(task.model, "dim")
-            )
-    if not as_json:
-        console().print(rows if rows.row_count else "[dim]no workers[/dim]", *reasons, sep="\n")
+            out.print(plain(f"{worker.id}: {worker.reason}", "dim"))
+    if any(worker.tasks for worker in listed):
+        out.print("", _running(listed, out), sep="\n")
+
+
+def _workers(listed: Sequence[Worker]) -> Table:
+    return filled_table(
+        (ids("worker"), [plain(worker.id) for worker in listed]),
+        (whole("state"), [state(worker.state) for worker in listed]),
+        (whole("device"), [plain(worker.device) for worker in listed]),
+        (whole("memory"), [plain(_memory(worker)) for worker in listed]),
+        (whole("running"), [plain(f"{worker.running}/{worker.slots}") for worker in listed]),
+        (ids("models"), [plain(_served(worker.models)) for worker in listed]),
+        (whole("since"), [plain(clock(worker.started_at)) for worker in listed]),
+    )
+
+
+def _memory(worker: Worker) -> str:
+    return f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else ""
+
+
+def _running(listed: Sequence[Worker], out: Console) -> Table:
+    """Returns a row for each task that a worker runs; where there is one worker, it is not named again."""
+    running = [(worker, task) for worker in listed for task in worker.tasks]
+    where = ["" if len(listed) == 1 else worker.id for worker, _ in running]
+    return filled_table(
+        (whole("task"), [plain(one) for one in shown_ids([task.task_id for _, task in running], out)]),
+        (ids("worker"), [plain(one) for one in where]),
+        (whole("stage"), [plain(task.stage) for _, task in running]),
+        (ids("model"), [plain(task.model) for _, task in running]),
+        (whole("claimed"), [plain(clock(task.claimed_at)) for _, task in running]),
+    )
 
 
 def _served(models: Sequence[str]) -> str:
@@ -206,21 +222,28 @@ def _served(models: Sequence[str]) -> str:
 
 def queues(known: Iterable[Queue], *, as_json: bool) -> None:
     """Prints how many tasks wait in each queue, and which queues are paused."""
-    rows = table("model", "priority", "waiting", "oldest", "on the device", "state")
-    for queue in known:
-        if as_json:
+    listed = list(known)
+    if as_json:
+        for queue in listed:
             say(queue)
-        pause = queue.paused
-        rows.add_row(
-            plain(queue.model),
-            plain(queue.priority),
-            str(queue.depth),
-            f"{queue.oldest_s:.1f} s" if queue.depth else "",
-            f"{queue.device_s:.1f} s" if queue.depth and queue.device_s is not None else "",
-            plain(f'paused by key "{pause.by}" since {short(pause.since)}', "yellow") if pause else "",
-        )
-    if not as_json:
-        console().print(rows)
+        return
+    rows = filled_table(
+        (ids("model"), [plain(queue.model) for queue in listed]),
+        (whole("priority"), [plain(queue.priority) for queue in listed]),
+        (whole("waiting"), [plain(f"{queue.depth:,}") for queue in listed]),
+        (whole("oldest"), [plain(seconds(queue.oldest_s) if queue.depth else "") for queue in listed]),
+        (whole("device"), [plain(_device_time(queue)) for queue in listed]),
+        ("state", [plain(_paused(queue), "yellow") for queue in listed]),
+    )
+    console().print(rows if listed else "[dim]no queues[/dim]")
+
+
+def _device_time(queue: Queue) -> str:
+    return seconds(queue.device_s) if queue.depth and queue.device_s is not None else ""
+
+
+def _paused(queue: Queue) -> str:
+    return f'paused by key "{queue.paused.by}" since {clock(queue.paused.since)}' if queue.paused else ""
 
 
 def _progress(task: Task) -> str:

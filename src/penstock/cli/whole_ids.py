@@ -18,17 +18,14 @@ TASK, BATCH = "tsk_", "bat_"
 DIGITS, OF_TIME = 32, 12
 """Hex digits of an id, and how many of them are the milliseconds in which it was made."""
 
-LATER = timedelta(seconds=5)
-"""The clock of the API makes an id, that of Redis says when the task was created."""
-
-LATER_BATCH = timedelta(minutes=1)
+LATER = timedelta(minutes=1)
 """A batch is written down after its lines were received."""
 
 EARLIEST_S, LATEST_S = 86_400, 4_102_444_800
 """The moments that ids are looked for between, in seconds since 1970: until the year 2100."""
 
 LOOKED_AT = 5000
-"""Tasks, or batches, that are looked at for one beginning: some seconds at most."""
+"""Batches that are looked at for one beginning: some seconds at most."""
 
 NAMED = 5
 """Ids that are named where several have the same beginning."""
@@ -70,16 +67,12 @@ def _beginning(given: str, prefix: str) -> str | None:
 async def _at_most(beginning: str, ids: AsyncGenerator[str, None]) -> list[str]:
     """Returns the ids with this beginning, one more than are named at most, since more say no more."""
     found: dict[str, None] = {}
-    looked_at = 0
     async with aclosing(ids):
         async for one in ids:
-            looked_at += 1
             if one.startswith(beginning):
                 found[one] = None
             if len(found) > NAMED:
                 break
-            if looked_at > LOOKED_AT:
-                raise click.ClickException(f"there is too much to look at for {beginning}: give more of the id")
     return list(found)
 
 
@@ -94,13 +87,12 @@ def _only(found: list[str], beginning: str, what: str, advice: str) -> str:
 
 
 async def _tasks(client: "AsyncClient", beginning: str) -> AsyncGenerator[str, None]:
-    """Yields the tasks that were made in the time that the beginning stands for, and those of the batches of that time,
-    whose lines become tasks later."""
-    digits = beginning.removeprefix(TASK)
-    first, last = _times(digits)
-    async with aclosing(client.list(created_after=first - LATER, created_before=last + LATER)) as tasks:
+    """Yields the tasks that the server finds in the time that the beginning stands for, and those of the batches of
+    that time, whose lines become tasks later."""
+    async with aclosing(client.list(id_prefix=beginning)) as tasks:
         async for task in tasks:
             yield task.task_id
+    digits = beginning.removeprefix(TASK)
     of_time = digits[:OF_TIME]
     async for batch in _batches(client, BATCH + of_time):
         if batch.batch_id.startswith(BATCH + of_time):
@@ -115,19 +107,19 @@ def _with(beginning: str, batch: "Batch") -> Iterable[str]:
 
 
 async def _batches(client: "AsyncClient", beginning: str) -> AsyncGenerator["Batch", None]:
-    first, _ = _times(beginning.removeprefix(BATCH))
+    first = _first_moment(beginning.removeprefix(BATCH))
+    looked_at = 0
     async with aclosing(client.batches()) as batches:
         async for batch in batches:
-            if datetime.fromisoformat(batch.created_at) < first - LATER_BATCH:
+            if datetime.fromisoformat(batch.created_at) < first - LATER:
                 return
             yield batch
+            looked_at += 1
+            if looked_at == LOOKED_AT:
+                raise click.ClickException(f"{beginning} is older than {LOOKED_AT:,} batches: give the whole id")
 
 
-def _times(digits: str) -> tuple[datetime, datetime]:
-    """Returns the first and the last moment in which an id with these first digits can have been made."""
-    first, last = (int(digits[:OF_TIME].ljust(OF_TIME, fill), 16) for fill in "0f")
-    return _moment(first), _moment(last)
-
-
-def _moment(ms: int) -> datetime:
+def _first_moment(digits: str) -> datetime:
+    """Returns the first moment in which an id with these first digits can have been made."""
+    ms = int(digits[:OF_TIME].ljust(OF_TIME, "0"), 16)
     return datetime.fromtimestamp(min(max(ms / 1000, EARLIEST_S), LATEST_S), UTC)

@@ -8,8 +8,8 @@ from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuo
 from penstock.client.model_views import Example, FaultyModel, Member, Model, ModelOnWorker, Version
 from penstock.client.operator_views import Queue, Stats, Worker
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
-from penstock.client.record_views import Explanation, Readiness, ServerSettings, StoredUpload
-from penstock.client.requests import Options, Output, Shared
+from penstock.client.record_views import Explanation, Quote, Readiness, ServerSettings, StoredUpload
+from penstock.client.requests import BatchOptions, Options, Output, Shared
 from penstock.client.usage_views import TenantUsage, UsageReport
 from penstock.client.views import Batch, Counts, Hit, Line, Result, ResultFile, Submitted, Task, Upload
 
@@ -17,6 +17,7 @@ __all__ = [
     "AsyncClient",
     "AuditEntry",
     "Batch",
+    "BatchOptions",
     "Client",
     "Counts",
     "Example",
@@ -36,6 +37,7 @@ __all__ = [
     "Output",
     "PenstockApiError",
     "Queue",
+    "Quote",
     "Readiness",
     "Result",
     "ResultFile",

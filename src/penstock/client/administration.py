@@ -77,15 +77,16 @@ class Administration:
         """Starts tasks of a model again, of one priority or of all, and returns its queues."""
         return await self._act_on_queue(model, "resume", priority)
 
-    async def purge_queue(self, model: str, *, priority: str | None = None) -> int:
+    async def purge_queue(self, model: str, *, priority: str | None = None, dry_run: bool = False) -> int:
         """Cancels the waiting tasks of a model, of one priority or of all, and returns their number; running tasks go
-        on."""
-        canceled, has_more = 0, True
+        on. With `dry_run` nothing is changed, and the number is that of those that would be, 100,000 at most."""
+        path, query = f"/v1/queues/{segment(model)}/purge", {"priority": priority}
+        query |= {"dry_run": "true", "limit": "100000"} if dry_run else {}
+        matched, has_more = 0, True
         while has_more:
-            path = f"/v1/queues/{segment(model)}/purge"
-            purged = await self._transport.ask("POST", path, Purged, query={"priority": priority})
-            canceled, has_more = canceled + purged.canceled, purged.has_more
-        return canceled
+            purged = await self._transport.ask("POST", path, Purged, query=query)
+            matched, has_more = matched + purged.matched, purged.has_more and not dry_run
+        return matched
 
     async def usage(
         self, *, tenant: str | None = None, first: date | str | None = None, last: date | str | None = None

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from penstock.client.asynchronous import AsyncClient
-from penstock.client.record_views import Explanation, Readiness, ServerSettings, StoredUpload
-from penstock.client.requests import Shared
+from penstock.client.inputs import Inputs, Source
+from penstock.client.record_views import Explanation, Quote, Readiness, ServerSettings, StoredUpload
+from penstock.client.requests import BatchOptions, Options
 from penstock.client.views import Batch, Task
 
 T = TypeVar("T")
@@ -23,6 +24,13 @@ class BlockingRecords:
     def _each(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
         raise NotImplementedError
 
+    def quote(
+        self, source: Source | None = None, model: str = "", *, inputs: Inputs | None = None, **options: Unpack[Options]
+    ) -> Quote:
+        """Returns what a `submit` of the same would lead to, and queues nothing. Large files are uploaded. Raises as
+        `submit` does."""
+        return self._wait_for(self._client.quote(source, model, inputs=inputs, **options))
+
     def explain(self, task_id: str) -> Explanation:
         """Returns why a task is not done yet: what is ahead of it, what blocks it, and when it should be done."""
         return self._wait_for(self._client.explain(task_id))
@@ -35,14 +43,10 @@ class BlockingRecords:
         """Sends the last event of a task to its webhook again."""
         return self._wait_for(self._client.redeliver(task_id))
 
-    def submit_batch_file(
-        self, path: str | Path, model: str = "", *, client_request_id: str | None = None, **options: Unpack[Shared]
-    ) -> Batch:
+    def submit_batch_file(self, path: str | Path, model: str = "", **options: Unpack[BatchOptions]) -> Batch:
         """Queues the lines of a JSONL file, all or none: at most 50,000 of at most 1 MiB. What a line does not say is
         as the model and the options have it; the default priority is low. Raises OSError if it cannot be read."""
-        return self._wait_for(
-            self._client.submit_batch_file(path, model, client_request_id=client_request_id, **options)
-        )
+        return self._wait_for(self._client.submit_batch_file(path, model, **options))
 
     def batches(self) -> Iterator[Batch]:
         """Yields all batches, newest first, reading page by page."""

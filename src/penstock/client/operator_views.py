@@ -1,6 +1,6 @@
 """Answers of the server about workers, queues and counts."""
 
-from penstock.client.views import View
+from penstock.client.views import Progress, View
 
 
 class Memory(View, frozen=True):
@@ -23,6 +23,7 @@ class Running(View, frozen=True):
     stage: str
     claimed_at: str
     tenant: str = ""
+    progress: Progress | None = None
 
 
 class Worker(View, frozen=True):
@@ -73,9 +74,9 @@ class QueueList(View, frozen=True):
 
 
 class Purged(View, frozen=True):
-    """How many waiting tasks were canceled, and whether there may be others."""
+    """How many waiting tasks were canceled, or would be, and whether there may be others."""
 
-    canceled: int
+    matched: int
     has_more: bool
 
 

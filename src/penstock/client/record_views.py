@@ -37,6 +37,27 @@ class Explanation(View, frozen=True):
     eta_s: float | None = None
 
 
+class Size(View, frozen=True):
+    """The size of an image in pixels."""
+
+    width: int
+    height: int
+
+
+class Quote(View, frozen=True):
+    """What a submit would lead to. `run_device_s` is the device time of the task itself, `eta_s` in how many seconds
+    it should be done: None if nobody can tell. A size is None of what is no image, or is not fetched for a quote."""
+
+    model: str
+    priority: str
+    queue_position: int
+    ahead: Ahead
+    run_device_s: float | None = None
+    eta_s: float | None = None
+    input: Size | None = None
+    output: Size | None = None
+
+
 class StoredUpload(View, frozen=True):
     """An upload as the server knows it. `expires_at` is None while the number `tasks` of tasks use it."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 from penstock.client.record_views import BatchPage, Explanation, StoredUpload
-from penstock.client.requests import Shared, batch_options, batch_path, task_path, upload_path
+from penstock.client.requests import BatchOptions, batch_options, batch_path, task_path, upload_path
 from penstock.client.transport import Transport, decoded
 from penstock.client.views import Batch, Task
 
@@ -32,13 +32,11 @@ class Records:
         """Sends the last event of a task to its webhook again."""
         return await self._transport.ask("POST", f"{task_path(task_id)}/webhook/redeliver", Task)
 
-    async def submit_batch_file(
-        self, path: str | Path, model: str = "", *, client_request_id: str | None = None, **options: Unpack[Shared]
-    ) -> Batch:
+    async def submit_batch_file(self, path: str | Path, model: str = "", **options: Unpack[BatchOptions]) -> Batch:
         """Queues the lines of a JSONL file, all or none: at most 50,000 of at most 1 MiB. What a line does not say is
         as the model and the options have it; the default priority is low. Raises OSError if it cannot be read."""
         lines = await asyncio.to_thread(Path(path).read_bytes)
-        said = batch_options(model, options, client_request_id)
+        said = batch_options(model, options)
         answer = await self._transport.send("POST", "/v1/batches", query=said, body=lines, headers=JSONL)
         return decoded(answer, Batch)
 

@@ -95,11 +95,13 @@ class Links(View, frozen=True):
 
 
 class Submitted(View, frozen=True):
-    """Answer to a submit; `replayed` says that an earlier submit with this `client_request_id` had made the task."""
+    """Answer to a submit. `eta_s` is in how many seconds it should be done, or None if nobody can tell; `replayed` says
+    that an earlier submit with this `client_request_id` had made the task."""
 
     task_id: str
     status: str
     queue_position: int | None = None
+    eta_s: float | None = None
     replayed: bool = False
     links: Links = Links()
 

@@ -147,14 +147,13 @@ def check_type(member: Member, beginning: bytes, declared: str | None) -> None:
         raise (UnsupportedImageFormat if member.kind == "image" else UnsupportedMediaType)(wrong)
 
 
-class Blaming:
+class Blaming(Struct, frozen=True):
     """Lets the errors inside of a block name this member of the request, unless they name another."""
 
-    def __init__(self, param: str) -> None:
-        self._param = param
+    param: str
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if isinstance(error, PenstockError):
-            error.param = error.param or self._param
+            error.param = error.param or self.param

@@ -30,6 +30,7 @@ from penstock.pixels.notes import Note, bits_of, in_order, note, notes_in
 from penstock.pixels.picture import USUAL, Levels, Picture, PixelForm
 from penstock.pixels.pillow import write_image
 from penstock.pixels.pngs import completed, open_png
+from penstock.pixels.tiffs import open_tiff
 from penstock.pixels.turning import UPRIGHT, orientation_of, upright
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "png": open_png,
     "jpeg": open_jpeg,
     "avif": _open_avif,
-    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "tiff", "bmp")},
+    "tiff": open_tiff,
+    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "bmp")},
 }
 
 TAKEN_IN_PART = frozenset({"png", "jpeg"})
@@ -211,7 +213,7 @@ def _notes_of_header(header: ImageHeader, picture: Picture) -> Iterator[Note]:
 def _parts_of(file: _OpenFile, wanted: PixelForm, into: memoryview | None = None) -> Parts:
     """The fields of a Picture. `rgb` may be in `into` already."""
     if wanted.is_deep and is_deep(file.data, file.form):
-        return deep_parts(file.data, keeps_colours=wanted.keeps_colours)
+        return deep_parts(file.data, file.form, keeps_colours=wanted.keeps_colours)
     image = file.image
     if file.form == "jpeg":
         if is_plain(image):

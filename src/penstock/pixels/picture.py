@@ -73,6 +73,11 @@ def grey(picture: Picture) -> Pixels:
     return opaque[..., 0] if picture.grey else np.asarray(Image.fromarray(opaque).convert("L"))
 
 
+def greyed(rgb: Pixels) -> Pixels:
+    """The pixels of a grey image, (height, width, 3), as encoders take its one channel: their luma, three times."""
+    return np.repeat(grey(Picture(rgb))[..., None], 3, axis=2)
+
+
 def on_background(picture: Picture, background: str | None) -> Picture:
     """A picture of uint16 on this CSS hex colour; itself where there is none, or nothing is transparent."""
     if picture.alpha is None or background is None:

@@ -115,7 +115,15 @@ class SharedConnection(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (received := self._reader.gets()) is not False:  # that is what it says when no answer is complete
-                self._answer(received)
+                if isinstance(received, ConnectionError):  # Redis is not ready, or does not know us: it refuses all
+                    raise received
+                answer = self._unanswered.popleft()
+                if answer.done():
+                    continue
+                if isinstance(received, Exception):
+                    answer.set_exception(received)
+                else:
+                    answer.set_result(received)
         except RedisError as error:
             self.connection_lost(error)
 
@@ -126,17 +134,6 @@ class SharedConnection(asyncio.Protocol):
             self._broken.set_result(
                 exc if isinstance(exc, RedisError) else ConnectionError(str(exc or "it was closed"))
             )
-
-    def _answer(self, received: Any) -> None:
-        if isinstance(received, ConnectionError):  # Redis is not ready, or does not know us: it refuses all
-            raise received
-        answer = self._unanswered.popleft()
-        if answer.done():
-            return
-        if isinstance(received, Exception):
-            answer.set_exception(received)
-        else:
-            answer.set_result(received)
 
     async def _live(self) -> None:
         broken: Exception = ConnectionError("the connection was closed")

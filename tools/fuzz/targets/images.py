@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds, content_type_of, end_of, probe, probe_beginning
 from penstock.pixels.headers.metadata import without_metadata
 from penstock.pixels.picture import Picture, PixelForm
+from tests.pixels.tiffs import tiff
 from tools.fuzz.target import ACCEPTED, refusal
 
 BOUNDS = ImageBounds(0.05, scans=20, chunks=60)
@@ -76,7 +78,7 @@ def seeds_of(form: str) -> tuple[bytes, ...]:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     threads = {"max_threads": 1} if form == "avif" else {}
     rich = _saved(colours, form, icc_profile=profile, exif=exif, **threads)
-    deep = _deep_png() if form == "png" else ()
+    deep = DEEP[form]() if form in DEEP else ()
     return (*(_saved(_in_mode(colours, mode), form, **options) for mode, options in FORMS[form]), rich, *deep)
 
 
@@ -166,6 +168,15 @@ def _deep_png() -> tuple[bytes, ...]:
     levels = np.random.default_rng(2).integers(0, 65_536, (12, 20, 4), dtype=np.uint16)
     pictures = (Picture(levels[..., :3]), Picture(levels[..., :3], levels[..., 3]))
     return tuple(encode(one, OutputOptions(bits=16)) for one in pictures)
+
+
+def _deep_tiff() -> tuple[bytes, ...]:
+    levels = np.random.default_rng(2).integers(0, 65_536, (12, 20, 3), dtype=np.uint16)
+    return tiff(levels, is_packed=True), tiff(levels, order=">", tile=16)
+
+
+DEEP: dict[str, Callable[[], tuple[bytes, ...]]] = {"png": _deep_png, "tiff": _deep_tiff}
+"""Files of 16 bits in several channels, which Pillow does not write."""
 
 
 def _saved(image: Image.Image, form: str, **options: Any) -> bytes:

@@ -30,7 +30,13 @@ as the request lasts."""
 
 
 class ApiRequest(Request[None, Caller, State]):
-    """A request that has passed `require_key`: `auth` is its caller."""
+    """A request that has passed `require_key`."""
+
+    @property
+    def auth(self) -> Caller:
+        """Who sends it."""
+        caller: Caller = self.scope["auth"]
+        return caller
 
     @property
     def base_url(self) -> URL:

@@ -6,7 +6,9 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator
 from io import BytesIO
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from penstock.api.http.auth import ApiRequest
 from penstock.errors import MalformedRequest, NotReady, PayloadTooLarge, RateLimited, UnsupportedMediaType
@@ -138,7 +140,7 @@ def encoding_of(request: ApiRequest) -> str | None:
     return encoding
 
 
-class _Piece(NamedTuple):
+class _Piece(Struct, frozen=True):
     data: bytes
     is_last: bool
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from penstock.api.schemas.tasks import AheadView, Eta, Moment, ResponseBody
+from penstock.api.schemas.tasks import AheadView, Eta, Moment, ProgressView, ResponseBody
 from penstock.core.task import Priority, Stage, State
 
 
@@ -45,6 +45,7 @@ class RunningView(ResponseBody, frozen=True):
     priority: Priority
     stage: Stage
     claimed_at: Moment
+    progress: ProgressView | None
 
 
 class WorkerStatusView(WorkerView, frozen=True):

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 from msgspec.structs import astuple
 
-from penstock.pixels.headers.header import broken, truncated
+from penstock.pixels.headers.header import broken, not_unpacked, truncated
 from penstock.pixels.picture import USUAL, PixelForm
 
 MOST_MESSAGE_BYTES = 64
@@ -34,12 +34,14 @@ class DecodeOutcome(IntEnum):
     DAMAGED = 1
     OUT_OF_MEMORY = 2
     TRUNCATED = 3
+    NOT_UNPACKED = 4
 
 
 FAULTS: dict[int, str] = {
     DecodeOutcome.DAMAGED: broken().detail,
     DecodeOutcome.OUT_OF_MEMORY: "decoding the image takes more memory than an image of this size may",
     DecodeOutcome.TRUNCATED: truncated().detail,
+    DecodeOutcome.NOT_UNPACKED: not_unpacked("image").detail,
 }
 
 

@@ -7,6 +7,8 @@ import { startCopying } from "./copy.js";
 import { startFilters } from "./filters.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { startSecrets } from "./secrets.js";
+import { startStages } from "./stages.js";
 import { startTheme } from "./theme.js";
 
 startTheme();
@@ -18,3 +20,5 @@ startComparing();
 startCopying();
 startFilters();
 startLive();
+startSecrets();
+startStages();

@@ -30,21 +30,38 @@ def moment_field(label: str, name: str, value: str = "") -> h.Element:
     ]
 
 
-def choice(label: str, name: str, options: Sequence[tuple[str, str]], value: str = "") -> h.Element:
+def choice(
+    label: str, name: str, options: Sequence[tuple[str, str]], value: str = "", *, hint: str = "", data_type: str = ""
+) -> h.Element:
     """Return a choice of one of these values, each with its words."""
     return h.label(".field")[
         h.span[label],
-        h.select(name=name)[[h.option(value=given, selected=given == value)[words] for given, words in options],],
+        h.select({"data-type": data_type or None}, name=name)[
+            [h.option(value=given, selected=given == value)[words] for given, words in options],
+        ],
+        hint and h.small[hint],
     ]
 
 
-def chips(label: str, name: str, options: Iterable[str], chosen: Sequence[str]) -> h.Element:
+def hidden(name: str, value: str) -> h.VoidElement:
+    """Return a field that is sent and not shown."""
+    return h.input(type="hidden", name=name, value=value)
+
+
+def chips(label: str, name: str, options: Iterable[str], chosen: Sequence[str], *, data_type: str = "") -> h.Element:
     """Return boxes to check, of which any number may be."""
     return h.fieldset(".chips")[
         h.legend(".unseen")[label],
         [
             h.label(".chip")[
-                h.input(type="checkbox", name=name, value=option, checked=option in chosen), h.span[option.capitalize()]
+                h.input(
+                    {"data-type": data_type or None},
+                    type="checkbox",
+                    name=name,
+                    value=option,
+                    checked=option in chosen,
+                ),
+                h.span[option.capitalize()],
             ]
             for option in options
         ],

@@ -21,7 +21,7 @@ from penstock.api.schemas.operators import (
     WorkerStatusView,
     WorkerView,
 )
-from penstock.api.schemas.tasks import ResponseBody
+from penstock.api.schemas.tasks import ProgressView, ResponseBody
 from penstock.core.task import Priority
 
 METRICS = """\
@@ -59,6 +59,7 @@ STATUS = WorkerStatusView(
             priority=Priority.HIGH,
             stage="infer",
             claimed_at="2026-11-22T09:00:00.004Z",
+            progress=ProgressView(ratio=0.25, unit="tiles", done=12, total=48),
         ),
     ),
 )
