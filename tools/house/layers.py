@@ -80,6 +80,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.batches",
             "store.caps",
             "store.condemned",
+            "store.history",
             "store.inspection",
             "store.installation",
             "store.listing",

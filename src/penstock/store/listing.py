@@ -144,6 +144,22 @@ class TaskListing:
         counts = await self._engine.pipelined([("ZCARD", self._keys.state(tenant, state)) for state in State])
         return dict(zip(State, counts, strict=True))
 
+    async def recent_errors(self, tenants: Sequence[str], *, after: int, limit: int) -> list[str]:
+        """Return the codes of the newest tasks of these tenants that were created after this moment (µs) and have
+        failed or expired: at most `limit`, of which each tenant gives at most as many."""
+        keys = [self._keys.state(tenant, state) for tenant in tenants for state in (State.FAILED, State.EXPIRED)]
+        rows = await self._engine.pipelined(
+            [("ZREVRANGEBYSCORE", key, "+inf", f"({after}", "WITHSCORES", "LIMIT", 0, limit) for key in keys]
+        )
+        newest = sorted((pair for row in rows for pair in zip(row[1::2], row[::2], strict=True)), reverse=True)[:limit]
+        outcomes = await self._engine.pipelined([("GET", self._keys.outcome(one.decode())) for _, one in newest])
+        return [code for outcome in outcomes if (code := _error_code_of(outcome))]
+
+    async def tenant_of(self, task_id: str) -> str | None:
+        """Return the tenant whose task this is; None where there is no such task."""
+        (tenant,) = await self._engine.pipelined([("HGET", self._keys.task(task_id), "tenant")])
+        return None if tenant is None else str(tenant.decode(errors="replace"))
+
     async def _match(
         self,
         tenant: str,
