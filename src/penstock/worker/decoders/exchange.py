@@ -24,7 +24,7 @@ them twice over, 15 ms for 32 MB."""
 FORMATS: Sequence[str] = ("png", "jpeg", "webp", "gif", "tiff", "bmp", "avif")
 
 _JOB = struct.Struct("<BQQQ???")
-_ANSWER = struct.Struct("<BII??H?I")
+_ANSWER = struct.Struct("<BII??B?I")
 
 
 class DecodeOutcome(IntEnum):
