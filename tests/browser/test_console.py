@@ -223,6 +223,17 @@ def test_the_theme_stays_and_a_viewer_has_no_buttons(browser: "Browser", server:
     assert complaints == []
 
 
+def test_a_link_on_another_site_leads_to_the_page(browser: "Browser", server: System, tasks: dict[str, str]) -> None:
+    with logged_in(browser, server.url, server.api_key) as (page, complaints):
+        wanted = f"{server.url}/console/tasks/{tasks['score']}"
+        page.route("http://chat.example/", lambda route: route.fulfill(body=f'<a href="{wanted}">look</a>'))
+        page.goto("http://chat.example/")
+        page.get_by_text("look").click()
+        page.wait_for_url(wanted)
+        assert page.get_by_role("heading", name="Result").is_visible()
+    assert complaints == []
+
+
 def ended_now(server: System, ids: list[str]) -> list[str]:
     with server.client() as client:
         return [client.get(f"/v1/tasks/{task_id}").json()["status"] for task_id in ids]
