@@ -176,7 +176,7 @@ openapi out="docs/openapi.json":
 contract *args:
     {{ python }} -m tests.contract {{ args }}
 
-# lint the OpenAPI document, generate and run clients in Python and TypeScript, and run Replicate's npm client; needs the npm registry
+# build and test the npm package, lint the OpenAPI document, generate and run clients in Python and TypeScript, and run Replicate's npm client; needs the npm registry
 [group('measure')]
 clients:
     {{ python }} -m pytest -q -m clients tests/clients

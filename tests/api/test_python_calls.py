@@ -10,8 +10,8 @@ from penstock.settings import Settings
 from tests.support import python_calls
 from tests.support.python_calls import Calls
 
-MOST_OF_SUBMIT = 509
-MOST_OF_READ = 382
+MOST_OF_SUBMIT = 450
+MOST_OF_READ = 350
 """A little more than they take, so that another version of a library does not fail the tests."""
 
 

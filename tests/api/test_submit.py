@@ -113,6 +113,20 @@ async def test_a_small_inline_image_travels_with_the_task(
     assert stored_objects(settings) == []
 
 
+@pytest.mark.parametrize("model", [MODEL, "image-scoring-v1"])
+async def test_an_image_that_lacks_scans_is_taken_where_the_task_accepts_that(
+    model: str, client: httpx.AsyncClient
+) -> None:
+    whole = image(64, 64, format="JPEG", progressive=True)
+    some = data_uri(whole[: whole.rindex(b"\xff\xc4")] + b"\xff\xd9")
+
+    refused = await client.post("/v1/tasks", json=body(model=model, image_url=some, params={}))
+    taken = await client.post("/v1/tasks", json=body(model=model, image_url=some, params={"accept_truncated": True}))
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "image_decode_failed")
+    assert taken.status_code == 202, taken.text
+
+
 async def test_an_inline_image_needs_no_media_type(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/tasks", json=body(image_url=data_uri(image(), "")))
 
@@ -134,6 +148,20 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "a scale and a width": (body(params={"scale": 2, "width": 9}), 422, "invalid_request", "params.scale"),
     "no width": (body(params={"width": 0}), 422, "invalid_request", "params.width"),
     "another fit": (body(params={"width": 9, "height": 9, "fit": "crop"}), 422, "invalid_request", "params.fit"),
+    "a gain without a score": (body(params={"post": {"min_gain": 1}}), 422, "invalid_request", "params.post.min_gain"),
+    "no gain of a score": (
+        body(params={"post": {"score": True, "min_gain": 10}}),
+        422,
+        "invalid_request",
+        "params.post.min_gain",
+    ),
+    "an unknown member of post": (
+        body(params={"post": {"scores": True}}),
+        422,
+        "invalid_request",
+        "params.post.scores",
+    ),
+    "a wish that is none": (body(params={"compare": "yes"}), 422, "invalid_request", "params.compare"),
     "too small a tile": (body(params={"tile": 32}), 422, "invalid_request", "params.tile"),
     "too large a result": (
         body(image_url=data_uri(image()), params={"width": 5000, "height": 5000, "fit": "fill"}),

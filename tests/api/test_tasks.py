@@ -15,6 +15,7 @@ from penstock.storage import Storage, open_storage
 from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import MODEL, body, claim, complete, fail, image
+from tests.support.monitor import counted
 from tests.support.published import models_of
 
 pytestmark = pytest.mark.shared_server
@@ -215,6 +216,49 @@ async def test_a_list_can_be_filtered_by_metadata(client: httpx.AsyncClient) -> 
     assert await listed(**{"metadata.album": "42", "metadata.page": "1"}) == [one]
     assert await listed(**{"metadata.another": "42"}) == []
     assert await listed(**{"metadata.album": "null"}) == []
+
+
+async def test_a_list_can_be_of_one_key_one_error_or_the_beginning_of_an_id(
+    client: httpx.AsyncClient, store: Store, server: str
+) -> None:
+    key = (await client.post("/v1/keys", json={"tenant": "default", "name": "night", "scopes": ["submit"]})).json()[
+        "key"
+    ]
+    mine, failed = await submitted(client), await submitted(client, priority="high")
+    await fail(store)
+    async with httpx.AsyncClient(base_url=server, headers={"X-API-Key": key}) as other:
+        nightly = await submitted(other)
+    await client.post(f"{nightly}/cancel")
+
+    async def listed(**query: Any) -> list[str]:
+        return [task["links"]["self"] for task in (await client.get("/v1/tasks", params=query)).json()["data"]]
+
+    assert await listed(key="night") == [nightly]
+    assert await listed(key="default") == [failed, mine]
+    assert await listed(error_code="image_decode_failed") == [failed]
+    assert await listed(error_code="image_decode_failed", status="PENDING") == []
+    assert await listed(error_code="model_error") == []
+    assert await listed(id_prefix=failed.removeprefix("/v1/tasks/")[:18]) == [failed]
+    assert await listed(id_prefix=mine.removeprefix("/v1/tasks/")) == [mine]
+    assert await listed(id_prefix="tsk_0") == [nightly, failed, mine]
+    assert await listed(id_prefix="tsk_1") == []
+    assert await listed(id_prefix="sk_0") == []
+    done = await client.post("/v1/tasks/retry", params={"status": "FAILED", "error_code": "image_decode_failed"})
+    assert done.json()["retried"] == 1
+
+
+async def test_the_beginning_of_an_id_looks_at_tasks_of_its_time_alone(
+    client: httpx.AsyncClient, redis_url: str
+) -> None:
+    many = await asyncio.gather(*(submitted(client) for _ in range(30)))
+    task_id = many[0].removeprefix("/v1/tasks/")
+    an_hour_later = f"tsk_{int(task_id[4:16], 16) + 3_600_000:012x}"
+
+    async with counted(redis_url) as commands:
+        found = (await client.get("/v1/tasks", params={"id_prefix": an_hour_later})).json()
+
+    assert (found["data"], found["has_more"]) == ([], False)
+    assert commands["HMGET"] < len(many)
 
 
 async def test_a_list_can_be_of_a_time(client: httpx.AsyncClient) -> None:

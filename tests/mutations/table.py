@@ -350,7 +350,7 @@ MUTATIONS = (
     Mutation(
         "a success has made all progress",
         "src/penstock/store/records.py",
-        "    if state is State.SUCCESS:\n",
+        "    if f.state is State.SUCCESS:\n",
         "    if False:\n",
         "tests/api/test_progress.py::test_a_success_that_said_no_progress_has_made_all",
     ),
@@ -1523,10 +1523,31 @@ MUTATIONS = (
     ),
     Mutation(
         "a result that is too large is refused by a worker before any work",
-        "src/penstock/models/superres.py",
+        "src/penstock/models/superres/runner.py",
         "        check_result_size(self.limits, *layout.canvas, param=target.param)\n",
         "",
         "tests/pixels/test_fitting.py::test_a_result_that_is_too_large_is_refused_before_any_work",
+    ),
+    Mutation(
+        "scores without the scoring model are refused at the submit",
+        "src/penstock/intake/call.py",
+        "    found = models.references.get(model.sizes.scorer)\n    if found is None:\n",
+        "    found = models.references.get(model.sizes.scorer)\n    if False:\n",
+        "tests/api/test_gate.py::test_scores_need_the_scoring_model_in_the_catalogue",
+    ),
+    Mutation(
+        "scores are refused where no worker has both models",
+        "src/penstock/intake/estimates.py",
+        "        if there and not any(other in worker.models for worker in there):\n",
+        "        if False:\n",
+        "tests/api/test_gate.py::test_where_no_worker_has_both_models_a_submit_is_refused",
+    ),
+    Mutation(
+        "one colour in place of a photo is no result",
+        "src/penstock/models/tiling.py",
+        "        self._check_content(index, pixels, *alpha)\n",
+        "",
+        "tests/models/test_output_checks.py::test_one_tile_of_one_colour_in_a_photo_is_no_result",
     ),
     Mutation(
         "what a format cannot do is refused at the submit",

@@ -1,6 +1,7 @@
 """The wheel as users get it: built, installed beside nothing of this checkout, typed, and at work."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -79,6 +80,14 @@ def test_a_strictly_typed_program_may_use_the_client(installed: Path, tmp_path: 
     (tmp_path / "program.py").write_text(CLIENT)
 
     said = run(installed / "python", "-m", "mypy", "--strict", "program.py", cwd=tmp_path)
+
+    assert "no issues found" in said
+
+
+def test_nothing_of_the_client_is_any(installed: Path, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).with_name("everything.py"), tmp_path)
+
+    said = run(installed / "python", "-m", "mypy", "--strict", "--disallow-any-expr", "everything.py", cwd=tmp_path)
 
     assert "no issues found" in said
 

@@ -2,15 +2,17 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from penstock.pixels.decoding import decode
-from penstock.pixels.picture import Picture
+from penstock.pixels.decoding import UNBOUNDED, decode
+from penstock.pixels.picture import Picture, PixelForm
 from tests.pixels.pngs import png
+from tests.pixels.profiles import matrix_profile
 
 GREYS = np.arange(256, dtype=np.uint8).reshape(16, 16)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -109,6 +111,55 @@ def test_a_transparent_colour_of_sixteen_bits_is_turned_with_its_image() -> None
     assert picture.rgb.shape == (12, 2, 3)
     assert picture.alpha is not None
     assert np.argwhere(picture.alpha == 0).tolist() == [[3, 1]]
+
+
+@pytest.mark.parametrize("wanted", [PixelForm(), PixelForm(is_deep=True), PixelForm(keeps_colours=True)])
+def test_greys_with_an_alpha_of_sixteen_bits_are_grey(wanted: PixelForm) -> None:
+    values = np.random.default_rng(5).integers(0, 65_536, (6, 8, 2), np.uint16)
+    profile = matrix_profile(1.8, is_grey=True)
+
+    plain = decode(png(values, 16), UNBOUNDED, wanted)
+    converted = decode(png(values, 16, {b"iCCP": b"p\0\0" + zlib.compress(profile)}), UNBOUNDED, wanted)
+
+    white = np.iinfo(plain.rgb.dtype).max
+    assert plain.grey
+    assert converted.grey
+    assert np.abs(plain.rgb[..., 1] / white - values[..., 0] / 65_535).max() < 1.01 / 255
+    assert plain.alpha is not None
+    assert np.abs(plain.alpha / white - values[..., 1] / 65_535).max() < 1.01 / 255
+    if wanted.keeps_colours:
+        assert (converted.profile, converted.notes) == (profile, ())
+    else:
+        assert converted.notes == ("profile_converted",)
+        assert converted.rgb.mean() > plain.rgb.mean() + 5 / 255 * white
+
+
+@pytest.mark.parametrize("form", ["PNG", "GIF", "TIFF"])
+def test_a_palette_of_greys_is_grey(form: str) -> None:
+    indices = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) // 8, "P")
+
+    def saved(palette: bytes, **options: object) -> bytes:
+        out = io.BytesIO()
+        image = indices.copy()
+        image.putpalette(palette)
+        image.save(out, form, **options)
+        return out.getvalue()
+
+    greys = bytes(level for n in range(8) for level in (30 * n,) * 3)
+    picture = decode(saved(greys))
+
+    assert picture.grey
+    assert np.array_equal(picture.rgb[:, 0, 0], 30 * np.arange(8))
+    assert not decode(saved(greys[:-1] + b"\7")).grey
+    if form != "TIFF":
+        clear = decode(saved(greys, transparency=2))
+        assert clear.grey
+        assert clear.alpha is not None
+        assert (clear.alpha[2] == 0).all()
+        assert (clear.alpha[3] == 255).all()
+    if form == "PNG":
+        tinted = decode(saved(greys, icc_profile=matrix_profile(1.8)))
+        assert (tinted.grey, tinted.notes) == (False, ("profile_converted",))
 
 
 def test_cmyk_without_a_profile_is_what_a_press_prints() -> None:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from penstock.pixels.encoding import encode
 from penstock.pixels.picture import Picture, PixelForm
 from tests.pixels.pngs import png
 from tests.pixels.profiles import matrix_profile
+from tests.pixels.tiffs import SHORT, UNDEFINED, tiff
 
 DEEP = PixelForm(is_deep=True)
 LEVELS = np.arange(2048 * 3, dtype=np.uint16).reshape(32, 64, 3) * 10 + 7
@@ -155,3 +157,60 @@ def test_a_profile_with_tables_of_colours_is_applied_with_eight_bits() -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
     assert np.array_equal(deep(profiled(LEVELS, lab)).rgb, LEVELS), "it is for no RGB"
+
+
+TIFF_FORMS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "big-endian": {"order": ">"},
+    "differences": {"is_packed": True},
+    "big-endian differences": {"order": ">", "is_packed": True},
+    "tiles": {"tile": 16},
+    "tiles of differences": {"tile": 16, "is_packed": True},
+}
+
+
+@pytest.mark.parametrize("form", TIFF_FORMS)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_all_bits_of_a_tiff_are_read(channels: int, form: str) -> None:
+    values = np.random.default_rng(channels).integers(0, WHITE + 1, (21, 37, channels), np.uint16)
+    further = {338: (SHORT, struct.pack(TIFF_FORMS[form].get("order", "<") + "H", 2))} if channels == 4 else {}
+    data = tiff(values, further, **TIFF_FORMS[form])
+
+    picture, of_8_bits = deep(data), decode(data)
+
+    assert picture.grey == (channels == 1)
+    assert np.array_equal(picture.rgb, values.repeat(3, 2) if channels == 1 else values[..., :3])
+    assert (picture.alpha is not None) == (channels == 4)
+    assert picture.alpha is None or np.array_equal(picture.alpha, values[..., 3])
+    assert np.abs(of_8_bits.rgb - picture.rgb / 257).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sixteen_bits_of_a_tiff_are_turned_and_its_profile_is_applied(orientation: int) -> None:
+    profile = matrix_profile(1.8, primaries="P3")
+    stored = png(LEVELS, 16, {b"iCCP": b"p\0\0" + zlib.compress(profile), b"eXIf": exif_of(orientation)})
+    tags = {274: (SHORT, struct.pack("<H", orientation)), 34675: (UNDEFINED, profile)}
+
+    there, here = deep(tiff(LEVELS, tags, is_packed=True)), deep(stored)
+
+    assert np.array_equal(there.rgb, here.rgb)
+    assert set(there.notes) == set(here.notes) - {"metadata_stripped"}
+
+
+def test_a_negative_and_an_alpha_that_was_multiplied_are_read_as_they_are_seen() -> None:
+    random = np.random.default_rng(3)
+    alpha, colours = random.integers(1, 65_536, (6, 8, 1), np.uint16), random.integers(0, 65_536, (6, 8, 3), np.uint16)
+    multiplied = (colours.astype(np.uint64) * alpha // WHITE).astype(np.uint16)
+
+    negative = deep(tiff(colours[..., :1], photometric=0))
+    picture = deep(tiff(np.dstack([multiplied, alpha]), {338: (SHORT, struct.pack("<H", 1))}))
+
+    assert np.array_equal(negative.rgb[..., 0], WHITE - colours[..., 0])
+    apart = np.abs(picture.rgb.astype(int) - colours) * (alpha / WHITE)
+    assert apart.max() <= 1.5
+
+
+def exif_of(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes().removeprefix(b"Exif\0\0")

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -196,6 +197,64 @@ def test_an_entry_of_a_tiff_that_leads_nowhere_does_not_decide(tag: int) -> None
 
     assert np.array_equal(picture.rgb, decode(tiff()).rgb)
     assert picture.notes == {282: (), 34675: ("profile_ignored",)}.get(tag, ("metadata_stripped",))
+
+
+def greys(samples: np.ndarray, bits: int, *further: tuple[int, int, int, int], photometric: int = 1) -> bytes:
+    """A TIFF of one row of these samples, (columns, channels), from a row of bits."""
+    columns, channels = samples.shape
+    row = b"".join(bits_of(samples.reshape(-1), bits))
+    entries = [(256, 3, 1, columns), (257, 3, 1, 1), (259, 3, 1, 1), (262, 3, 1, photometric), (273, 4, 1, 8)]
+    entries += [
+        (277, 3, 1, channels),
+        (278, 3, 1, 1),
+        (279, 4, 1, len(row)),
+        (258, 3, channels, bits * 65_537),
+        *further,
+    ]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    at = 8 + len(row) + len(row) % 2
+    head = b"II*\0" + struct.pack("<I", at) + row
+    return head.ljust(at, b"\0") + struct.pack("<H", len(entries)) + directory + bytes(4)
+
+
+def bits_of(samples: np.ndarray, bits: int) -> Iterator[bytes]:
+    if bits == 16:
+        yield samples.astype("<u2").tobytes()
+        return
+    text = "".join(f"{sample:0{bits}b}" for sample in samples)
+    yield int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8))
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
+def test_greys_of_a_tiff_have_all_their_levels_also_where_zero_is_white(bits: int, photometric: int) -> None:
+    most = 2**bits - 1
+    levels = np.array([0, most, most // 2, most // 3, most, 0, most, 0])
+    data = greys(levels[:, None], bits, photometric=photometric)
+    if (bits, photometric) == (12, 0):
+        with pytest.raises(ImageDecodeFailed, match="the image holds its pixels in an unusual way; save it anew"):
+            decode(data, ImageBounds(1))
+        return
+
+    picture = decode(data, ImageBounds(1))
+
+    share = levels / most if photometric else 1 - levels / most
+    assert picture.grey
+    assert np.abs(picture.rgb[0, :, 0] - 255 * share).max() <= 1
+
+
+def test_greys_that_are_multiplied_by_their_alpha_are_divided_by_it() -> None:
+    samples = np.array([[50, 100], [0, 0], [100, 100], [30, 255]])
+
+    apart, multiplied = (decode(greys(samples, 8, (338, 3, 1, kind)), ImageBounds(1)) for kind in (2, 1))
+
+    assert apart.alpha is not None
+    assert multiplied.alpha is not None
+    assert apart.alpha.tolist() == multiplied.alpha.tolist() == [[100, 0, 100, 255]]
+    assert apart.rgb[0, :, 0].tolist() == [50, 0, 100, 30]
+    assert np.abs(multiplied.rgb[0, :, 0].astype(int) - [127, 0, 255, 30]).max() <= 1
+    assert apart.grey
+    assert multiplied.grey
 
 
 OTHERS: dict[str, tuple[bytes, str]] = {

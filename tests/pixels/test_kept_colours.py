@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from penstock.core.device import Device
 from penstock.core.request import Format, OutputOptions
@@ -21,6 +21,7 @@ from tests.pixels.profiles import matrix_profile
 
 KEPT, DEEP_KEPT = PixelForm(keeps_colours=True), PixelForm(is_deep=True, keeps_colours=True)
 P3, GREY = matrix_profile(2.2, primaries="P3"), matrix_profile(1.8, is_grey=True)
+SRGB, EXACTLY = ImageCms.createProfile("sRGB"), ImageCms.Flags.NOOPTIMIZE
 COLOURS = np.random.default_rng(4).integers(0, 256, (16, 20, 3), np.uint16)
 
 
@@ -35,6 +36,25 @@ def kept(data: bytes, wanted: PixelForm = KEPT) -> Picture:
 def profile_in(file: bytes) -> bytes | None:
     profile: bytes | None = Image.open(io.BytesIO(file)).info.get("icc_profile")
     return profile
+
+
+@pytest.mark.parametrize("form", ["webp", "avif"])
+def test_a_profile_of_greys_becomes_one_of_colours_where_a_format_has_no_greys(form: Format) -> None:
+    ramp = np.arange(256, dtype=np.uint8)[None].repeat(8, axis=0)
+    picture = kept(png(ramp.astype(np.uint16), 8, profiled(GREY)))
+    assert picture.profile == GREY
+
+    file = Image.open(io.BytesIO(encode(picture, OutputOptions(format=form, quality=100))))
+
+    profile = file.info["icc_profile"]
+    meant = ImageCms.profileToProfile(
+        Image.fromarray(ramp), ImageCms.ImageCmsProfile(io.BytesIO(GREY)), SRGB, outputMode="RGB", flags=EXACTLY
+    )
+    seen = ImageCms.profileToProfile(
+        file.convert("RGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile)), SRGB, flags=EXACTLY
+    )
+    assert profile[16:20] == b"RGB "
+    assert np.abs(np.asarray(meant).astype(int) - np.asarray(seen)).max() <= 4
 
 
 SAYING: dict[str, dict[bytes, bytes]] = {

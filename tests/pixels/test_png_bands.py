@@ -3,7 +3,6 @@
 import io
 import struct
 import tracemalloc
-import zlib
 from random import Random
 
 import numpy as np
@@ -21,6 +20,7 @@ from penstock.pixels.png import deflate
 from penstock.pixels.png.stream import PngStream, png_of
 from penstock.pixels.resampling import resize, resized_rows
 from penstock.pixels.row_canvas import RowCanvas
+from tests.pixels.pngs import chunks, unfiltered
 
 PNG = OutputOptions()
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -182,33 +182,3 @@ def test_an_alpha_is_resampled_in_parts_as_in_one(size: tuple[int, int], scale: 
         scale in (3, 2.5)
     )  # in binary these have no end, and a level in a thousand is rounded otherwise
     assert (apart > 0).mean() < 0.001
-
-
-def chunks(file: bytes) -> list[tuple[bytes, bytes]]:
-    """All chunks, whose checksums are right."""
-    found, at = [], 8
-    while at < len(file):
-        size, kind = struct.unpack_from(">I4s", file, at)
-        data = file[at + 8 : at + 8 + size]
-        assert struct.unpack_from(">I", file, at + 8 + size)[0] == zlib.crc32(kind + data)
-        found.append((kind, data))
-        at += 12 + size
-    assert found[-1] == (b"IEND", b"")
-    return found
-
-
-def unfiltered(file: bytes) -> NDArray[np.uint16]:
-    """The samples of a file of 16 bits: Pillow drops the lower 8 of those with several channels."""
-    every = chunks(file)
-    width, height, _, kind = struct.unpack(">IIBB", every[0][1][:10])
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[kind]
-    data = zlib.decompress(b"".join(data for name, data in every if name == b"IDAT"))
-    bpp, size = 2 * channels, 2 * channels * width
-    rows = [bytearray(size)]
-    for at in range(0, len(data), size + 1):
-        above, line = rows[-1], bytearray(data[at + 1 : at + 1 + size])
-        for i in range(size):
-            left = line[i - bpp] if i >= bpp else 0
-            line[i] = (line[i] + {1: left, 2: above[i], 3: (left + above[i]) // 2}[data[at]]) % 256
-        rows.append(line)
-    return np.frombuffer(b"".join(rows[1:]), ">u2").reshape(height, width, channels).astype(np.uint16)

@@ -12,7 +12,9 @@ from PIL import Image
 from penstock.errors import ImageDecodeFailed
 from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds, probe, probe_beginning
+from penstock.pixels.picture import PixelForm
 from tests.pixels.pngs import chunk
+from tests.pixels.pngs import png as sixteen_bits_png
 
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
 EOI = b"\xff\xd9"
@@ -295,3 +297,129 @@ def test_a_tiff_that_lacks_strips_is_refused() -> None:
     assert decode(tiff(4)).rgb.shape == (64, 16, 3)
     with pytest.raises(ImageDecodeFailed, match="truncated"):
         decode(tiff(3))
+
+
+# --- zeros in place of an end -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [bytes(20_000), b"\xff" * 20_000], ids=["zeros", "ones"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_what_is_filled_in_behind_a_png_makes_no_rows(mode: str, end: bytes) -> None:
+    data = saved("PNG", mode)
+    for share in (0.3, 0.5, 0.9):
+        with pytest.raises(ImageDecodeFailed):
+            decode(data[: int(len(data) * share)] + end)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 8, 12, 13, 16])
+def test_a_png_that_lacks_its_last_chunk_and_a_checksum_has_all_its_rows(missing: int) -> None:
+    data = saved("PNG", "L")
+
+    assert np.array_equal(decode(data[:-missing]).rgb, decode(data).rgb)
+
+
+@pytest.mark.parametrize("form", ["WEBP", "AVIF"])
+def test_a_webp_or_avif_with_zeros_in_place_of_its_end_is_refused(form: str) -> None:
+    data = saved(form, **({"max_threads": 1} if form == "AVIF" else {}))
+    half = data[: len(data) // 2]
+
+    with pytest.raises(ImageDecodeFailed, match="truncated"):
+        decode(half.ljust(len(data), b"\0"))
+
+
+# --- taken as they are ------------------------------------------------------------------------------------------
+
+PART = ImageBounds(takes_truncated=True)
+ENDS = {"cut off": b"", "with an end glued on": EOI, "zeros behind": bytes(20_000)}
+
+
+def rows_alike(some: np.ndarray, whole: np.ndarray) -> int:
+    """How many rows from the top are the same."""
+    same = (some == whole).reshape(len(whole), -1).all(axis=1)
+    return int(same.argmin()) if not same.all() else len(same)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("name", ["4:2:0", "4:4:4", "grey", "restarts"])
+def test_of_a_truncated_jpeg_what_is_there_is_taken_and_the_rest_is_grey(name: str, end: str) -> None:
+    data, whole = JPEGS[name], decode(JPEGS[name])
+
+    some = decode(data[: len(data) // 2] + ENDS[end], PART)
+
+    assert some.notes == ("truncated",)
+    assert some.grey == whole.grey
+    assert 40 <= rows_alike(some.rgb, whole.rgb) <= 80
+    assert (some.rgb[-8:] == 128).all()
+
+
+def test_of_a_progressive_jpeg_the_scans_that_are_there_are_taken() -> None:
+    data = saved("JPEG", pixels=NOISE[:8, :8].repeat(15, 0).repeat(25, 1), progressive=True)
+    whole = decode(data)
+    errors = []
+    for place in scans_of(data)[1:]:
+        begin = data.rindex(b"\xff\xc4", 0, place)
+        some = decode(data[:begin] + EOI, PART)
+        assert some.notes == ("truncated",)
+        errors.append(np.abs(some.rgb.astype(int) - whole.rgb).mean())
+
+    assert errors[0] > errors[-1]
+    assert errors[-1] < 12
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+def test_of_a_truncated_png_the_rows_that_are_there_are_taken(mode: str, end: str) -> None:
+    data = saved("PNG", mode)
+    whole = decode(data)
+
+    some = decode(data[: len(data) // 2] + ENDS[end], PART)
+
+    assert some.notes == ("truncated",)
+    assert 30 <= rows_alike(some.rgb, whole.rgb) <= 90
+    assert (some.rgb[-8:] == some.rgb[-1, -1]).all()
+    assert some.alpha is None or not some.alpha[-8:].any()
+
+
+def test_of_a_truncated_png_of_sixteen_bits_all_bits_are_taken() -> None:
+    values = NOISE.astype(np.uint16) * 256 + NOISE[::-1]
+    data = sixteen_bits_png(values, 16)
+
+    some = decode(data[: len(data) // 2], PART, PixelForm(is_deep=True))
+
+    assert some.notes == ("truncated",)
+    assert 40 <= rows_alike(some.rgb, values) <= 80
+    assert not some.rgb[-8:].any()
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_png_that_ends_too_early_as_it_should_is_taken_with_the_rows_it_has(kind: int) -> None:
+    some = decode(png(3, kind=kind, height=20), PART)
+
+    assert some.notes == ("truncated",)
+    assert (some.rgb[:3] == some.rgb[0, 0]).all()
+    assert (some.rgb[3:] == (0 if kind != 3 else [0, 1, 2])).all()
+
+
+@pytest.mark.parametrize("name", [*ALL_JPEGS, "PNG", *LIKE_FILM])
+def test_a_whole_image_is_the_same_where_truncated_ones_are_taken(name: str) -> None:
+    data = (ALL_JPEGS | LIKE_FILM | {"PNG": saved("PNG")})[name]
+
+    assert np.array_equal(decode(data, PART).rgb, decode(data).rgb)
+    assert decode(data, PART).notes == decode(data).notes
+
+
+@pytest.mark.parametrize("name", sorted({*LIKE_FILM, "webp"} - {"tiff, packed"}))  # its header is at its end
+def test_of_other_formats_no_part_is_taken_and_the_error_says_so(name: str) -> None:
+    data = (LIKE_FILM | {"webp": saved("WEBP")})[name]
+
+    with pytest.raises(ImageDecodeFailed, match="only of a JPEG or PNG can a part be taken"):
+        decode(data[: int(len(data) * 0.97)], PART)
+
+
+def test_what_has_no_pixel_or_is_damaged_is_refused_although_truncated_ones_are_taken() -> None:
+    whole = saved("PNG")
+    no_pixel = [png(0), whole[: whole.index(b"IDAT") + 6], JPEGS["4:2:0"][: JPEGS["4:2:0"].index(b"\xff\xda")]]
+
+    for data in (*no_pixel, with_wrong_checksum(whole, b"IDAT"), with_wrong_checksum(whole, b"IHDR")):
+        with pytest.raises(ImageDecodeFailed):
+            decode(data, PART)

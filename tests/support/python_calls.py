@@ -71,7 +71,7 @@ def serving(settings: Settings, api_key: str) -> Iterator[tuple[Calls, httpx.Cli
 
 def of_submit(calls: Calls, client: httpx.Client) -> list[CodeType]:
     """Returns the calls of a submit with a small image inside, as most clients send it."""
-    sent = body(image_url=data_uri(image()))
+    sent = body(image_url=data_uri(image()), reuse=False)
     return calls.of(lambda: client.post("/v1/tasks", json=sent).raise_for_status())
 
 

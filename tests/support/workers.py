@@ -22,6 +22,7 @@ from penstock.store import Store, WorkerMemory
 from penstock.upkeep.sweep import sweep
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import CodecThreads
+from penstock.worker.decoders.pool import DecoderPool
 from penstock.worker.devices import cpu
 from penstock.worker.fetch import Fetcher
 from penstock.worker.host import Host
@@ -49,6 +50,7 @@ async def pipeline(
     limits: LimitSettings | None = None,
     model_bytes: int = 10**9,
     load_limit_s: float = 60.0,
+    decoders: DecoderPool | None = None,
     device: Device | None = None,
     own: Sequence[type[BaseModelRunner[Any]]] = (),
 ) -> AsyncIterator[Pipeline]:
@@ -56,7 +58,7 @@ async def pipeline(
     demand within `model_bytes`."""
     device, limits = device or cpu(1), limits or LimitSettings()
     async with AsyncExitStack() as stack:
-        codecs = CodecThreads(device)
+        codecs = CodecThreads(device, decoders)
         stack.enter_context(codecs.urgent), stack.enter_context(codecs.usual)
         tiles = stack.enter_context(Threads(2, "tiles"))
         runners = [cls(limits) for cls in (*(registry()[name] for name in models), *own)]

@@ -355,4 +355,4 @@ def test_no_try_may_be_silent_for_longer_than_there_is_patience_left() -> None:
 
 def test_a_name_in_a_batch_that_is_no_text_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="surrogates"):
-        batch_of({os.fsdecode(b"latin1-\xe9"): "https://x.example/a.png"}, "m", {})
+        batch_of({os.fsdecode(b"latin1-\xe9"): "https://x.example/a.png"})

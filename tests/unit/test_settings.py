@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.cli.context import as_toml
+from penstock.cli.context import as_toml, by_section, masked
 from penstock.core import quotas
 from penstock.core.quotas import Quotas
 from penstock.errors import ConfigurationError
@@ -188,7 +188,7 @@ def test_quotas_that_are_shown_can_be_read_again(tmp_path: Path) -> None:
     shown = tmp_path / "shown.toml"
     settings = load(None, {"PENSTOCK_QUOTAS_TENANTS": '{"acme.eu": {"tasks_running": 2}}'})
 
-    shown.write_text(as_toml(settings))
+    shown.write_text(as_toml(masked(by_section(settings))))
 
     assert load(shown, {}).quotas == settings.quotas
 
@@ -205,8 +205,8 @@ def test_secrets_are_masked_when_settings_are_shown(tmp_path: Path) -> None:
         },
     )
 
-    assert canary not in as_toml(settings)
-    assert "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" not in as_toml(settings)
+    assert canary not in as_toml(masked(by_section(settings)))
+    assert "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" not in as_toml(masked(by_section(settings)))
 
 
 def test_children_inherit_no_setting_but_those_handed_to_them() -> None:

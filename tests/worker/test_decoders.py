@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ from penstock.worker.decoders.shared_file import SharedFile
 from penstock.worker.devices import cpu
 from tests.pixels.pngs import png
 from tests.pixels.profiles import matrix_profile
+from tests.pixels.tiffs import tiff
 from tests.support.drive import scan_bomb
 from tests.support.workers import until
 
@@ -155,6 +158,13 @@ def test_a_child_reads_all_bits_where_they_are_wanted(decoder: Decoder, channels
     assert np.array_equal(there.alpha, here.alpha) if channels in (2, 4) else there.alpha is here.alpha is None  # type: ignore[arg-type]
 
 
+def test_a_child_reads_all_bits_of_a_tiff(decoder: Decoder) -> None:
+    values = np.random.default_rng(2).integers(0, 65_536, (30, 20, 3), np.uint16)
+    data, wanted, bounds = tiff(values, is_packed=True), PixelForm(is_deep=True), ImageBounds()
+
+    assert np.array_equal(decoder.decode(data, probe(data, bounds), wanted).rgb, values)
+
+
 @pytest.mark.parametrize("is_deep", [False, True])
 def test_a_child_hands_over_the_profile_of_colours_that_are_kept(decoder: Decoder, is_deep: bool) -> None:
     profile = matrix_profile(1.8, primaries="P3") + bytes(300_000)
@@ -166,6 +176,30 @@ def test_a_child_hands_over_the_profile_of_colours_that_are_kept(decoder: Decode
     assert there.profile == here.profile == profile
     assert np.array_equal(there.rgb, COLOURS.astype(np.uint16) * 257 if is_deep else COLOURS)
     assert np.array_equal(there.rgb, here.rgb)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_child_takes_what_is_there_of_a_truncated_image_where_that_is_wanted(pool: DecoderPool, form: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(COLOURS).save(out, form)
+    half, bounds = out.getvalue()[: len(out.getvalue()) * 3 // 4], ImageBounds(takes_truncated=True)
+
+    there, here = StoppableCall(pool).run(decode, half, bounds), decode(half, bounds)
+
+    assert np.array_equal(there.rgb, here.rgb)
+    assert there.notes == here.notes == ("truncated",)
+    with pytest.raises(ImageDecodeFailed, match="the image is truncated"):
+        StoppableCall(pool).run(decode, half, ImageBounds())
+
+
+def test_a_child_says_of_an_image_in_an_unusual_form_that_it_is_one(pool: DecoderPool) -> None:
+    entries = [(256, 1, 1), (257, 1, 1), (258, 2, 16 * 65_537), (259, 1, 1), (262, 1, 1), (273, 1, 8), (277, 1, 2)]
+    directory = b"".join(struct.pack("<HHII", tag, 3, count, value) for tag, count, value in entries)
+    greys_with_alpha = b"II*\0" + struct.pack("<IIH", 12, 0, len(entries)) + directory + bytes(4)
+
+    for call in (decode, partial(StoppableCall(pool).run, decode)):
+        with pytest.raises(ImageDecodeFailed, match="the image holds its pixels in an unusual way"):
+            call(greys_with_alpha)
 
 
 def test_a_picture_stays_as_it_is_while_others_are_decoded(decoder: Decoder) -> None:

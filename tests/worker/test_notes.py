@@ -11,8 +11,8 @@ from penstock.core.lease import Lease
 from penstock.core.output import OutputOptions
 from penstock.core.request import Request, Source
 from penstock.core.task import Priority, Result
-from penstock.errors import ModelResultInvalid
-from penstock.models.base import BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
+from penstock.errors import ImageDecodeFailed, ModelResultInvalid
+from penstock.models.base import AcceptTruncated, BaseModelRunner, Card, Outputs, Params, Product, Work, model_runner
 from penstock.models.products import ProductFile
 from penstock.pixels.filling import filled
 from penstock.pixels.notes import note, noting
@@ -20,7 +20,7 @@ from tests.support.drive import image
 from tests.support.memory_storage import MemoryStorage
 from tests.support.workers import pipeline
 
-OWN, SIZE = "own-notes-v1", "size-v1"
+OWN, SIZE, PART = "own-notes-v1", "size-v1", "part-v1"
 
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
@@ -56,9 +56,27 @@ class Size(OwnNotes):
         return Product(data={"height": len(work.outputs[0])})
 
 
-async def result_of(data: bytes, model: str = OWN, output: OutputOptions | None = None) -> Result:
+class PartParams(Params, frozen=True):
+    """What the model may be asked."""
+
+    accept_truncated: AcceptTruncated = False
+
+
+@model_runner(PART)
+class Part(Size):
+    """Takes truncated images where a task asks for that."""
+
+    params = PartParams
+
+    def prepare(self, source: bytes, params: Params) -> Work:
+        return Work([self.image(source, params).rgb])
+
+
+async def result_of(
+    data: bytes, model: str = OWN, output: OutputOptions | None = None, params: dict[str, Any] | None = None
+) -> Result:
     inputs = {"image": Source(data=data)}
-    request = Request(model=model, inputs=inputs, params={}, output=output or OutputOptions())
+    request = Request(model=model, inputs=inputs, params=params or {}, output=output or OutputOptions())
     lease = Lease(
         id="tsk_1", epoch=1, fence="f", tenant="default", caller="alice", priority=Priority.NORMAL, failures=0,
         crashes=0, max_retries=0, timeout_s=60, waited_ms=0, request=request,
@@ -73,6 +91,14 @@ def png(pixels: Any) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+async def test_a_model_with_the_parameter_takes_a_truncated_image_and_that_is_noted() -> None:
+    half = image(format="JPEG", width=64, height=64)[:-40]
+
+    with pytest.raises(ImageDecodeFailed):
+        await result_of(half, PART)
+    assert (await result_of(half, PART, params={"accept_truncated": True})).notes == ("truncated",)
 
 
 async def test_a_plain_image_has_no_notes() -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.errors import ConfigurationError
-from penstock.models.base import Product, Work, model_runner
+from penstock.models.base import Params, Product, Work, model_runner
 from penstock.models.onnxruntime.late import LateSessions
 from penstock.models.onnxruntime.session import ModelFile, manifest
 from penstock.models.superres import EIGHT_BITS, SuperResolution, SuperresParams
@@ -89,7 +89,7 @@ class SimulatedSuperres(SuperResolution):
         _recorder.note("need", now, now, _label(params))
         return super().memory_needed(source, params, output)
 
-    def image(self, source: bytes) -> Picture:
+    def image(self, source: bytes, params: Params | None = None) -> Picture:
         """Check the header, and sleep for as long as decoding takes."""
         header = probe(source, ImageBounds.of(self.limits))
         time.sleep(_plan.slowed * header.megapixels / _plan.rates.decode_mp_per_s)

@@ -51,6 +51,9 @@ from penstock.api.routes import (
     uploads,
     usage,
 )
+from penstock.api.routes import (
+    settings as settings_of_server,
+)
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
 from penstock.core.model import Model
@@ -105,6 +108,7 @@ V1 = (
     operations.resume,
     operations.purge,
     operations.stats,
+    settings_of_server.read_settings,
     keys.create_key,
     keys.list_keys,
     keys.read_key,
@@ -207,6 +211,7 @@ def _state_of(settings: Settings, most_of_tenant: int) -> State:
             "storage_watch": StorageWatch(),
             "tenant_limits": TenantLimits(quotas, most_of_tenant),
             "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
+            "recent_errors": {},
             "draining": False,
             "started": False,
         }

@@ -93,7 +93,7 @@ async def call_of(
         task,
         services.models,
         caller=request.auth,
-        base_url=str(request.base_url),
+        base_url=f"{request.scope['state']['base_url']}/",
         traceparent=request.scope["state"]["traceparent"],
         dialect=dialect,
         wait_s=wait_s,
@@ -106,11 +106,16 @@ async def submit_and_wait(call: SubmitCall, request: ApiRequest, services: Servi
     The task is None for a new one for which nobody waits, or which cannot be read just now: it is queued all the same.
     Raises `SUBMIT_ERRORS`.
     """
-    task_id = new_task_id()
-    with services.waiting.expect(task_id) as end:  # before the submit, or the end of a quick task would be missed
-        with CountingRefusals(services):
-            receipt = await submit(task_id, call, services)
-        return receipt, await services.waiting.end_of(receipt.submitted, end, wait_s=call.wait_s, request=request)
+    task_id, waiting = new_task_id(), services.waiting
+    if call.wait_s:
+        with waiting.expect(task_id) as end:  # before the submit, or the end of a quick task would be missed
+            with CountingRefusals(services):
+                receipt = await submit(task_id, call, services)
+            return receipt, await waiting.end_of(receipt.submitted, end, wait_s=call.wait_s, request=request)
+    with CountingRefusals(services):
+        receipt = await submit(task_id, call, services)
+    is_new = not receipt.submitted.replayed
+    return receipt, None if is_new else await waiting.task(receipt.submitted.id, wait_s=0, request=request)
 
 
 class CountingRefusals(Struct, frozen=True):

@@ -73,26 +73,25 @@ class Waiting:
         Raises TaskNotFound, ResultExpired, StoreUnavailable.
         """
         tenant = request.auth.tenant
-        with self.expect(task_id) as end:
-            task = await self._store.tasks.get(task_id, tenant)
-            if not wait_s or task.state.is_final:
-                return task
-            await self.wait(end, wait_s, request)
+        if wait_s:
+            with self.expect(task_id) as end:
+                task = await self._store.tasks.get(task_id, tenant)
+                if task.state.is_final:
+                    return task
+                await self.wait(end, wait_s, request)
         return await self._store.tasks.get(task_id, tenant)
 
-    async def end_of(self, submitted: Submitted, end: End, *, wait_s: float | None, request: AnyRequest) -> Task | None:
+    async def end_of(self, submitted: Submitted, end: End, *, wait_s: float, request: AnyRequest) -> Task | None:
         """Return the task of a submit as soon as it has ended, else as it is after `wait_s` seconds.
 
-        None for a new task for which nobody waits, or which cannot be read just now. Raises as `task` does for one that
-        was submitted before.
+        None for a new task which cannot be read just now. Raises as `task` does for one that was submitted before.
         """
         if submitted.replayed:
-            return await self.task(submitted.id, wait_s=wait_s or 0, request=request)
-        if wait_s:
-            if not submitted.is_hit:
-                await self.wait(end, wait_s, request)
-            with suppress(StoreUnavailable):
-                return await self._store.tasks.get(submitted.id, request.auth.tenant)
+            return await self.task(submitted.id, wait_s=wait_s, request=request)
+        if not submitted.is_hit:
+            await self.wait(end, wait_s, request)
+        with suppress(StoreUnavailable):
+            return await self._store.tasks.get(submitted.id, request.auth.tenant)
         return None
 
     async def _listen(self) -> None:

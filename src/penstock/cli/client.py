@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from penstock.cli.context import coroutine, name_of
-from penstock.cli.filters import PRIORITIES, filtered
+from penstock.cli.context import name_of
+from penstock.cli.filters import PRIORITIES
 from penstock.cli.written import taken_from, written_as
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ async def reached(
 ) -> AsyncIterator["AsyncClient"]:
     """Yields a client for the server. A refusal of the server ends the command with one line and exit status 1, and an
     argument that cannot be sent ends it with exit status 2."""
+    from penstock.cli.advice import advised
     from penstock.client import AsyncClient, PenstockApiError
     from penstock.client.requests import EmptyName
 
@@ -85,7 +86,7 @@ async def reached(
         async with AsyncClient(url, api_key, tenant=tenant, patience_s=patience_s, on_pause=on_pause) as client:
             yield client
     except PenstockApiError as error:
-        raise click.ClickException(str(error)) from error
+        raise advised(error) from error
     except UnicodeEncodeError as error:
         raise click.BadParameter(f"{error.object!r} is not UTF-8") from error
     except EmptyName as error:
@@ -194,89 +195,4 @@ def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
     return 128 + by
 
 
-@click.command()
-@click.argument("task_id")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
-async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
-    """Follow a task until it ends. The exit status is 1 if it has no result."""
-    from penstock.cli.progress_bars import Pauses
-    from penstock.cli.tables import watch as run
-
-    async with reached(url, api_key, 60.0, Pauses()) as client:
-        sys.exit(await run(client, task_id, as_json=as_json))
-
-
-@click.command()
-@filtered
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many tasks.")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
-async def ls(url: str | None, api_key: str | None, **filters: Any) -> None:
-    """List tasks, newest first."""
-    from penstock.cli.tables import ls as run
-
-    async with reached(url, api_key) as client:
-        await run(client, **filters)
-
-
-@click.command()
-@click.argument("task_id")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
-async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
-    """Show everything about a task."""
-    from penstock.cli.tables import show as run
-
-    async with reached(url, api_key) as client:
-        run(await client.get(task_id), as_json=as_json)
-
-
-@click.command()
-@click.argument("task_id")
-@in_a_tenant
-@at_a_server
-@coroutine
-async def logs(url: str | None, api_key: str | None, task_id: str) -> None:
-    """Print what the code of the model has logged about a task, and its tracebacks."""
-    from penstock.cli.tables import print_log
-
-    async with reached(url, api_key) as client:
-        print_log(await client.log(task_id))
-
-
-@click.command()
-@click.argument("task_ids", nargs=-1, required=True)
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
-async def cancel(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
-    """Cancel tasks that wait or run. The exit status is 1 if one could not be canceled."""
-    from penstock.cli.tables import each_task
-
-    async with reached(url, api_key) as client:
-        sys.exit(await each_task(client.cancel, task_ids, as_json=as_json))
-
-
-@click.command()
-@click.argument("task_ids", nargs=-1, required=True)
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
-async def retry(url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool) -> None:
-    """Run tasks again that have no result. The exit status is 1 if one could not be queued."""
-    from penstock.cli.tables import each_task
-
-    async with reached(url, api_key) as client:
-        sys.exit(await each_task(client.retry, task_ids, as_json=as_json))
-
-
-COMMANDS = (submit, watch, ls, show, logs, cancel, retry)
+COMMANDS = (submit,)

@@ -1,7 +1,7 @@
 """What all commands share: how they get the settings, print them, and run coroutines."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -38,13 +38,27 @@ def models_of_call(settings: Settings, references: tuple[str, ...], *, reload: b
     return replace(settings, models=replace(settings.models, modules=modules))
 
 
-def as_toml(settings: Settings) -> str:
-    """Renders the settings as a TOML file, with keys and passwords masked."""
+def by_section(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Returns the settings by section and name, as JSON has them."""
+    found: dict[str, dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(settings))
+    return found
+
+
+def masked(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the settings with keys and passwords masked."""
+    return {
+        section: {name: "***" if (section, name) in SECRETS and value else value for name, value in values.items()}
+        for section, values in settings.items()
+    }
+
+
+def as_toml(settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Renders settings by section and name as a TOML file."""
     lines: list[str] = []
-    for section, values in msgspec.to_builtins(settings).items():
+    for section, values in settings.items():
         lines.append(f"[{section}]")
         for field, value in values.items():
-            lines.append(f"{field} = {_to_toml('***' if (section, field) in SECRETS and value else value)}")
+            lines.append(f"{field} = {_to_toml(value)}")
         lines.append("")
     return "\n".join(lines[:-1]) + "\n"
 

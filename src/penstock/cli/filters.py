@@ -18,6 +18,9 @@ def filtered(command: F) -> F:
         click.option("--status", multiple=True, type=STATUSES, help="Only tasks in this status; repeatable."),
         click.option("--model", help="Only tasks of this model."),
         click.option("--priority", type=PRIORITIES, help="Only tasks of this priority."),
+        click.option("--key", metavar="NAME", help="Only tasks that the key of this name has submitted."),
+        click.option("--error", "error_code", metavar="CODE", help="Only tasks that ended with this error."),
+        click.option("--id", "id_prefix", metavar="ID", help="Only tasks whose id begins so."),
         click.option("--batch", "batch_id", metavar="ID", help="Only lines of this batch."),
         click.option(
             "--metadata",

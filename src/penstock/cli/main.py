@@ -9,8 +9,23 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.cli import admin, client, keys, matching, tenants, try_model, usage, workers_queues
-from penstock.cli.context import as_toml, coroutine, models_of_call, settings_of_call, with_own_models
+from penstock.cli import (
+    admin,
+    batches,
+    client,
+    config,
+    keys,
+    matching,
+    tasks,
+    tenants,
+    top,
+    try_model,
+    uploads,
+    usage,
+    webhooks,
+    workers_queues,
+)
+from penstock.cli.context import coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
@@ -214,14 +229,13 @@ def openapi() -> None:
     click.echo(openapi_document(descriptions(load_runners(ModelSettings()))))
 
 
-@cli.command()
-def config() -> None:
-    """Print the settings in use as TOML, with secrets masked."""
-    click.echo(as_toml(settings_of_call()), nl=False)
-
-
 for command in (
     *client.COMMANDS,
+    *tasks.COMMANDS,
+    *top.COMMANDS,
+    *batches.COMMANDS,
+    *uploads.COMMANDS,
+    *webhooks.COMMANDS,
     try_model.try_model,
     *models.COMMANDS,
     *matching.COMMANDS,
@@ -229,6 +243,7 @@ for command in (
     *usage.COMMANDS,
     *keys.COMMANDS,
     *tenants.COMMANDS,
+    *config.COMMANDS,
     *admin.COMMANDS,
 ):
     cli.add_command(command)

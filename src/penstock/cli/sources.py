@@ -83,7 +83,7 @@ def files_of(
 
     Raises ConfigurationError when results would lie among their sources, or two would have one name.
     """
-    places = dict(_places(paths, output, media_types, Counter() if passed_over is None else passed_over))
+    places = dict(places_of(paths, output, media_types, passed_over=Counter() if passed_over is None else passed_over))
     stems = Counter(place.with_suffix("") for place in places.values())
 
     def target(place: Path) -> Path:
@@ -143,15 +143,15 @@ def _fitting(name: str, suffix: str) -> str:
     return name + end
 
 
-def _places(
-    paths: Iterable[Path], output: Path, media_types: Sequence[str], passed_over: Counter[str]
+def places_of(
+    paths: Iterable[Path], output: Path | None = None, media_types: Sequence[str] = IMAGES, *, passed_over: Counter[str]
 ) -> Iterable[tuple[Path, Path]]:
-    """Yields each file with its path relative to the folder that was named."""
+    """Yields each file with its path relative to the folder that was named, as `files_of` lists them."""
     for path in paths:
         if not path.is_dir():
             yield path, Path(path.name)
             continue
-        results = _below(path, output)
+        results = None if output is None else _below(path, output)
         for file in sorted(path.rglob("*")):
             place = file.relative_to(path)
             if results is not None and place.is_relative_to(results):

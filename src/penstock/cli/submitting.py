@@ -40,8 +40,8 @@ DENIED = (errno.EACCES, errno.EPERM)
 
 class FileOutcome(Struct, frozen=True, kw_only=True):
     """How a file ended, and a line of `--json`. `source_bytes` and `target_bytes` are base64 of names that are not
-    UTF-8; `targets` are there if the result has several files, the first of which is the `target`, and `notes` if
-    something was done to the image that one should know."""
+    UTF-8; `targets` are there if the result has several files, the first of which is the `target`, `data` if it has
+    data beside them, and `notes` if something was done to the image that one should know."""
 
     source: str
     target: str
@@ -51,6 +51,7 @@ class FileOutcome(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] | UnsetType = UNSET
     task_id: str | None = None
     reuse: str | None = None
+    data: dict[str, Any] | UnsetType = UNSET
     notes: tuple[str, ...] | UnsetType = UNSET
     error: Failure | None = None
 
@@ -155,8 +156,12 @@ class _FileRun:
             why = Failure(code="file_error", message=f"{place}: {error.strerror or error}", retryable=False)
             return self._failed(why, hopeless=_ends_all(error, self._options.output))
         names = tuple(map(readable, self._targets)) if len(self._targets) > 1 else UNSET
-        notes = task.result.notes if task.result and task.result.notes else UNSET
-        return _ended(self._file, "done", targets=names, task_id=self._task_id, reuse=task.reuse, notes=notes)
+        result = task.result
+        notes = result.notes if result and result.notes else UNSET
+        data = result.data if result and result.data and result.files else UNSET
+        return _ended(
+            self._file, "done", targets=names, task_id=self._task_id, reuse=task.reuse, data=data, notes=notes
+        )
 
     async def _done(self) -> Task:
         """Returns the task when its result is fetched. A task that was deleted, or whose result was, still holds its

@@ -7,17 +7,35 @@ from typing import TypeVar, Unpack
 
 import click
 import msgspec
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from penstock.cli.advice import advised
 from penstock.cli.progress_bars import ProgressBars
-from penstock.cli.terminal import add_pairs, console, ids, pairs, plain, plain_lines, say, short, state, table
+from penstock.cli.terminal import (
+    add_pairs,
+    clock,
+    console,
+    filled_table,
+    ids,
+    pairs,
+    plain,
+    plain_lines,
+    say,
+    seconds,
+    shown_ids,
+    state,
+    whole,
+)
 from penstock.client import AsyncClient, Filter, PenstockApiError, Queue, ResultFile, Task, Worker
 
 T = TypeVar("T")
 
 MOST_VERSIONS = 12
 """Versions of the repository that a row of the list of workers names."""
+
+USUAL = "normal"
+"""The priority of most tasks, which need not be shown."""
 
 MODEL_ERROR = "model_error"
 """The code of a failure that has a traceback in the task's log."""
@@ -41,19 +59,37 @@ async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
 
 async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[Filter]) -> None:
     """Lists the newest tasks that match, at most `limit`."""
-    rows = table(ids("task"), "status", "stage", "model", "priority", "created", "took", "error")
-    left = limit
+    shown: list[Task] = []
     async with aclosing(client.list(**which)) as tasks:
         async for task in tasks:
             if as_json:
                 say(task)
-            else:
-                _add(rows, task)
-            left -= 1
-            if not left:
+            shown.append(task)
+            if len(shown) == limit:
                 break
     if not as_json:
-        console().print(rows if rows.row_count else "[dim]no tasks[/dim]")
+        out = console()
+        out.print(tasks_table(shown, out) if shown else "[dim]no tasks[/dim]")
+
+
+def tasks_table(tasks: Sequence[Task], out: Console) -> Table:
+    """Returns a row for each task. What is the same for all and says nothing, such as a normal priority, has no
+    column."""
+    return filled_table(
+        (whole("task"), [plain(one) for one in shown_ids([task.task_id for task in tasks], out)]),
+        (whole("status"), [state(task.status) for task in tasks]),
+        ("stage", [plain(_progress(task) or ("" if task.is_final else task.stage)) for task in tasks]),
+        (ids("model"), [plain(task.model) for task in tasks]),
+        ("priority", [plain("" if task.priority == USUAL else task.priority) for task in tasks]),
+        (whole("created"), [plain(clock(task.created_at)) for task in tasks]),
+        (whole("took"), [plain(_took(task)) for task in tasks]),
+        (ids("error"), [plain(task.error.code if task.error else "", "red") for task in tasks]),
+    )
+
+
+def _took(task: Task) -> str:
+    took_ms = task.timing.get("total_ms")
+    return "" if took_ms is None else seconds(took_ms / 1000)
 
 
 def show(task: Task, *, as_json: bool) -> None:
@@ -89,14 +125,27 @@ def print_log(log: str) -> None:
     click.echo(plain_lines(log).rstrip("\n") if log else "nothing was logged", err=not log)
 
 
-async def each_task(act: Callable[[str], Awaitable[Task]], task_ids: Iterable[str], *, as_json: bool) -> int:
-    """Calls `act` for each task, also after one has failed, and returns the exit status."""
-    return await each(act, task_ids, "task_id", lambda task: task.status, as_json=as_json)
+async def each_task(
+    act: Callable[[str], Awaitable[Task | None]], task_ids: Iterable[str], *, done: str, as_json: bool
+) -> int:
+    """Calls `act` for each task, also after one has failed, and returns the exit status. `done` is what became of a
+    task of which nothing is left to show."""
+    return await each(act, task_ids, "task_id", lambda task: task.status if task else done, as_json=as_json)
 
 
 async def each_worker(act: Callable[[str], Awaitable[Worker]], worker_ids: Iterable[str], *, as_json: bool) -> int:
     """Calls `act` for each worker, also after one has failed, and returns the exit status."""
     return await each(act, worker_ids, "id", lambda worker: f"{worker.state}, runs {worker.running}", as_json=as_json)
+
+
+def _say_refusal(one: str, key: str, error: PenstockApiError | click.ClickException, *, as_json: bool) -> None:
+    if as_json and isinstance(error, PenstockApiError):
+        say({key: one, "error": error.code, "detail": error.detail})
+    elif as_json:
+        say({key: one, "error": "no_such_id", "detail": str(error)})
+    else:
+        told = advised(error) if isinstance(error, PenstockApiError) else error
+        click.echo(f"{one}  {told}", err=True)
 
 
 async def each(
@@ -107,40 +156,60 @@ async def each(
     for one in ids:
         try:
             answer = await act(one)
-        except PenstockApiError as error:
+        except (PenstockApiError, click.ClickException) as error:
             failed = 1
-            say({key: one, "error": error.code, "detail": error.detail}) if as_json else click.echo(
-                f"{one}  {error}", err=True
-            )
+            _say_refusal(one, key, error, as_json=as_json)
         else:
-            say(answer) if as_json else click.echo(f"{one}  {line(answer)}")
+            is_shown = answer is not None
+            say(answer if is_shown else {key: one, "done": True}) if as_json else click.echo(
+                f"{getattr(answer, key, one)}  {line(answer)}"
+            )
     return failed
 
 
 def workers(known: Iterable[Worker], *, as_json: bool) -> None:
-    """Prints the workers, below each the tasks that it runs, and at the end why some are down."""
-    rows = table(ids("worker"), "state", "device", "memory", "running", "models", "since")
-    reasons: list[Text] = []
-    for worker in known:
-        if as_json:
+    """Prints the workers, the tasks that they run, and why some are down."""
+    listed = list(known)
+    if as_json:
+        for worker in listed:
             say(worker)
-        rows.add_row(
-            plain(worker.id),
-            state(worker.state),
-            plain(worker.device),
-            f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else "",
-            f"{worker.running}/{worker.slots}",
-            plain(_served(worker.models)),
-            short(worker.started_at),
-        )
+        return
+    out = console()
+    out.print(_workers(listed) if listed else "[dim]no workers[/dim]")
+    for worker in listed:
         if worker.reason:
-            reasons.append(plain(f"{worker.id}: {worker.reason}", "dim"))
-        for task in worker.tasks:
-            rows.add_row(
-                plain(f"  {task.task_id}", "dim"), plain(task.stage, "dim"), *[""] * 3, plain(task.model, "dim")
-            )
-    if not as_json:
-        console().print(rows if rows.row_count else "[dim]no workers[/dim]", *reasons, sep="\n")
+            out.print(plain(f"{worker.id}: {worker.reason}", "dim"))
+    if any(worker.tasks for worker in listed):
+        out.print("", _running(listed, out), sep="\n")
+
+
+def _workers(listed: Sequence[Worker]) -> Table:
+    return filled_table(
+        (ids("worker"), [plain(worker.id) for worker in listed]),
+        (whole("state"), [state(worker.state) for worker in listed]),
+        (whole("device"), [plain(worker.device) for worker in listed]),
+        (whole("memory"), [plain(_memory(worker)) for worker in listed]),
+        (whole("running"), [plain(f"{worker.running}/{worker.slots}") for worker in listed]),
+        (ids("models"), [plain(_served(worker.models)) for worker in listed]),
+        (whole("since"), [plain(clock(worker.started_at)) for worker in listed]),
+    )
+
+
+def _memory(worker: Worker) -> str:
+    return f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else ""
+
+
+def _running(listed: Sequence[Worker], out: Console) -> Table:
+    """Returns a row for each task that a worker runs; where there is one worker, it is not named again."""
+    running = [(worker, task) for worker in listed for task in worker.tasks]
+    where = ["" if len(listed) == 1 else worker.id for worker, _ in running]
+    return filled_table(
+        (whole("task"), [plain(one) for one in shown_ids([task.task_id for _, task in running], out)]),
+        (ids("worker"), [plain(one) for one in where]),
+        (whole("stage"), [plain(task.stage) for _, task in running]),
+        (ids("model"), [plain(task.model) for _, task in running]),
+        (whole("claimed"), [plain(clock(task.claimed_at)) for _, task in running]),
+    )
 
 
 def _served(models: Sequence[str]) -> str:
@@ -153,35 +222,28 @@ def _served(models: Sequence[str]) -> str:
 
 def queues(known: Iterable[Queue], *, as_json: bool) -> None:
     """Prints how many tasks wait in each queue, and which queues are paused."""
-    rows = table("model", "priority", "waiting", "oldest", "on the device", "state")
-    for queue in known:
-        if as_json:
+    listed = list(known)
+    if as_json:
+        for queue in listed:
             say(queue)
-        pause = queue.paused
-        rows.add_row(
-            plain(queue.model),
-            plain(queue.priority),
-            str(queue.depth),
-            f"{queue.oldest_s:.1f} s" if queue.depth else "",
-            f"{queue.device_s:.1f} s" if queue.depth and queue.device_s is not None else "",
-            plain(f'paused by key "{pause.by}" since {short(pause.since)}', "yellow") if pause else "",
-        )
-    if not as_json:
-        console().print(rows)
-
-
-def _add(rows: Table, task: Task) -> None:
-    took_ms = task.timing.get("total_ms")
-    rows.add_row(
-        plain(task.task_id),
-        state(task.status),
-        plain(_progress(task) or task.stage),
-        plain(task.model),
-        plain(task.priority),
-        short(task.created_at),
-        f"{took_ms / 1000:.1f} s" if took_ms is not None else "",
-        plain(task.error.code if task.error else "", "red"),
+        return
+    rows = filled_table(
+        (ids("model"), [plain(queue.model) for queue in listed]),
+        (whole("priority"), [plain(queue.priority) for queue in listed]),
+        (whole("waiting"), [plain(f"{queue.depth:,}") for queue in listed]),
+        (whole("oldest"), [plain(seconds(queue.oldest_s) if queue.depth else "") for queue in listed]),
+        (whole("device"), [plain(_device_time(queue)) for queue in listed]),
+        ("state", [plain(_paused(queue), "yellow") for queue in listed]),
     )
+    console().print(rows if listed else "[dim]no queues[/dim]")
+
+
+def _device_time(queue: Queue) -> str:
+    return seconds(queue.device_s) if queue.depth and queue.device_s is not None else ""
+
+
+def _paused(queue: Queue) -> str:
+    return f'paused by key "{queue.paused.by}" since {clock(queue.paused.since)}' if queue.paused else ""
 
 
 def _progress(task: Task) -> str:

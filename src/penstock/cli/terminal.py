@@ -1,9 +1,11 @@
 """Safe and readable output: consoles, tables, and text of other origin without control characters."""
 
+import math
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,17 @@ COLOURS = {
 
 FILE_COLUMNS = 200
 """Width of output that goes to no terminal, such as into `grep`."""
+
+UNITS_S = (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800), ("d", 86_400, math.inf))
+"""Unit of a time, its seconds, and the seconds from which on the next one is used."""
+
+ONE_DECIMAL_S = 10
+
+WIDE = 130
+"""Columns of a terminal that has room for whole ids."""
+
+SHORT_ID = len("tsk_01a226a93bdd96")
+"""Characters of an id with its prefix, the 12 digits of its millisecond, and two that are random."""
 
 STAND_INS = {"Cc": " ", "Cf": " ", "Cs": "\N{REPLACEMENT CHARACTER}"}
 """Unicode category -> what is shown for such a character: controls would act on the terminal, and a lone surrogate
@@ -78,9 +91,29 @@ def table(*columns: str | Column) -> Table:
     return Table(*columns, box=None, pad_edge=False, header_style="dim")
 
 
+def filled_table(*columns: tuple[str | Column, Sequence[Text]]) -> Table:
+    """Returns a table of columns with their cells. A column without any text is left out."""
+    filled = [(head, cells) for head, cells in columns if any(cell.plain for cell in cells)]
+    rows = table(*(head for head, _ in filled))
+    for row in zip(*(cells for _, cells in filled), strict=True):
+        rows.add_row(*row)
+    return rows
+
+
 def ids(name: str) -> Column:
     """Returns a column that wraps and never cuts: ids are there to be copied."""
     return Column(name, overflow="fold")
+
+
+def shown_ids(found: Sequence[str], out: Console) -> list[str]:
+    """Returns ids as a table shows them: whole off a terminal and on a wide one, else beginnings that differ, which all
+    commands take."""
+    if not out.is_terminal or out.width >= WIDE:
+        return list(found)
+    length = SHORT_ID
+    while len({one[:length] for one in found}) < len(set(found)):
+        length += 1
+    return [one[:length] for one in found]
 
 
 def whole(name: str) -> Column:
@@ -108,8 +141,13 @@ def add_pairs(rows: Table, name: str, value: Any) -> None:
     members = value.items() if isinstance(value, dict) else [("", value)]
     for member, inner in members:
         if inner not in (None, [], ()):
-            text = ", ".join(map(str, inner)) if isinstance(inner, list) else inner
+            text = ", ".join(map(written, inner)) if isinstance(inner, list) else inner
             rows.add_row(plain(f"{name}.{member}" if member else name), plain(text))
+
+
+def written(value: Any) -> str:
+    """Returns a value as a person would write it."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def say(answer: Any) -> None:
@@ -120,6 +158,18 @@ def say(answer: Any) -> None:
 def short(moment: str) -> str:
     """Shortens an RFC 3339 time to the second; it stays in UTC."""
     return moment[:19].replace("T", " ")
+
+
+def clock(moment: str) -> str:
+    """Returns an RFC 3339 time of today as hours, minutes and seconds, and another one to the minute; both in UTC."""
+    is_of_today = moment[:10] == datetime.now(UTC).date().isoformat()
+    return moment[11:19] if is_of_today else minute(moment)
+
+
+def seconds(amount: float) -> str:
+    """Returns a time for a person: `0.4 s`, `12 s`, `3 min`, `5 h`, `2 d`."""
+    unit, size = next((unit, size) for unit, size, most in UNITS_S if amount < most)
+    return f"{amount / size:.1f} {unit}" if amount < ONE_DECIMAL_S else f"{amount / size:.0f} {unit}"
 
 
 def minute(moment: str) -> str:

@@ -6,10 +6,14 @@ from datetime import date
 import msgspec
 
 from penstock.client.model_views import FaultyModel, Model, ModelList
+from penstock.client.operator_views import Purged, Queue, QueueList, Stats, Worker, WorkerList
+from penstock.client.problems import PenstockApiError
+from penstock.client.record_views import Readiness, ServerSettings
 from penstock.client.requests import segment
-from penstock.client.transport import Transport
+from penstock.client.transport import Transport, decoded
 from penstock.client.usage_views import UsageReport
-from penstock.client.views import Purged, Queue, QueueList, Stats, Worker, WorkerList
+
+NOT_READY = "not_ready"
 
 
 class Administration:
@@ -73,15 +77,16 @@ class Administration:
         """Starts tasks of a model again, of one priority or of all, and returns its queues."""
         return await self._act_on_queue(model, "resume", priority)
 
-    async def purge_queue(self, model: str, *, priority: str | None = None) -> int:
+    async def purge_queue(self, model: str, *, priority: str | None = None, dry_run: bool = False) -> int:
         """Cancels the waiting tasks of a model, of one priority or of all, and returns their number; running tasks go
-        on."""
-        canceled, has_more = 0, True
+        on. With `dry_run` nothing is changed, and the number is that of those that would be, 100,000 at most."""
+        path, query = f"/v1/queues/{segment(model)}/purge", {"priority": priority}
+        query |= {"dry_run": "true", "limit": "100000"} if dry_run else {}
+        matched, has_more = 0, True
         while has_more:
-            path = f"/v1/queues/{segment(model)}/purge"
-            purged = await self._transport.ask("POST", path, Purged, query={"priority": priority})
-            canceled, has_more = canceled + purged.canceled, purged.has_more
-        return canceled
+            purged = await self._transport.ask("POST", path, Purged, query=query)
+            matched, has_more = matched + purged.matched, purged.has_more and not dry_run
+        return matched
 
     async def usage(
         self, *, tenant: str | None = None, first: date | str | None = None, last: date | str | None = None
@@ -95,6 +100,19 @@ class Administration:
     async def stats(self) -> Stats:
         """Returns the number of tasks by status, the queues, and the number of workers by state."""
         return await self._transport.ask("GET", "/v1/stats", Stats)
+
+    async def readiness(self) -> Readiness:
+        """Returns whether the server can work, and what delays tasks, also when it cannot."""
+        try:
+            return decoded(await self._transport.send("GET", "/readyz", repeat=False), Readiness)
+        except PenstockApiError as error:
+            if error.code != NOT_READY:
+                raise
+            return Readiness(status=NOT_READY, detail=error.detail)
+
+    async def server_settings(self) -> ServerSettings:
+        """Returns the settings of the server without secrets, for a key with the scope `operate`."""
+        return await self._transport.ask("GET", "/v1/settings", ServerSettings)
 
     async def _act_on_model(self, name: str, act: str) -> Model:
         return await self._transport.ask("POST", f"/v1/models/{segment(name)}/{act}", Model)

@@ -19,13 +19,16 @@ from penstock.client.filters import Filter, query_of
 from penstock.client.inputs import Inputs, Source, large_files, source_of, with_uploads
 from penstock.client.keys import KeyAdministration
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
+from penstock.client.record_views import Quote
+from penstock.client.records import JSONL, Records
 from penstock.client.requests import (
+    BatchOptions,
     Options,
     Shared,
     batch_of,
+    batch_options,
     batch_path,
     body_of,
-    new_request_id,
     result_path,
     task_path,
 )
@@ -40,10 +43,8 @@ LOOK_EVERY_S = 0.25
 
 PAGE = 100
 
-JSONL = {"content-type": "application/jsonl"}
 
-
-class AsyncClient(Administration, KeyAdministration):
+class AsyncClient(Records, Administration, KeyAdministration):
     """A client of one server with one API key; without arguments those of PENSTOCK_URL and PENSTOCK_API_KEY, else those
     of the `penstock up` in this directory.
 
@@ -86,12 +87,17 @@ class AsyncClient(Administration, KeyAdministration):
     ) -> Submitted:
         """Queues a task for one image, the `source`, or for the members of `inputs`. Files that are too big for the
         request are uploaded first. Raises OSError if a file cannot be read, and TypeError for an input that is none."""
-        given = source_of(source, inputs)
-        large = await asyncio.to_thread(large_files, given)
-        uploads = {name: await self.upload(contents) for name, contents in large.items()}
-        body = await asyncio.to_thread(body_of, with_uploads(given, uploads), model, options)
+        body = await self._written(source_of(source, inputs), model, options)
         answer = await self._transport.send("POST", "/v1/tasks", body=body)
         return replace(decoded(answer, Submitted), replayed="Idempotent-Replayed" in answer.headers)
+
+    async def quote(
+        self, source: Source | None = None, model: str = "", *, inputs: Inputs | None = None, **options: Unpack[Options]
+    ) -> Quote:
+        """Returns what a `submit` of the same would lead to, and queues nothing. Large files are uploaded. Raises as
+        `submit` does."""
+        body = await self._written(source_of(source, inputs), model, options)
+        return await self._transport.ask("POST", "/v1/tasks/quote", Quote, body=body)
 
     async def upload(self, source: str | Contents) -> Upload:
         """Uploads a file, by its path or as bytes or as an open file, as an input of any number of tasks, without
@@ -232,16 +238,13 @@ class AsyncClient(Administration, KeyAdministration):
         self,
         sources: Mapping[str, Source],
         model: str,
-        *,
-        client_request_id: str | None = None,
-        **options: Unpack[Shared],
+        **options: Unpack[BatchOptions],
     ) -> Batch:
         """Queues a task for each source, all or none: at most 50,000, each at most 1 MiB in base64, under a name of
         yours. The default priority is low. Raises OSError if a path cannot be read, and ValueError if a name is not
         Unicode."""
-        body, said = await asyncio.to_thread(batch_of, sources, model, options)
-        said["client_request_id"] = client_request_id or new_request_id()
-        query = {"options": msgspec.json.encode(said).decode()}
+        body = await asyncio.to_thread(batch_of, sources)
+        query = batch_options(model, options)
         answer = await self._transport.send("POST", "/v1/batches", query=query, body=body, headers=JSONL)
         return decoded(answer, Batch)
 
@@ -267,6 +270,11 @@ class AsyncClient(Administration, KeyAdministration):
     async def cancel_batch(self, batch_id: str) -> Batch:
         """Cancels the lines that have not ended; this may take a moment. It may be called again."""
         return await self._transport.ask("POST", f"{batch_path(batch_id)}/cancel", Batch)
+
+    async def _written(self, source: Source, model: str, options: Options) -> bytes:
+        large = await asyncio.to_thread(large_files, source)
+        uploads = {name: await self.upload(contents) for name, contents in large.items()}
+        return await asyncio.to_thread(body_of, with_uploads(source, uploads), model, options)
 
     async def _act_on_matching(self, act: str, dry_run: bool, every: bool, which: Filter) -> Hit:
         terms = {"dry_run": dry_run or None, "all": every or None}

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from penstock.client.asynchronous import LOOK_EVERY_S, AsyncClient, outcome_of
 from penstock.client.background import Background
+from penstock.client.blocking_records import BlockingRecords
 from penstock.client.bounded import as_they_end_here
 from penstock.client.files import Contents
 from penstock.client.filters import Filter
@@ -17,17 +18,18 @@ from penstock.client.inputs import Inputs, Source
 from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 from penstock.client.keys import DAY_S, LIFE_S
 from penstock.client.model_views import FaultyModel, Model, ModelList
+from penstock.client.operator_views import Queue, Stats, Worker
 from penstock.client.problems import Mapped
 from penstock.client.processes import PerProcess
-from penstock.client.requests import Options, Shared
+from penstock.client.requests import BatchOptions, Options, Shared
 from penstock.client.transport import CLOSED
 from penstock.client.usage_views import UsageReport
-from penstock.client.views import Batch, Hit, Line, Queue, Stats, Submitted, Task, Upload, Worker
+from penstock.client.views import Batch, Hit, Line, Submitted, Task, Upload
 
 T = TypeVar("T")
 
 
-class Client:
+class Client(BlockingRecords):
     """One server, spoken to with one key, as `AsyncClient` says. It may be shared by threads and by forked processes,
     each of which has connections of its own; an interrupted call is given up here and goes on at the server. After
     `close` every method raises RuntimeError, also in threads that wait in one."""
@@ -157,15 +159,12 @@ class Client:
         self,
         sources: Mapping[str, Source],
         model: str,
-        *,
-        client_request_id: str | None = None,
-        **options: Unpack[Shared],
+        **options: Unpack[BatchOptions],
     ) -> Batch:
         """Queues a task for each source, all or none: at most 50,000, each at most 1 MiB in base64, under a name of
         yours. The default priority is low. Raises OSError if a path cannot be read, and ValueError if a name is not
         Unicode."""
-        submitted = self._client.submit_batch(sources, model, client_request_id=client_request_id, **options)
-        return self._wait_for(submitted)
+        return self._wait_for(self._client.submit_batch(sources, model, **options))
 
     def get_batch(self, batch_id: str) -> Batch:
         """Returns the batch."""
@@ -238,10 +237,10 @@ class Client:
         """Starts tasks of a model again, of one priority or of all, and returns its queues."""
         return self._wait_for(self._client.resume_queue(model, priority=priority))
 
-    def purge_queue(self, model: str, *, priority: str | None = None) -> int:
+    def purge_queue(self, model: str, *, priority: str | None = None, dry_run: bool = False) -> int:
         """Cancels the waiting tasks of a model, of one priority or of all, and returns their number; running tasks go
-        on."""
-        return self._wait_for(self._client.purge_queue(model, priority=priority))
+        on. With `dry_run` nothing is changed, and the number is that of those that would be, 100,000 at most."""
+        return self._wait_for(self._client.purge_queue(model, priority=priority, dry_run=dry_run))
 
     def create_key(
         self,
@@ -258,6 +257,10 @@ class Client:
     def keys(self, *, tenant: str | None = None) -> Sequence[Key]:
         """Returns the managed keys of all tenants, or of one, the newest first."""
         return self._wait_for(self._client.keys(tenant=tenant))
+
+    def key(self, key_id: str) -> Key:
+        """Returns one managed key."""
+        return self._wait_for(self._client.key(key_id))
 
     def rotate_key(self, key_id: str, *, overlap_s: int = DAY_S) -> NewKey:
         """Makes a key that takes the place of another, which works for `overlap_s` more. It is sent once, whatever

@@ -13,6 +13,9 @@ class Filter(TypedDict, total=False):
     model: str | None
     priority: str | None
     batch_id: str | None
+    key: str | None
+    error_code: str | None
+    id_prefix: str | None
     metadata: Mapping[str, str]
     created_after: datetime | None
     created_before: datetime | None

@@ -11,7 +11,7 @@ from penstock.client.files import DIRECT_BYTES, Contents, name_of, read_all, siz
 from penstock.client.media_types import media_type_of
 from penstock.client.views import Upload
 
-Inputs = Mapping[str, Any]
+Inputs = Mapping[str, object]
 """The members of an input by their names in the model's card. Bytes, a `Path`, a file that is open for reading in
 binary mode, and what `upload` has given are files; any other value, such as a URL or a text, is sent as it is."""
 
@@ -70,7 +70,7 @@ def input_of(source: Source) -> dict[str, Any]:
     return {SOLE_IMAGE: _data_url(_members_of(source)[SOLE_IMAGE])}
 
 
-def _members_of(source: Source) -> Inputs:
+def _members_of(source: Source) -> Mapping[str, Any]:
     if isinstance(source, Mapping):
         return source
     is_sent = is_url(source) or isinstance(source, Upload) or _is_contents(source)

@@ -49,6 +49,10 @@ class KeyAdministration:
         """Returns the managed keys of all tenants, or of one, the newest first."""
         return (await self._transport.ask("GET", "/v1/keys", KeyList, query={"tenant": tenant})).data
 
+    async def key(self, key_id: str) -> Key:
+        """Returns one managed key."""
+        return await self._transport.ask("GET", f"/v1/keys/{segment(key_id)}", Key)
+
     async def rotate_key(self, key_id: str, *, overlap_s: int = DAY_S) -> NewKey:
         """Makes a key that takes the place of another, which works for `overlap_s` more. It is sent once, whatever
         happens."""

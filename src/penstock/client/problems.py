@@ -41,7 +41,7 @@ class PenstockApiError(Exception):
     `http_<status>` where something else answered. `status` is that of HTTP, 0 where there was none. `param` names the
     member of the request at fault, `quota` the one that the tenant has used up; `request_id` is what the server's log
     has it under. `retryable` says whether the same request may succeed later, and `retry_after_s` when, if the server
-    said so.
+    said so. `findings` has a text for each of the first lines of a batch that are wrong.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class PenstockApiError(Exception):
         request_id: str | None = None,
         retryable: bool = False,
         retry_after_s: float | None = None,
+        findings: tuple[str, ...] = (),
     ) -> None:
         super().__init__(f"{code}: {detail}" + (f" ({param})" if param else ""))
         self.detail = detail
@@ -65,10 +66,23 @@ class PenstockApiError(Exception):
         self.request_id = request_id
         self.retryable = retryable
         self.retry_after_s = retry_after_s
+        self.findings = findings
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keeps all members in copies and between processes; the default would rebuild it from `args` alone."""
         return Exception.__new__, (type(self), *self.args), self.__dict__
+
+
+class _Finding(Struct, frozen=True, kw_only=True):
+    """One of several things wrong with a request."""
+
+    param: str
+    detail: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: " if self.line else ""
+        return f"{place}{self.detail} ({self.param})"
 
 
 class _Problem(Struct, frozen=True, kw_only=True):
@@ -80,6 +94,7 @@ class _Problem(Struct, frozen=True, kw_only=True):
     param: str | None = None
     quota: str | None = None
     request_id: str | None = None
+    errors: tuple[_Finding, ...] = ()
 
 
 def refusal(answer: httpx.Response) -> PenstockApiError:
@@ -105,6 +120,7 @@ def refusal(answer: httpx.Response) -> PenstockApiError:
         request_id=problem.request_id,
         retryable=problem.retryable,
         retry_after_s=retry_after_s,
+        findings=tuple(map(str, problem.errors)),
     )
 
 

@@ -1,8 +1,8 @@
 """Builds the bodies of submits, and the paths of requests."""
 
 import uuid
-from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Required, TypedDict
 from urllib.parse import quote
 
 import msgspec
@@ -36,10 +36,24 @@ class LinkOptions(TypedDict, total=False):
     ttl_s: int
 
 
+class WebhookOptions(TypedDict, total=False):
+    """The URL that is told of these events of a task; of every end, but not of progress, without `events`."""
+
+    url: Required[str]
+    events: Sequence[Literal["succeeded", "failed", "canceled", "expired", "progress"]]
+
+
+class BatchWebhookOptions(TypedDict, total=False):
+    """The URL that is told of these ends of a batch; of both without `events`."""
+
+    url: Required[str]
+    events: Sequence[Literal["completed", "canceled"]]
+
+
 class Shared(TypedDict, total=False):
     """Options that any number of tasks can share; the server has defaults for what is left out."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     output: Output
     priority: Literal["high", "normal", "low"]
     metadata: Mapping[str, str]
@@ -49,6 +63,7 @@ class Shared(TypedDict, total=False):
     result_ttl_s: int
     max_attempts: int
     reuse: bool
+    webhook: WebhookOptions
 
 
 class Options(Shared, total=False):
@@ -56,6 +71,20 @@ class Options(Shared, total=False):
 
     client_request_id: str
     links: LinkOptions
+
+
+class BatchOptions(Shared, total=False):
+    """Options of a batch: those of its tasks, and those of the batch itself. `batch_ttl_s` is how long it is kept after
+    its end."""
+
+    client_request_id: str | None
+    batch_metadata: Mapping[str, str]
+    batch_webhook: BatchWebhookOptions
+    batch_ttl_s: int
+
+
+OF_A_BATCH = {"batch_metadata": "metadata", "batch_webhook": "webhook", "batch_ttl_s": "result_ttl_s"}
+"""What the API calls the options of the batch itself."""
 
 
 def new_request_id() -> str:
@@ -72,13 +101,22 @@ def body_of(source: Source, model: str, options: Options) -> bytes:
     return msgspec.json.encode({"model": model, "input": input_of(source)} | said)
 
 
-def batch_of(sources: Mapping[str, Source], model: str, options: Shared) -> tuple[bytes, dict[str, Any]]:
-    """The lines of a batch as JSONL, and what is said of all of them.
+def batch_of(sources: Mapping[str, Source]) -> bytes:
+    """The lines of a batch as JSONL.
 
     Raises OSError when a path cannot be read.
     """
     lines = (msgspec.json.encode({"custom_id": name, "input": input_of(source)}) for name, source in sources.items())
-    return b"\n".join(lines), {"defaults": {"model": model} | _said(options)}
+    return b"\n".join(lines)
+
+
+def batch_options(model: str, options: BatchOptions) -> dict[str, str]:
+    """What is said of a batch and of all its lines, as the query of its submit."""
+    lines = _said(options)
+    batch = {name: lines.pop(option) for option, name in OF_A_BATCH.items() if option in lines}
+    batch["client_request_id"] = lines.pop("client_request_id", None) or new_request_id()
+    batch["defaults"] = ({"model": model} if model else {}) | lines
+    return {"options": msgspec.json.encode(batch).decode()}
 
 
 def _said(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +129,13 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
 
 class EmptyName(ValueError):
     """An id or a name that would stand in a path is empty."""
+
+
+def upload_path(upload_id: str) -> str:
+    """Returns the path of an upload. Raises ValueError for an empty id."""
+    if not upload_id:
+        raise EmptyName("the id of an upload is empty")
+    return f"/v1/uploads/{segment(upload_id)}"
 
 
 def batch_path(batch_id: str) -> str:

@@ -95,11 +95,13 @@ class Links(View, frozen=True):
 
 
 class Submitted(View, frozen=True):
-    """Answer to a submit; `replayed` says that an earlier submit with this `client_request_id` had made the task."""
+    """Answer to a submit. `eta_s` is in how many seconds it should be done, or None if nobody can tell; `replayed` says
+    that an earlier submit with this `client_request_id` had made the task."""
 
     task_id: str
     status: str
     queue_position: int | None = None
+    eta_s: float | None = None
     replayed: bool = False
     links: Links = Links()
 
@@ -107,6 +109,34 @@ class Submitted(View, frozen=True):
     def token(self) -> str | None:
         """The token that reads the task without a key, as `?token=`; None unless the submit asked for one."""
         return self.links.token
+
+
+class Delivery(View, frozen=True):
+    """One try to deliver an event: when, how long it took, and how it went; `code` is the HTTP status, if one came."""
+
+    at: str
+    ms: int
+    outcome: str
+    code: int | None = None
+
+
+class Event(View, frozen=True):
+    """An event that is sent to a webhook; `status` is `waiting`, `delivered` or `failed`, and `deliveries` has the
+    latest tries."""
+
+    type: str
+    sequence: int
+    status: str
+    deliveries: tuple[Delivery, ...] = ()
+    next_delivery_at: str | None = None
+
+
+class Webhook(View, frozen=True):
+    """The webhook of a task or a batch: of which events it is told, and how their deliveries went."""
+
+    url: str
+    events: tuple[str, ...] = ()
+    log: tuple[Event, ...] = ()
 
 
 class Task(View, frozen=True):
@@ -139,6 +169,7 @@ class Task(View, frozen=True):
     result: Result | None = None
     error: Failure | None = None
     metadata: dict[str, str] = {}
+    webhook: Webhook | None = None
 
     @property
     def is_final(self) -> bool:
@@ -209,6 +240,7 @@ class Batch(View, frozen=True):
     progress: Progress | None = None
     eta_s: float | None = None
     metadata: dict[str, str] = {}
+    webhook: Webhook | None = None
 
     @property
     def is_final(self) -> bool:
@@ -239,87 +271,3 @@ class Line(View, frozen=True):
     task_id: str | None = None
     result: LineResult | None = None
     error: Failure | None = None
-
-
-class Memory(View, frozen=True):
-    """Bytes: of the process, of the images of its tasks in flight and what they may take, of all models on the device
-    at most, and of the host's memory that is page-locked for a GPU."""
-
-    process: int
-    tasks: int
-    tasks_limit: int
-    device_limit: int | None = None
-    pinned: int = 0
-
-
-class Running(View, frozen=True):
-    """A task that a worker runs."""
-
-    task_id: str
-    model: str
-    priority: str
-    stage: str
-    claimed_at: str
-    tenant: str = ""
-
-
-class Worker(View, frozen=True):
-    """A worker heard of within its lease."""
-
-    id: str
-    device: str
-    host: str
-    models: tuple[str, ...]
-    slots: int
-    running: int
-    state: str
-    started_at: str
-    memory: Memory | None = None
-    spool_full: bool = False
-    reason: str = ""
-    tasks: tuple[Running, ...] = ()
-
-
-class WorkerList(View, frozen=True):
-    """The workers."""
-
-    data: tuple[Worker, ...]
-
-
-class Pause(View, frozen=True):
-    """Since when a queue is paused, and by the key of which name."""
-
-    since: str
-    by: str
-
-
-class Queue(View, frozen=True):
-    """Waiting tasks of one model and priority, and the device time that they should take."""
-
-    model: str
-    priority: str
-    depth: int
-    oldest_s: float
-    device_s: float | None = None
-    paused: Pause | None = None
-
-
-class QueueList(View, frozen=True):
-    """The queues."""
-
-    data: tuple[Queue, ...]
-
-
-class Purged(View, frozen=True):
-    """How many waiting tasks were canceled, and whether there may be others."""
-
-    canceled: int
-    has_more: bool
-
-
-class Stats(View, frozen=True):
-    """Task records by status, queues, and workers by state."""
-
-    tasks: dict[str, int]
-    queues: tuple[Queue, ...]
-    workers: dict[str, int]

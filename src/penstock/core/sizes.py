@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from penstock.core.gate import SCORED_KILOPIXELS, post_in
 from penstock.core.target import TILE, Target, asked_in
 
 Side = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -40,18 +41,17 @@ class TileSides(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The side of the tiles that together compute the least along this length; of equal ones the longest."""
         if self.fixed:
             usable = [side for side in self.fixed if length <= side or side > 2 * self.overlap_px]
-            return min(usable, key=lambda side: (side * self._count(length, side), -side), default=length)
-        count = self._count(length, self.longest)
+            return min(usable, key=lambda side: (self._along(length, side), -side), default=length)
+        count = tiles_along(length, self.longest, self.overlap_px)
         side = -(-(length + 2 * self.overlap_px * (count - 1)) // count)
         return -(-max(side, self.least) // self.multiple) * self.multiple
 
     def computed(self, length: int) -> int:
         """The pixels that all tiles along this length have together."""
-        side = self.side_for(length)
-        return side * self._count(length, side)
+        return self._along(length, self.side_for(length))
 
-    def _count(self, length: int, side: int) -> int:
-        return tiles_along(length, side, self.overlap_px)
+    def _along(self, length: int, side: int) -> int:
+        return side * tiles_along(length, side, self.overlap_px)
 
 
 class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,7 +61,8 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     computes `kilopixels` for every image, or the image cut into `tiles`, or, where neither is set, the image as it is.
     `effort` says how many times as long it takes for a pixel as with the other rules of the model.
     With a `target` the result is resampled to that size after the network, with `alpha_too` the device also computes
-    the transparency of an image that has any, as much as an effort of 1 for each pixel.
+    the transparency of an image that has any, as much as an effort of 1 for each pixel. `added_kilopixels` come to that
+    for every image.
     """
 
     scale: Annotated[float, Meta(gt=0, le=1e6)] | None = None
@@ -70,6 +71,7 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     effort: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
     target: Target | None = None
     alpha_too: bool = False
+    added_kilopixels: int = 0
 
     def result_of(self, width: int, height: int) -> tuple[int, int] | None:
         """Width and height of the result for an image of this size; None where no image comes, or nobody knows."""
@@ -80,10 +82,10 @@ class SizeRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def kilopixels_of(self, width: int, height: int, *, has_alpha: bool = False) -> int:
         """How much the device computes for an image of this size, at least 1."""
         if self.kilopixels is not None:
-            return self.kilopixels
+            return self.kilopixels + self.added_kilopixels
         pixels = self.tiles.computed(width) * self.tiles.computed(height) if self.tiles else width * height
         effort = self.effort + (1 if has_alpha and self.alpha_too else 0)
-        return max(1, int(pixels * effort) // 1000)
+        return max(1, int(pixels * effort) // 1000) + self.added_kilopixels
 
 
 class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -91,7 +93,7 @@ class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Where sizes are `asked`, the parameters named in `core.target` say how large the result is to be, and how long the
     side of a tile may be. Where the parameter `alpha_param` is `network`, the transparency of an image goes through the
-    network too.
+    network too. Where a `scorer` is named, the parameter `post` of `core.gate` may ask for scores by that model.
     """
 
     rule: SizeRule = SizeRule()
@@ -99,12 +101,15 @@ class Sizes(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by_value: dict[str, SizeRule] = {}
     asked: bool = False
     alpha_param: str = ""
+    scorer: str = ""
 
     def rule_of(self, params: Mapping[str, Any]) -> SizeRule:
         """The rule for a task with these parameters, the model's defaults among them."""
         rule = self.by_value.get(str(params.get(self.param)), self.rule) if self.param else self.rule
         if self.alpha_param and params.get(self.alpha_param) == "network":
             rule = replace(rule, alpha_too=True)
+        if self.scorer and post_in(params).score:
+            rule = replace(rule, added_kilopixels=SCORED_KILOPIXELS)
         return _as_asked(rule, params) if self.asked else rule
 
 

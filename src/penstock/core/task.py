@@ -12,7 +12,7 @@ Pure: nothing here knows Redis, HTTP or a device. The scripts in Redis know no n
 the allowed moves of its verb, taken from `TRANSITIONS`.
 """
 
-import secrets
+import os
 import time
 from enum import StrEnum
 from typing import Any, Literal
@@ -204,7 +204,7 @@ def moves(verb: Verb) -> dict[str, str]:
 
 def new_task_id() -> str:
     """A new id: `tsk_` and 32 hex digits, 48 bits of milliseconds and 80 random bits, so that ids sort by time."""
-    return f"tsk_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    return f"tsk_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 class Reclaimed(Struct, frozen=True, order=True):

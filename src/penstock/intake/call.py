@@ -20,6 +20,8 @@ from penstock.intake.params import complete_params
 from penstock.intake.parse import convert
 from penstock.intake.requests import ClientRequestId, OutputRequest, TaskRequest
 from penstock.pixels.formats import check_options
+from penstock.pixels.headers import ImageBounds
+from penstock.settings import LimitSettings
 
 MAX_PARAMS_BYTES = 64 * 1024
 """Parameters are kept in the record of the task, in the memory of Redis."""
@@ -40,6 +42,7 @@ class SubmitCall(Struct, frozen=True, kw_only=True):
 
     `model` is the version that the task runs on, whatever is made the default later; `params` are those of the task
     with the model's defaults, `given` the members of its input, and `sizes` says how large its result is with these.
+    `scorer` is the model that scores its input and its result, None where none does.
     `wait_s` is how long the client waits for the end, None where it does not say. `line` is there for the line of a
     batch, which comes without a request of its own.
     """
@@ -55,6 +58,11 @@ class SubmitCall(Struct, frozen=True, kw_only=True):
     wait_s: float | None = None
     line: Line | None = None
     sizes: SizeRule = SizeRule()
+    scorer: Model | None = None
+
+    def bounds(self, limits: LimitSettings) -> ImageBounds:
+        """What its images are held to."""
+        return ImageBounds.of(limits, takes_truncated=self.params.get("accept_truncated") is True)
 
     @property
     def inline_image(self) -> str | None:
@@ -107,19 +115,28 @@ def checked_call(
     params = complete_params(task.params, model)
     if task.output != USUAL_OUTPUT:
         _check_output(task.output.options, model)
+    sizes = model.sizes.rule_of(params)
     return SubmitCall(
         caller=caller,
         task=task,
         model=model,
         params=params,
         given=given,
-        sizes=model.sizes.rule_of(params),
+        sizes=sizes,
+        scorer=_scorer(model, models) if sizes.added_kilopixels else None,
         base_url=base_url,
         traceparent=traceparent,
         dialect=dialect,
         wait_s=wait_s,
         line=line,
     )
+
+
+def _scorer(model: Model, models: Catalogue) -> Model:
+    found = models.references.get(model.sizes.scorer)
+    if found is None:
+        raise InvalidRequest(f"{model.sizes.scorer}, which scores, is not served here", param="params.post.score")
+    return found
 
 
 def _check_output(options: OutputOptions, model: Model) -> None:

@@ -1,6 +1,7 @@
 """Enqueue: makes a submit call a task in the queue, or answers it with a task or a result that is there already."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from loguru import logger
 from msgspec import Struct
@@ -37,6 +38,8 @@ async def submit(task_id: str, call: SubmitCall, deps: Deps) -> Receipt:
     """
     if call.model.id in deps.estimates.unavailable:
         await deps.estimates.check(call.model.id)
+    if call.scorer is not None:
+        await deps.estimates.check_beside(call.model.id, call.scorer.id)
     examined = await examine(call, deps)
     try:
         submitted = await enqueue(task_id, call, examined, deps)
@@ -63,12 +66,13 @@ async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps
     """
     tasks, storage = deps.store.tasks, deps.storage
     rate_limit = deps.settings.api.rate_limit_per_minute
+    submit_task = partial(tasks.submit, rate_limit=rate_limit)
     submission = await submission_of(task_id, call, examined, deps)
     items = items_of(submission, examined)
     if not items:
-        return await checking_file(submission, storage, lambda s: tasks.submit(s, rate_limit=rate_limit))
+        return await checking_file(submission, storage, submit_task)
     if submission.reuse_digest is not None and not submission.must_run:
-        hit = await checking_file(submission, storage, lambda s: tasks.submit_without_input(s, rate_limit=rate_limit))
+        hit = await checking_file(submission, storage, partial(tasks.submit_without_input, rate_limit=rate_limit))
         if hit is not None:
             return hit
     else:
@@ -77,7 +81,7 @@ async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps
         )  # known before it is stored, so that it is deleted if this process dies
     await put(storage, items)
     try:
-        submitted = await checking_file(submission, storage, lambda s: tasks.submit(s, rate_limit=rate_limit))
+        submitted = await checking_file(submission, storage, submit_task)
     except StoreUnavailable:
         raise  # perhaps only the answer is lost and the task is there: its input stays
     except PenstockError:

@@ -1,7 +1,9 @@
 """How long a task will take, from how long those before it took on the device."""
 
 import asyncio
+import math
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 from penstock.core.submission import Forecast
@@ -42,40 +44,62 @@ class Estimates:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = asyncio.Lock()
-        self._looked = -KNOWN_FOR_S
+        self._good_until = -math.inf
         self._paces: dict[str, Pace] = {}
         self._workers: list[WorkerInfo] = []
+        self._able: Counter[str] = Counter()
         self.unavailable: dict[str, str] = {}
         """Models that no worker which knows them can load now -> why."""
 
     async def check(self, model: str) -> None:
         """Look again at a model that was unavailable. Raises ModelUnavailable where it still is."""
-        await self._look()
+        await self.of(model)
         if reason := self.unavailable.get(model):
             raise ModelUnavailable(
                 f"no worker can load {model}: {reason}", param="model", retry_after_s=int(KNOWN_FOR_S)
             )
 
+    async def check_beside(self, model: str, other: str) -> None:
+        """Look whether a worker that would take a task of a model has the other, too. Raises ModelUnavailable where
+        none of several has."""
+        await self._renew()
+        there = able(self._workers, model)
+        if there and not any(other in worker.models for worker in there):
+            raise ModelUnavailable(
+                f"no worker that has {model} has {other} too", param="params.post.score", retry_after_s=int(KNOWN_FOR_S)
+            )
+
     async def of(self, model: str) -> tuple[Pace | None, int]:
         """Return the pace of this model's tasks, None when none has ended yet, and how many workers would take one."""
-        await self._look()
-        return self._paces.get(model), len(able(self._workers, model))
+        await self._renew()
+        return self._paces.get(model), self._able.get(model, 0)
 
     async def forecast(self, model: str, *, cost: int) -> Forecast | None:
         """Return the forecast for a task of this model and cost, as `forecast` does."""
-        pace, workers = await self.of(model)
-        return forecast(pace, cost=cost, workers=workers)
+        await self._renew()
+        return self.last_forecast(model, cost=cost)
+
+    def last_forecast(self, model: str, *, cost: int) -> Forecast | None:
+        """Return the forecast as of the last look, for whoever has just asked for it."""
+        return forecast(self._paces.get(model), cost=cost, workers=self._able.get(model, 0))
+
+    async def _renew(self) -> None:
+        if time.monotonic() >= self._good_until:
+            await self._look()
 
     async def _look(self) -> None:
         async with self._lock:  # one look is enough for all that submit at the same moment
-            if time.monotonic() - self._looked < KNOWN_FOR_S:
+            if time.monotonic() < self._good_until:
                 return
-            self._looked = time.monotonic()  # before the look: while Redis is away, not every submit tries it again
             try:
-                self._paces, self._workers = await self._store.queues.paces(), await self._store.workers.listed()
-                self.unavailable = _unavailable(self._workers)
+                self._paces, workers = await self._store.queues.paces(), await self._store.workers.listed()
+                self._workers = workers
+                self._able = Counter(model for worker in workers if worker.state == READY for model in {*worker.models})
+                self.unavailable = _unavailable(workers)
             except StoreUnavailable:
                 return  # no estimate is worth a refusal
+            finally:  # while Redis is away, not every submit tries it again
+                self._good_until = time.monotonic() + KNOWN_FOR_S
 
 
 def _unavailable(workers: Iterable[WorkerInfo]) -> dict[str, str]:

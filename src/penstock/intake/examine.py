@@ -109,7 +109,7 @@ def look_at(call: SubmitCall, settings: Settings, header: ImageHeader | None = N
     Raises InvalidRequest, InputTooLarge, UnsupportedImageFormat, ImageTooLarge, ImageAnimated,
     ImageDecodeFailed.
     """
-    found = of_data(call.given[0], settings.limits, header)
+    found = of_data(call.given[0], call, settings.limits, header)
     _check_result_fits(call, found, settings.limits)
     return found
 

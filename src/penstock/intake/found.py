@@ -87,12 +87,12 @@ async def find(given: Given, call: SubmitCall, deps: Deps) -> Found:
             refuse_bare_base64(given.url)
             return Found(given=given, url=str(check_input(given.url, deps.policy)))
         if not is_long(given.url):
-            return of_data(given, deps.settings.limits)
+            return of_data(given, call, deps.settings.limits)
         # The base64 of megabytes would hold up every other request.
-        return await asyncio.to_thread(of_data, given, deps.settings.limits)
+        return await asyncio.to_thread(of_data, given, call, deps.settings.limits)
 
 
-def of_data(given: Given, limits: LimitSettings, header: ImageHeader | None = None) -> Found:
+def of_data(given: Given, call: SubmitCall, limits: LimitSettings, header: ImageHeader | None = None) -> Found:
     """Decode a data: URI. A header that is known from a first look is only compared with the limits, which may have
     changed since. Raises as `find` does."""
     assert given.url is not None  # noqa: S101  it is a data: URI
@@ -103,7 +103,7 @@ def of_data(given: Given, limits: LimitSettings, header: ImageHeader | None = No
             check_type(given.member, data, declared)
             return Found(given=given, data=data, declared=declared, name=name)
         if header is None:
-            header = probe(data, ImageBounds.of(limits))
+            header = probe(data, call.bounds(limits))
         else:
             ImageBounds.of(limits).check_size(header.width, header.height)
         if given.member.media_types:
@@ -125,7 +125,7 @@ async def _of_upload(given: Given, call: SubmitCall, deps: Deps) -> Found:
     # A header may be cut off at the end of the beginning: only a whole file without one is refused.
     look = probe if upload.size <= HEADER_BYTES else probe_beginning
     beginning = await beginning_of(upload, HEADER_BYTES, deps)
-    header = await asyncio.to_thread(look, beginning, ImageBounds.of(limits))
+    header = await asyncio.to_thread(look, beginning, call.bounds(limits))
     if member.media_types:
         check_type(member, beginning, None)
     return Found(given=given, upload=upload, header=header)
@@ -147,14 +147,13 @@ def check_type(member: Member, beginning: bytes, declared: str | None) -> None:
         raise (UnsupportedImageFormat if member.kind == "image" else UnsupportedMediaType)(wrong)
 
 
-class Blaming:
+class Blaming(Struct, frozen=True):
     """Lets the errors inside of a block name this member of the request, unless they name another."""
 
-    def __init__(self, param: str) -> None:
-        self._param = param
+    param: str
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if isinstance(error, PenstockError):
-            error.param = error.param or self._param
+            error.param = error.param or self.param

@@ -8,7 +8,6 @@ held to its limit, before anything is decoded.
 import binascii
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from io import BytesIO
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -88,12 +87,14 @@ def _from_percent(uri: str, start: int, max_bytes: int, what: str) -> bytes:
 def _from_base64(uri: str, start: int, max_bytes: int, what: str) -> bytes:
     length = len(uri) - start
     if length // 4 * 3 - uri.count("=", -2) <= max_bytes:
-        with suppress(msgspec.ValidationError):  # what nearly all send, in a third of the time that binascii takes
+        try:  # what nearly all send, in a third of the time that binascii takes
             if length <= PIECE:
                 return msgspec.convert(uri[start:], bytes)
             if uri.find("=", start, -2) < 0:
                 places = range(start, len(uri), PIECE)
                 return _together(msgspec.convert(uri[at : at + PIECE], bytes) for at in places)
+        except msgspec.ValidationError:
+            pass
     else:
         _check_size(sum(map(len, _digits(uri, start))) * 3 // 4, max_bytes, what)
     data = _together(_binary(digits) for digits in _in_fours(_digits(uri, start)))

@@ -41,6 +41,8 @@ async def quote(call: SubmitCall, deps: Deps) -> Quote:
     model, priority = call.model.id, call.task.priority
     if model in deps.estimates.unavailable:
         await deps.estimates.check(model)
+    if call.scorer is not None:
+        await deps.estimates.check_beside(model, call.scorer.id)
     examined = await examine(call, deps)
     queues = {queue.priority: queue for queue in await deps.store.queues.depths([model])}
     if sum(queue.depth for queue in queues.values()) >= deps.settings.queue.max_depth:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from loguru import logger
@@ -38,7 +38,7 @@ def reuse_digest(call: SubmitCall, found: Sequence[Found]) -> str | None:
         if one.url is not None or (sha256 := one.sha256) is None:
             return None
         members.append((one.given.name, sha256, one.declared, one.name))
-    parts = (
+    parts: tuple[Any, ...] = (
         __version__,
         call.caller.tenant,
         call.caller.id,
@@ -48,6 +48,8 @@ def reuse_digest(call: SubmitCall, found: Sequence[Found]) -> str | None:
         None if call.model.produces == "data" else call.task.output,
         members,
     )
+    if call.scorer is not None:
+        parts = (*parts, call.scorer.digest)
     whole = hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).digest()
     return urlsafe_b64encode(whole[:DIGEST_BYTES]).rstrip(b"=").decode()
 

@@ -10,7 +10,7 @@ from penstock.core.model import split_id
 from penstock.errors import ConfigurationError
 from penstock.settings import ModelSettings
 
-BUILT_IN = ("penstock.models.scoring", "penstock.models.superres")
+BUILT_IN = ("penstock.models.scoring", "penstock.models.superres.runner")
 """Modules of the models that are always there; they register themselves."""
 
 

@@ -33,10 +33,11 @@ from penstock.lazy_import import lazy_import
 from penstock.models import products
 from penstock.models.digests import contents_of
 from penstock.models.digests import results_digest as results_digest
-from penstock.models.members import Inputs, size_of
+from penstock.models.members import AcceptTruncated as AcceptTruncated
+from penstock.models.members import Inputs, bounds_for, size_of
 from penstock.pixels.decoding import decode
 from penstock.pixels.formats import encoder_bytes
-from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.headers import probe
 from penstock.pixels.notes import Note
 from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
@@ -290,7 +291,7 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         needed, extra = self.memory_needed(source, params), encoder_bytes(output)
         if not extra or not isinstance(source, bytes):
             return needed
-        header = probe(source, ImageBounds.of(self.limits))
+        header = probe(source, bounds_for(self.limits, params))
         size = self.output_size(header.width, header.height, params)
         return needed + extra * prod(size) if size else needed
 
@@ -322,9 +323,9 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
         """Stop every `infer` that runs with this work, if that is possible; it then raises Interrupted. Called from
         another thread."""
 
-    def image(self, source: bytes) -> Picture:
-        """Decode an image within the operator's limits."""
-        return decode(source, ImageBounds.of(self.limits))
+    def image(self, source: bytes, params: Params | None = None) -> Picture:
+        """Decode an image within the operator's limits; a truncated one where these parameters accept that."""
+        return decode(source, bounds_for(self.limits, params))
 
 
 _take_former_names(BaseModelRunner)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import msgspec
+from msgspec import Meta
 
 from penstock.core.model import SOLE_IMAGE, Member, MemberKind
 from penstock.errors import ConfigurationError
@@ -23,9 +24,19 @@ ALIASES = (SOLE_IMAGE, "image_url")
 
 DEFAULT_BOUNDS = ImageBounds.of(LimitSettings())
 
+AcceptTruncated = Annotated[
+    bool, Meta(description="take a JPEG or PNG that breaks off: what is missing is grey, black or transparent")
+]
+"""The type of a parameter `accept_truncated`. Whatever model has one gets truncated images where it is true."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _WIRE = frozenset({"image_url", "upload_id"})
 """Names with a meaning of their own on the wire."""
+
+
+def bounds_for(limits: LimitSettings, params: Any) -> ImageBounds:
+    """The bounds of the images of a task with these parameters of its model."""
+    return ImageBounds.of(limits, takes_truncated=getattr(params, "accept_truncated", False) is True)
 
 
 class InputFile(bytes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +14,13 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
+from penstock.models.base import AcceptTruncated, BaseModelRunner, Card, Params, Product, Work, model_runner
+from penstock.models.members import bounds_for
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import open_session
 from penstock.models.onnxruntime.session import digest_of, files_of, manifest
-from penstock.pixels.headers import ImageBounds, probe
-from penstock.pixels.picture import on_white
+from penstock.pixels.headers import probe
+from penstock.pixels.picture import Levels, Picture, on_white
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +44,7 @@ class ScoringParams(Params, frozen=True):
     would have less than 224 pixels of height or width."""
 
     grid: Grid = 1
+    accept_truncated: AcceptTruncated = False
 
 
 class Cells(Struct, frozen=True):
@@ -105,15 +107,25 @@ class ImageScoring(BaseModelRunner[ScoringParams]):
 
     def memory_needed(self, source: bytes, params: ScoringParams) -> int:
         """What decoding takes, and the file."""
-        return probe(source, ImageBounds.of(self.limits)).decoding_bytes + len(source)
+        return probe(source, bounds_for(self.limits, params)).decoding_bytes + len(source)
 
     def prepare(self, source: bytes, params: ScoringParams) -> Work:
         """Make one tile of the whole image, with transparency on white, and one of each part, row by row."""
-        rgb = on_white(self.image(source))
+        rgb = on_white(self.image(source, params))
         height, width = rgb.shape[:2]
         cells = cells_of(height, width, params.grid)
         tiles = [nearest(part, SIDE) for part in (rgb, *parts(rgb, cells))]
         return Work(tiles, context=cells, device_size=KILOPIXELS * len(tiles))
+
+    def work_of(self, pictures: Iterable[Picture]) -> Work:
+        """Make one tile of each picture, for `scores`. One of uint16 is brought to 8 bits."""
+        tiles = [on_white(_in_eight_bits(_sampled(picture))) for picture in pictures]
+        return Work(tiles, device_size=KILOPIXELS * len(tiles))
+
+    def scores(self, work: Work) -> list[float]:
+        """Return the score of each tile. Raises InvalidOutput."""
+        _check(work)
+        return [_rounded(score) for score, _ in work.outputs]
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
         """Return a score and a distribution for each tile of (n, 224, 224, 3)."""
@@ -122,9 +134,8 @@ class ImageScoring(BaseModelRunner[ScoringParams]):
 
     def postprocess(self, work: Work, params: ScoringParams, output: OutputOptions) -> Product:
         """Return the score, and the share of each rating 1..10; with a grid the scores of its rows."""
+        _check(work)
         (score, distribution), *local = work.outputs
-        if not all(np.isfinite(shares).all() for _, shares in work.outputs):
-            raise InvalidOutput("the model gave values that are not numbers")
         data = {"score": _rounded(score), "distribution": [round(float(p), 6) for p in distribution]}
         if params.grid > 1:
             scores, columns = [_rounded(one) for one, _ in local or work.outputs], work.context.columns
@@ -134,6 +145,24 @@ class ImageScoring(BaseModelRunner[ScoringParams]):
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
         self._session.interrupt(work)
+
+
+def _check(work: Work) -> None:
+    if not all(np.isfinite(shares).all() for _, shares in work.outputs):
+        raise InvalidOutput("the model gave values that are not numbers")
+
+
+def _sampled(picture: Picture) -> Picture:
+    alpha = None if picture.alpha is None else nearest(picture.alpha, SIDE)
+    return Picture(nearest(picture.rgb, SIDE), alpha, picture.grey)
+
+
+def _in_eight_bits(picture: Picture) -> Picture:
+    if picture.rgb.itemsize == 1:
+        return picture
+    rgb, alpha = (None if one is None else np.rint(one / 257).astype(np.uint8) for one in (picture.rgb, picture.alpha))
+    assert rgb is not None  # noqa: S101
+    return Picture(rgb, alpha, picture.grey)
 
 
 def _rounded(score: np.float32) -> float:
@@ -158,9 +187,9 @@ def parts(rgb: NDArray[np.uint8], cells: Cells) -> Iterator[NDArray[np.uint8]]:
         yield rgb[top:bottom, left:right]
 
 
-def nearest(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def nearest(rgb: Levels, side: int) -> Levels:
     """Resize to a square by nearest neighbour, with the source index floor((2i+1)·size/(2·side))."""
     # The network was trained with this resampling; bilinear lowers its scores by 0.3 to 1.1.
     rows, columns = (((2 * np.arange(side) + 1) * size) // (2 * side) for size in rgb.shape[:2])
-    sampled: NDArray[np.uint8] = rgb.take(rows, axis=0).take(columns, axis=1)
+    sampled: Levels = rgb.take(rows, axis=0).take(columns, axis=1)
     return sampled

@@ -14,9 +14,9 @@ from penstock.core.device import Device
 from penstock.core.model import SOLE_IMAGE, Member, sole_image_of
 from penstock.core.request import OutputOptions
 from penstock.models.base import BaseModelRunner, Outputs, Params, Product, Work
-from penstock.models.members import InputFile, InputMembers, size_of
+from penstock.models.members import InputFile, InputMembers, bounds_for, size_of
 from penstock.models.signatures import Form
-from penstock.pixels.headers import ImageBounds, probe
+from penstock.pixels.headers import probe
 from penstock.settings import LimitSettings
 
 TENSOR_BYTES = 12
@@ -52,18 +52,18 @@ class ShortContract(BaseModelRunner[Any]):
         """What the class says; else the bytes of the input, and of the images of its members what decoding takes, and
         TENSOR_BYTES for each pixel."""
         if self.own.memory_needed is not BaseModelRunner.memory_needed:
-            return self._own.memory_needed(self._input(source), params)
+            return self._own.memory_needed(self._input(source, params), params)
         if not self.inputs:
             return size_of(source)
-        members = self._members(source)
+        members = self._members(source, params)
         images = [members[name] for name, m in self.inputs.items() if m.kind == "image" and name in members]
-        bounds = ImageBounds.of(self.limits)
+        bounds = bounds_for(self.limits, params)
         headers = [probe(image, bounds) for image in images]
         pixels = sum(header.width * header.height for header in headers)
         return size_of(members) + sum(header.decoding_bytes for header in headers) + pixels * TENSOR_BYTES
 
     def prepare(self, source: Any, params: Params) -> Work:
-        given = self._input(source)
+        given = self._input(source, params)
         if not self._is_short("prepare"):
             return self._own.prepare(given, params)
         given.params = params
@@ -83,14 +83,14 @@ class ShortContract(BaseModelRunner[Any]):
     def _is_short(self, method: str) -> bool:
         return self.forms[method] == "short"
 
-    def _input(self, source: Any) -> Any:
-        return self._members(source) if self.inputs else source
+    def _input(self, source: Any, params: Params) -> Any:
+        return self._members(source, params) if self.inputs else source
 
-    def _members(self, source: Any) -> InputMembers:
+    def _members(self, source: Any, params: Params) -> InputMembers:
         if isinstance(source, InputMembers):
             return source
         name = sole_image_of(self.inputs) or SOLE_IMAGE
-        image = InputFile(source, bounds=ImageBounds.of(self.limits))
+        image = InputFile(source, bounds=bounds_for(self.limits, params))
         return InputMembers({name: image}, name)
 
 

@@ -236,6 +236,11 @@ class TiledImage(Work):
         return self._result_size or self.canvas.size
 
     @property
+    def source(self) -> Levels:
+        """The pixels of the image, (height, width, 3 or 4)."""
+        return self._rgb
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of every tile, (height, width, 3 or 4)."""
         return (self._layout.height, self._layout.width, self._rgb.shape[2])

@@ -23,12 +23,14 @@ from penstock.pixels.colours import parts_of, profile_note, take_profile
 from penstock.pixels.deep import deep_parts, is_deep
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
 from penstock.pixels.headers.avif import avif_code_points
-from penstock.pixels.headers.header import broken, truncated
+from penstock.pixels.headers.header import broken, truncated, without_hole
+from penstock.pixels.headers.metadata import without_metadata
 from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
 from penstock.pixels.notes import Note, bits_of, in_order, note, notes_in
 from penstock.pixels.picture import USUAL, Levels, Picture, PixelForm
 from penstock.pixels.pillow import write_image
-from penstock.pixels.pngs import open_png
+from penstock.pixels.pngs import completed, open_png
+from penstock.pixels.tiffs import open_tiff
 from penstock.pixels.turning import UPRIGHT, orientation_of, upright
 
 if TYPE_CHECKING:
@@ -61,8 +63,12 @@ OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "png": open_png,
     "jpeg": open_jpeg,
     "avif": _open_avif,
-    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "tiff", "bmp")},
+    "tiff": open_tiff,
+    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "bmp")},
 }
+
+TAKEN_IN_PART = frozenset({"png", "jpeg"})
+"""Of the other formats the decoders give all of the pixels, or none."""
 
 DECODER: ContextVar[Callable[[bytes, ImageHeader, PixelForm], Picture] | None] = ContextVar("decoder", default=None)
 """Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
@@ -74,19 +80,31 @@ def decode(data: bytes, bounds: ImageBounds = UNBOUNDED, wanted: PixelForm = USU
     form are `wanted`. No metadata survives. Its `notes` tell which of these were done. Raises what `headers.probe`
     raises."""
     header = probe(data, bounds)
-    decoder = DECODER.get()
-    picture = decode_here(data, header.format, wanted) if decoder is None else decoder(data, header, wanted)
+    picture = _whole_or_part(data, header, wanted) if bounds.takes_truncated else _decoded(data, header, wanted)
     picture = replace(picture, notes=in_order((*picture.notes, *_notes_of_header(header, picture))))
     note(*picture.notes)
     return picture
 
 
+def _whole_or_part(data: bytes, header: ImageHeader, wanted: PixelForm) -> Picture:
+    try:
+        return _decoded(data, header, replace(wanted, takes_truncated=True))
+    except ImageDecodeFailed as error:
+        if header.format in TAKEN_IN_PART:
+            raise
+        raise ImageDecodeFailed(f"{error.detail}; only of a JPEG or PNG can a part be taken") from error
+
+
+def _decoded(data: bytes, header: ImageHeader, wanted: PixelForm) -> Picture:
+    decoder = DECODER.get()
+    return decode_here(data, header.format, wanted) if decoder is None else decoder(data, header, wanted)
+
+
 def decode_here(data: bytes, form: str, wanted: PixelForm = USUAL) -> Picture:
     """Decode an image of this format in this thread. Raises ImageDecodeFailed."""
-    with _opened(data, form) as image:
-        notes = _notes_of(image)
-        rgb, alpha, is_grey, profile = _parts_of(image, data, form, wanted)
-        return Picture(np.asarray(rgb), alpha, is_grey, _with_kept(notes, profile), profile)
+    with _opened(data, form, wanted) as file:
+        rgb, alpha, is_grey, profile = _parts_of(file, wanted)
+        return Picture(np.asarray(rgb), alpha, is_grey, file.notes(profile), profile)
 
 
 def decode_to(data: bytes, form: str, into: memoryview, wanted: PixelForm = USUAL) -> WrittenParts:
@@ -96,9 +114,8 @@ def decode_to(data: bytes, form: str, into: memoryview, wanted: PixelForm = USUA
     Returns width, height, whether there is an alpha, `grey`, `notes` as bits, whether the samples have 16 bits, and the
     length of the profile. Raises ImageDecodeFailed.
     """
-    with _opened(data, form) as image:
-        notes = _notes_of(image)
-        rgb, alpha, is_grey, profile = _parts_of(image, data, form, wanted, into)
+    with _opened(data, form, wanted) as file:
+        rgb, alpha, is_grey, profile = _parts_of(file, wanted, into)
         width, height = rgb.size if isinstance(rgb, Image.Image) else rgb.shape[1::-1]
         if isinstance(rgb, Image.Image):
             write_image(rgb, into)
@@ -107,9 +124,9 @@ def decode_to(data: bytes, form: str, into: memoryview, wanted: PixelForm = USUA
         sample = 1 if isinstance(rgb, Image.Image) else rgb.itemsize
         if alpha is not None:
             into[3 * sample * alpha.size : 4 * sample * alpha.size] = _bytes_of(alpha)
-        behind, notes = 4 * sample * width * height, _with_kept(notes, profile)
+        behind = 4 * sample * width * height
         into[behind : behind + len(profile or b"")] = profile or b""
-        return width, height, alpha is not None, is_grey, bits_of(notes), sample == 2, len(profile or b"")
+        return width, height, alpha is not None, is_grey, bits_of(file.notes(profile)), sample == 2, len(profile or b"")
 
 
 def picture_in(
@@ -131,14 +148,40 @@ def picture_in(
     return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey, notes_in(notes), profile)
 
 
+class _OpenFile:
+    """A file, and its image, which is not loaded. `refuse_missing` is called where pixels turn out to be missing."""
+
+    def __init__(self, data: bytes, form: str, *, takes_truncated: bool) -> None:
+        self.data = data
+        self.form = form
+        self._takes_truncated = takes_truncated
+        self._is_truncated = False
+        if takes_truncated and form == "png":
+            self.data = completed(without_metadata(without_hole(data)), self.refuse_missing)
+        self.image = OPENERS[form](self.data)
+        self._notes = _notes_of(self.image)
+
+    def refuse_missing(self) -> None:
+        """Raise ImageDecodeFailed, unless a part of the image is taken: then it is noted."""
+        if not self._takes_truncated:
+            raise truncated()
+        self._is_truncated = True
+
+    def notes(self, profile: bytes | None) -> tuple[Note, ...]:
+        """What was done to it; a profile that is kept was not converted."""
+        notes = self._notes if profile is None else tuple(one for one in self._notes if one != "profile_converted")
+        return (*notes, "truncated") if self._is_truncated else notes
+
+
 @contextmanager
-def _opened(data: bytes, form: str) -> Iterator[Image.Image]:
-    """An image that is not loaded; what goes wrong inside of the block becomes ImageDecodeFailed."""
+def _opened(data: bytes, form: str, wanted: PixelForm) -> Iterator[_OpenFile]:
+    """An open file; what goes wrong inside of the block becomes ImageDecodeFailed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged EXIF block only warns, and is dropped anyway
-            with OPENERS[form](data) as image:
-                yield image
+            file = _OpenFile(data, form, takes_truncated=wanted.takes_truncated)
+            with file.image:
+                yield file
     except ImageDecodeFailed:
         raise
     except Exception as error:  # decoders of hostile bytes throw anything
@@ -161,26 +204,24 @@ def _notes_of_header(header: ImageHeader, picture: Picture) -> Iterator[Note]:
         yield "profile_ignored"
     if header.frames > 1:
         yield "first_frame"
+    if header.is_partial:
+        yield "truncated"
     if header.has_metadata:
         yield "metadata_stripped"
 
 
-def _with_kept(notes: tuple[Note, ...], profile: bytes | None) -> tuple[Note, ...]:
-    """Without the note of a profile that was not converted."""
-    return notes if profile is None else tuple(one for one in notes if one != "profile_converted")
-
-
-def _parts_of(image: Image.Image, data: bytes, form: str, wanted: PixelForm, into: memoryview | None = None) -> Parts:
+def _parts_of(file: _OpenFile, wanted: PixelForm, into: memoryview | None = None) -> Parts:
     """The fields of a Picture. `rgb` may be in `into` already."""
-    if wanted.is_deep and is_deep(data, form):
-        return deep_parts(data, keeps_colours=wanted.keeps_colours)
-    if form == "jpeg":
+    if wanted.is_deep and is_deep(file.data, file.form):
+        return deep_parts(file.data, file.form, keeps_colours=wanted.keeps_colours)
+    image = file.image
+    if file.form == "jpeg":
         if is_plain(image):
-            return jpeg_pixels(data, image.mode, into), None, False, None
-        image = loaded(image, data)
+            return jpeg_pixels(file.data, image.mode, file.refuse_missing, into), None, False, None
+        image = loaded(image, file.data, file.refuse_missing)
     image = upright(image)
     profile = take_profile(image) if wanted.keeps_colours else None
-    return *parts_of(image), profile
+    return *parts_of(image, profile), profile
 
 
 def _bytes_of(pixels: Levels) -> memoryview:

@@ -1,4 +1,4 @@
-"""Decodes PNGs of 16 bits with all their bits.
+"""Decodes PNG and TIFF of 16 bits with all their bits.
 
 Pillow reads one channel of 16 bits whole, and of more only the upper bytes of each. The lower ones are read in a second
 pass, and two channels as if they were four of 8 bits, which lie in a file in the same way.
@@ -18,6 +18,7 @@ from penstock.pixels.colours.deep import deep_in_srgb
 from penstock.pixels.headers.metadata import code_points_of, without_metadata
 from penstock.pixels.picture import Levels
 from penstock.pixels.pngs import WholePng
+from penstock.pixels.tiffs import deep_levels, is_deep_tiff, open_tiff
 from penstock.pixels.turning import orientation_of
 
 if TYPE_CHECKING:
@@ -47,22 +48,35 @@ TURNS: dict[int, Callable[[Levels], Levels]] = {
 
 def is_deep(data: bytes, form: str) -> bool:
     """Whether the samples of this file have 16 bits that can be read."""
+    if form == "tiff":
+        return is_deep_tiff(data)
     return form == "png" and data[BITS_AT : BITS_AT + 1] == b"\x10"
 
 
-def deep_parts(data: bytes, *, keeps_colours: bool = False) -> tuple[Levels, Levels | None, bool, bytes | None]:
+def deep_parts(
+    data: bytes, form: str, *, keeps_colours: bool = False
+) -> tuple[Levels, Levels | None, bool, bytes | None]:
     """The fields of a Picture, in uint16, of a file that `is_deep`. Colours become sRGB unless they are kept. Raises
     what Pillow raises."""
-    data = without_metadata(data)
-    image = WholePng(data)
-    levels = _upright(_levels(image, data), image)
+    image, levels = _png(data) if form == "png" else (open_tiff(data), deep_levels(data))
+    levels = _upright(levels, image)
     alpha = _alpha(levels, image.info.get("transparency"))
     colours = levels[..., 0] if levels.shape[2] < 3 else levels[..., :3]
-    image.info["cicp"] = code_points_of(data)
-    profile = take_profile(image) if keeps_colours else None
-    colours = deep_in_srgb(colours, image.info.get("icc_profile"), signal_in(image))
     is_grey = colours.ndim == 2
+    meaning = Image.new("L" if is_grey else "RGB", (1, 1))  # greys with an alpha are colours for Pillow
+    meaning.info = image.info
+    profile = take_profile(meaning) if keeps_colours else None
+    colours = deep_in_srgb(colours, image.info.get("icc_profile"), signal_in(image))
     return np.repeat(colours[..., None], 3, axis=2) if is_grey else colours, alpha, is_grey, profile
+
+
+def _png(data: bytes) -> tuple[Image.Image, Levels]:
+    """The image, for what it says, and its samples."""
+    data = without_metadata(data)
+    image = WholePng(data)
+    levels = _levels(image, data)
+    image.info["cicp"] = code_points_of(data)
+    return image, levels
 
 
 def _upright(levels: Levels, image: Image.Image) -> Levels:

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageColor
 
 from penstock.core.output import Format, OutputOptions
 from penstock.lazy_import import lazy_import
-from penstock.pixels.colours import picture_of
+from penstock.pixels.colours import for_colours, picture_of
 from penstock.pixels.exif.blocks import EXIF_HEAD
 from penstock.pixels.formats import CONTENT_TYPES as CONTENT_TYPES
 from penstock.pixels.formats import check_holds as check_holds
@@ -27,6 +27,9 @@ else:
     np = lazy_import("numpy")
 
 METRES_PER_INCH = 0.0254
+
+WITHOUT_GREYS = ("webp", "avif")
+"""Formats in which greys are written as colours, for which a profile of greys says nothing."""
 
 BAND_ROWS = 64
 """So many rows of a picture are interleaved at a time: all planes at once would be a second copy."""
@@ -99,6 +102,8 @@ def _flattened(image: Image.Image, options: OutputOptions) -> Image.Image:
 
 
 def _saved(image: Image.Image, options: OutputOptions, quality: int, profile: bytes | None) -> bytes:
+    if profile is not None and options.format in WITHOUT_GREYS and image.mode in ("L", "LA"):
+        profile = for_colours(profile)
     if options.format == "png":
         chunks = png_chunks(options, profile)
         return png_of(bands_of(image), PngStream(*image.size, channels=len(image.mode), chunks=chunks))

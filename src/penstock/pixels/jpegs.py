@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from penstock.lazy_import import lazy_import
-from penstock.pixels.headers.header import truncated
+from penstock.pixels.headers.header import HOLE, without_hole
 from penstock.pixels.headers.mended import mended
 from penstock.pixels.picture import Pixels
 from penstock.pixels.turning import UPRIGHT, orientation_of
@@ -31,9 +31,6 @@ _HARMLESS = re.compile(
     "|bad ICC marker"
 )
 """Warnings of libjpeg (jerror.h) after which nothing of the image need be missing."""
-
-HOLE = bytes(512)
-"""As many zeros in place of an end are what a copy that broke off has left; a decoder takes them for pixels."""
 
 _MISSING = "premature end of data segment"
 
@@ -56,9 +53,9 @@ def is_plain(image: Image.Image) -> bool:
     return image.mode == "RGB" and "icc_profile" not in image.info and orientation_of(image) == UPRIGHT
 
 
-def loaded(image: Image.Image, data: bytes) -> Image.Image:
+def loaded(image: Image.Image, data: bytes, on_missing: Callable[[], None]) -> Image.Image:
     """The image with its pixels, and what it says. Raises as `jpeg_pixels` does."""
-    pixels = jpeg_pixels(data, image.mode)
+    pixels = jpeg_pixels(data, image.mode, on_missing)
     if image.mode == "CMYK":
         pixels = 255 - pixels  # Adobe writes 255 where there is no ink; Pillow turns them too
     with_pixels = Image.fromarray(pixels[..., 0] if image.mode == "L" else pixels, image.mode)
@@ -66,20 +63,23 @@ def loaded(image: Image.Image, data: bytes) -> Image.Image:
     return with_pixels
 
 
-def jpeg_pixels(data: bytes, mode: str, into: memoryview | None = None) -> Pixels:
+def jpeg_pixels(data: bytes, mode: str, on_missing: Callable[[], None], into: memoryview | None = None) -> Pixels:
     """The pixels of a JPEG in this mode of Pillow, (height, width, channels), not turned; in `into` where it is given.
 
-    Raises ImageDecodeFailed where any of them are missing, ValueError where the file is damaged.
+    Where some are missing `on_missing` is called; what it does not raise for is grey. Raises ValueError where the file
+    is damaged.
     """
     colours = COLOUR_SPACES[mode]
     if data.endswith(HOLE) and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise truncated()
+        on_missing()
+        return _leniently(without_hole(data), colours, into)
     try:
         return _strictly(data, colours, into)
     except ValueError as error:
-        if _MISSING in str(error):
-            raise truncated() from error
-        raise
+        if _MISSING not in str(error):
+            raise
+        on_missing()
+        return _leniently(data, colours, into)
 
 
 def _strictly(data: bytes, colours: Any, into: memoryview | None) -> Pixels:
@@ -91,4 +91,9 @@ def _strictly(data: bytes, colours: Any, into: memoryview | None) -> Pixels:
         except ValueError as error:
             if not _HARMLESS.search(str(error)):
                 raise
+    return _leniently(data, colours, into)
+
+
+def _leniently(data: bytes, colours: Any, into: memoryview | None) -> Pixels:
+    decode: Callable[..., Pixels] = simplejpeg.decode_jpeg
     return decode(mended(data), colours, buffer=into, strict=False)

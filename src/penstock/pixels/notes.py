@@ -14,6 +14,7 @@ Note = Literal[
     "metadata_stripped",
     "truncated",
     "recomputed_in_fp32",
+    "below_min_gain",
 ]
 """In the order in which they are told. `profile_…` is said of whatever tells what the values mean: an ICC profile, or a
 PNG's cICP, gAMA and cHRM."""

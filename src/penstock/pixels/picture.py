@@ -26,10 +26,12 @@ BAND_ROWS = 64
 
 
 class PixelForm(Struct, frozen=True):
-    """How the pixels of a file are wanted: with 16 bits where it has so many, and in sRGB or as they are."""
+    """How the pixels of a file are wanted: with 16 bits where it has so many, in sRGB or as they are, and all of them
+    or those that are there."""
 
     is_deep: bool = False
     keeps_colours: bool = False
+    takes_truncated: bool = False
 
 
 USUAL = PixelForm()
@@ -69,6 +71,11 @@ def grey(picture: Picture) -> Pixels:
     """One channel, (height, width), as it looks on a white page: the luma of ITU-R 601 where the image has colours."""
     opaque = on_white(picture)
     return opaque[..., 0] if picture.grey else np.asarray(Image.fromarray(opaque).convert("L"))
+
+
+def greyed(rgb: Pixels) -> Pixels:
+    """The pixels of a grey image, (height, width, 3), as encoders take its one channel: their luma, three times."""
+    return np.repeat(grey(Picture(rgb))[..., None], 3, axis=2)
 
 
 def on_background(picture: Picture, background: str | None) -> Picture:

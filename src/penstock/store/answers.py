@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from penstock.core.lease import Lease
 from penstock.core.model import Model, Residence
-from penstock.core.task import Priority, Reuse, Stage, State, Task
+from penstock.core.task import Priority, Progress, Reuse, Stage, State, Task
 from penstock.errors import UploadNotFound
 
 
@@ -121,7 +121,8 @@ class PublishedModels(Struct, frozen=True, kw_only=True):
 
 
 class Running(Struct, frozen=True, kw_only=True):
-    """A running task as the list of workers shows it; `claimed` is a moment in ms."""
+    """A running task as the list of workers shows it; `claimed` is a moment in ms, and `progress` is None until the
+    device work is known."""
 
     task_id: str
     tenant: str
@@ -130,6 +131,7 @@ class Running(Struct, frozen=True, kw_only=True):
     priority: Priority
     stage: Stage
     claimed: int
+    progress: Progress | None
 
 
 class Pause(Struct, frozen=True, kw_only=True):

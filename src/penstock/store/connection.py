@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import redis.asyncio as redis
@@ -12,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     ConnectionError,  # noqa: A004  the vendor's name
     InvalidResponse,
+    NoScriptError,
     RedisError,
     ResponseError,
 )
@@ -35,6 +37,12 @@ OUR_PROTOCOL = 2
 
 LISTENED_S = 1.0
 """How long a listener waits for a message before it looks whether its connection is to be left."""
+
+T = TypeVar("T")
+
+_UNREACHABLE = (ConnectionError, RedisTimeoutError, TimeoutError, InvalidResponse)
+FAILURES = (*_UNREACHABLE, ResponseError, RuntimeError)
+"""What a call of redis-py may raise, a fault of ours among it."""
 
 
 class Pool(redis.BlockingConnectionPool):
@@ -74,14 +82,39 @@ class Redis(redis.Redis):
         self._is_begun = False
         self._left_at = -RENEW_EVERY_S
 
+    async def run(self, script: str, *key_and_args: Any, patience_s: float, again: bool = True) -> Any:
+        """Run a script over the shared connection, and return what it answers within `patience_s`.
+
+        Raises StoreUnavailable and tries a broken connection a second time, as `ask` does; the error of a faulty script
+        passes unchanged.
+        """
+        clock = asyncio.get_running_loop().time
+        ends = clock() + patience_s
+        try:
+            while True:
+                if not self.scripts.loaded:
+                    await ask(self.scripts.load, patience_s=ends - clock())
+                sha = self.scripts.loaded[script].sha
+                try:
+                    return await self._multiplexer.ask("EVALSHA", sha, 1, *key_and_args, within_s=ends - clock())
+                except NoScriptError:  # another server, or one that has restarted
+                    load = partial(self.script_load, self.scripts.loaded[script].script)
+                    await ask(load, patience_s=ends - clock())
+                except (ConnectionError, RuntimeError) as error:
+                    if not again or not _is_broken(error):
+                        raise
+                    again = False
+        except FAILURES as error:
+            self._leave_wrong_server(error)
+            raise_unavailable(error)
+            raise
+
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script over the shared connection: see `Multiplexer.ask`."""
+        """Run a script over the shared connection: see `Multiplexer.ask`. Scripts of redis-py call this."""
         try:
             return await self._multiplexer.ask("EVALSHA", sha, numkeys, *keys_and_args)
         except RedisError as error:
-            refusal = refusal_of(error)
-            if refusal is not None and refusal.ends_connection:
-                self._leave_server()
+            self._leave_wrong_server(error)
             raise
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
@@ -89,7 +122,10 @@ class Redis(redis.Redis):
         await self._multiplexer.aclose()
         await super().aclose(close_connection_pool)
 
-    def _leave_server(self) -> None:
+    def _leave_wrong_server(self, error: Exception) -> None:
+        refusal = refusal_of(error)
+        if refusal is None or not refusal.ends_connection:
+            return
         now = asyncio.get_running_loop().time()
         if now - self._left_at >= RENEW_EVERY_S:
             self._left_at = now
@@ -103,11 +139,6 @@ class Redis(redis.Redis):
         options = self._pool.connection_kwargs | {"socket_timeout": None, "health_check_interval": 0}
         connection: AbstractConnection = self._pool.connection_class(**options)
         return connection
-
-
-T = TypeVar("T")
-
-_UNREACHABLE = (ConnectionError, RedisTimeoutError, TimeoutError, InvalidResponse)
 
 
 @asynccontextmanager
@@ -188,10 +219,15 @@ def translated() -> Iterator[None]:
     """Turn errors of redis-py into StoreUnavailable or WrongSetting; the error of a faulty script passes unchanged."""
     try:
         yield
-    except (*_UNREACHABLE, ResponseError, RuntimeError) as error:
-        refusal = refusal_of(error)
-        if refusal is None and not isinstance(error, _UNREACHABLE) and not _is_broken(error):
-            raise
+    except FAILURES as error:
+        raise_unavailable(error)
+        raise
+
+
+def raise_unavailable(error: Exception) -> None:
+    """Raise StoreUnavailable or WrongSetting for one of the FAILURES, unless it is the error of a faulty script."""
+    refusal = refusal_of(error)
+    if refusal is not None or isinstance(error, _UNREACHABLE) or _is_broken(error):
         raise unavailable(refusal or failure_of(error)) from error
 
 

@@ -1,7 +1,7 @@
 """Engine: the one way to Redis for every part of the store, with its connection, its keys and its scripts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 Command = Sequence[Argument]
 Arguments = Mapping[str, Argument | Sequence[Argument]]
+Answer = Coroutine[Any, Any, Any]
 
 PATIENCE_S = 2.0
 """Longest wait for one answer of Redis, where no client waits for us."""
@@ -48,14 +49,14 @@ class Engine:
         """Raises StoreUnavailable unless Redis answers and takes writes."""
         await self.run("ping")
 
-    async def run(self, script: str, /, **values: Argument | Sequence[Argument]) -> Any:
+    def run(self, script: str, /, **values: Argument | Sequence[Argument]) -> Answer:
         """Run a script and return its answer. The values are given by the names in the `takes:` line at the top of its
         Lua file. Raises TypeError when they are not exactly those."""
-        return await self.call(script, values)
+        return self.call(script, values)
 
-    async def run_once(self, script: str, /, **values: Argument | Sequence[Argument]) -> Any:
+    def run_once(self, script: str, /, **values: Argument | Sequence[Argument]) -> Answer:
         """Like `run`, for scripts that must not run twice: a broken connection is not tried a second time."""
-        return await self.call(script, values, again=False)
+        return self.call(script, values, again=False)
 
     async def run_to_end(self, script: str, /, **values: Argument) -> list[Any]:
         """Run a script that does a part of its work in each call, until it says that nothing is left. Returns all its
@@ -114,23 +115,23 @@ class Engine:
     async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
         """Run a script as `run` does, or as `run_once` does where `again` is false."""
         args = TAKES[script].arguments(values)
+        try:
+            return await self.client.run(script, self.keys.root, *args, patience_s=self._patience_s, again=again)
+        except ResponseError:
+            if not await self.salvage.clear_way(args):
+                raise
+            return await self.client.run(script, self.keys.root, *args, patience_s=self._patience_s, again=again)
 
-        async def run() -> Any:
-            await self.client.scripts.load()
-            return await self.client.scripts[script](keys=[self.keys.root], args=args)
-
-        return await self._ask(run, again=again, about=args)
-
-    async def _ask(self, call: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
+    async def _ask(self, call: Callable[[], Awaitable[T]], *, about: Iterable[Any] = ()) -> T:
         # `about` holds the arguments: when a record is damaged, the ids among them say which are examined first.
         try:
-            return await ask(call, patience_s=self._patience_s, again=again)
+            return await ask(call, patience_s=self._patience_s)
         except NoScriptError:
             raise
         except ResponseError:
             if not await self.salvage.clear_way(about):
                 raise
-            return await ask(call, patience_s=self._patience_s, again=again)
+            return await ask(call, patience_s=self._patience_s)
 
 
 def cut(ids: Sequence[str], sizes: Sequence[int], most: int) -> list[list[str]]:

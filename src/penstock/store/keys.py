@@ -138,6 +138,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | that work                                            |                         |
 | `quotas`                   | hash   | tenant -> the quotas that an administrator has set,  | taken back              |
 |                            |        | as JSON                                              |                         |
+| `history`                  | hash   | minute since 1970 -> a sample of it as JSON, for the | an hour, in all at      |
+|                            |        | console; '' while one process takes it               | most 61                 |
 | `session:<digest>`         | string | a session of the console by the digest of its token: | `console.session_s`, or |
 |                            |        | with which key it was opened, as JSON                | logout                  |
 | `audit`                    | stream | `record`: who did what to the work or the keys of    | 50,000 others came      |
@@ -212,6 +214,7 @@ class Keys:
         self.token_generations = f"{self.root}tokens:generation"
         self.quotas = f"{self.root}quotas"
         self.audit = f"{self.root}audit"
+        self.history = f"{self.root}history"
         self.usage = f"{self.root}usage"
 
     def queue(self, model: str, priority: str) -> str:

@@ -3,10 +3,10 @@
 Commands that are called in one turn of the event loop go out in one write, and answers come back in the order of the
 commands. A connection for each caller, which is how redis-py works, takes three times the CPU.
 
-It relies on these internals of redis-py (5.x), which a newer release may change: `send_packed_command` takes a list of
-packed commands and writes them at once; `read_response` reads one answer and may run in another task than the writes;
-`connect` also sends AUTH and SELECT; and `disconnect(nowait=True)` closes without waiting. test_multiplexed.py holds
-all four.
+It relies on these internals of redis-py (5.x), which a newer release may change: `connect` opens `_writer`, sends AUTH
+and SELECT, and has read their answers; `_parser.parse_error` makes an exception of a refusal; and `disconnect` closes,
+without waiting if it has `nowait=True`. test_multiplexed.py holds them. Between connect and disconnect, redis-py would
+take two tasks and thirty Python calls for a command; here one callback writes and one reads.
 """
 
 import asyncio
@@ -16,9 +16,11 @@ from typing import Any
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa: A004  the vendor's name
+from redis.exceptions import ConnectionError, InvalidResponse, RedisError  # noqa: A004  the vendor's name
 
 Answer = asyncio.Future[Any]
+
+FOR_EVER_S = 1e6
 
 
 class Multiplexer:
@@ -31,17 +33,30 @@ class Multiplexer:
         self._timeout_s = timeout_s
         self._shared: SharedConnection | None = None
 
-    async def ask(self, *command: str | bytes | float) -> Any:
+    async def ask(self, *command: str | bytes | float, within_s: float = FOR_EVER_S) -> Any:
         """Send a command and return the answer of Redis.
 
-        Raises ResponseError when Redis refuses, and what redis-py raises as soon as the connection breaks: the command
-        may then have been done or not. A caller that is cancelled disturbs no other: commands of others are still
-        answered, and the next command goes over a new connection, since this one may be dead.
+        Raises ResponseError when Redis refuses, TimeoutError when it does not answer in time, and what redis-py raises
+        as soon as the connection breaks: the command may then have been done or not. A caller that is cancelled, or has
+        waited in vain, disturbs no other: commands of others are still answered, and the next command goes over a new
+        connection, since this one may be dead.
         """
         packed = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one only
         if self._shared is None or self._shared.is_left:
             self._shared = SharedConnection(self._new_connection(), self._timeout_s)
-        return await self._shared.ask(packed)
+        shared, answer = self._shared, self._shared.send(packed)
+        timer = shared.loop.call_later(within_s, _give_up, answer)
+        shared.callers += 1
+        try:
+            return await answer
+        except (asyncio.CancelledError, TimeoutError):
+            shared.is_left = True
+            raise
+        finally:
+            timer.cancel()
+            shared.callers -= 1
+            if shared.is_left:
+                shared.end_if_unused()
 
     def leave(self) -> None:
         """Send all further commands over a new connection; those that wait are still answered over this one."""
@@ -54,7 +69,7 @@ class Multiplexer:
             await self._shared.aclose()
 
 
-class SharedConnection:
+class SharedConnection(asyncio.Protocol):
     """One connection, from before it is open until nobody waits for an answer of it any more."""
 
     def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
@@ -62,51 +77,70 @@ class SharedConnection:
         """Whether no further command may be sent here."""
         self._connection = connection
         self._timeout_s = timeout_s
-        self._is_open = False
-        self._callers = 0
+        self.loop = asyncio.get_running_loop()
+        self.callers = 0
+        """How many wait for an answer."""
+        self._transport: asyncio.WriteTransport | None = None  # None until it is open
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=connection._parser.parse_error)
         self._unsent: list[tuple[bytes, Answer]] = []
         self._unanswered: deque[Answer] = deque()
-        self._sending: asyncio.Task[None] | None = None
-        """The last write: asyncio may collect a task that nobody refers to."""
+        self._broken: asyncio.Future[Exception] = self.loop.create_future()
         self._life = asyncio.create_task(self._live(), name="redis")
 
-    async def ask(self, packed: bytes) -> Any:
-        """Send a packed command: see `Multiplexer.ask`."""
-        answer: Answer = self._life.get_loop().create_future()
+    def send(self, packed: bytes) -> Answer:
+        """Send a packed command in this turn of the loop, and return where its answer will be."""
+        answer: Answer = self.loop.create_future()
+        if self._transport is not None and not self._unsent:
+            self.loop.call_soon(self._send)
         self._unsent.append((packed, answer))
-        if self._is_open and len(self._unsent) == 1:
-            self._sending = asyncio.create_task(self._send(), name="redis-send")
-        self._callers += 1
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self.is_left = True
-            raise
-        finally:
-            self._callers -= 1
-            self._end_if_unused()
+        return answer
 
     def leave(self) -> None:
         """Accept no further command."""
         self.is_left = True
-        self._end_if_unused()
+        self.end_if_unused()
+
+    def end_if_unused(self) -> None:
+        """Close the connection if nobody waits."""
+        if not self.callers:
+            self._life.cancel()
 
     async def aclose(self) -> None:
         """Close the connection now."""
         self._life.cancel()
         await asyncio.gather(self._life, return_exceptions=True)
 
-    def _end_if_unused(self) -> None:
-        if self.is_left and not self._callers:
-            self._life.cancel()
+    def data_received(self, data: bytes) -> None:
+        """Give the answers in these bytes, which Redis has sent, to those who wait."""
+        self._reader.feed(data)
+        try:
+            while (received := self._reader.gets()) is not False:  # that is what it says when no answer is complete
+                if isinstance(received, ConnectionError):  # Redis is not ready, or does not know us: it refuses all
+                    raise received
+                answer = self._unanswered.popleft()
+                if answer.done():
+                    continue
+                if isinstance(received, Exception):
+                    answer.set_exception(received)
+                else:
+                    answer.set_result(received)
+        except RedisError as error:
+            self.connection_lost(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell those who wait."""
+        self.is_left = True
+        if not self._broken.done():
+            self._broken.set_result(
+                exc if isinstance(exc, RedisError) else ConnectionError(str(exc or "it was closed"))
+            )
 
     async def _live(self) -> None:
         broken: Exception = ConnectionError("the connection was closed")
         try:
             await self._connect()
-            self._is_open = True
-            await self._send()
-            await self._receive()
+            self._send()
+            broken = await self._broken
         except (RedisError, OSError, RuntimeError) as error:
             broken = error
         finally:
@@ -122,26 +156,25 @@ class SharedConnection:
                 await self._connection.connect()  # type: ignore[no-untyped-call]
         except TimeoutError as error:
             raise ConnectionError("timeout connecting") from error
+        writer = self._connection._writer
+        assert writer is not None  # noqa: S101  it is open
+        self._transport = writer.transport
+        self._transport.set_protocol(self)
 
-    async def _send(self) -> None:
-        wanted, self._unsent = [entry for entry in self._unsent if not entry[1].done()], []
-        if not wanted:
-            return  # send_packed_command would open a connection that is closed by now
-        self._unanswered.extend(answer for _, answer in wanted)
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        pieces = []
+        for packed, answer in unsent:
+            if not answer.done():
+                pieces.append(packed)
+                self._unanswered.append(answer)
         try:
-            await self._connection.send_packed_command([packed for packed, _ in wanted], check_health=False)
-        except (RedisError, OSError, RuntimeError):
-            self._life.cancel()
+            if pieces and self._transport is not None:
+                self._transport.writelines(pieces)
+        except (OSError, RuntimeError) as error:
+            self.connection_lost(error)
 
-    async def _receive(self) -> None:
-        while True:
-            try:
-                received = await self._connection.read_response()
-            except ResponseError as refusal:
-                answer = self._unanswered.popleft()
-                if not answer.done():
-                    answer.set_exception(refusal)
-            else:
-                answer = self._unanswered.popleft()
-                if not answer.done():
-                    answer.set_result(received)
+
+def _give_up(answer: Answer) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from loguru import logger
+from msgspec import Meta, Struct
 
 from penstock.core.access_keys import LATEST_MS
 from penstock.core.batch import Batch, BatchPlan, BatchState, End
@@ -16,9 +17,6 @@ from penstock.store.answers import Explanation, Pace, Pause, PublishedModel, Run
 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
-
-OF_SCRIPTS = ("cost", "max_retries", "timeout_s", "ttl_s")
-"""Numbers of a record that only scripts use: without them it could be read, but could neither run nor end."""
 
 LARGEST = 1e17
 """A larger number in a record is damage: it would be infinite for a script, or no moment that can be shown."""
@@ -38,64 +36,95 @@ def reading(name: str) -> Iterator[None]:
     """Turn whatever goes wrong while a record is decoded into UnreadableRecord."""
     try:
         yield
-    except KeyError as error:
-        raise UnreadableRecord(name, f"{error.args[0]} is missing") from error
-    except (ValueError, TypeError, AttributeError, OverflowError, msgspec.MsgspecError) as error:
-        raise UnreadableRecord(name, str(error)) from error
+    except FAULTS as error:
+        raise _unreadable(name, error) from error
+
+
+FAULTS = (KeyError, ValueError, TypeError, AttributeError, OverflowError, msgspec.MsgspecError)
+"""What the code that decodes a damaged record may raise."""
+
+
+def _unreadable(name: str, error: Exception) -> UnreadableRecord:
+    return UnreadableRecord(name, f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error))
+
+
+Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Moment = Annotated[float, Meta(ge=-LATEST_MS, le=LATEST_MS)]
+Micros = Annotated[float, Meta(ge=-1000 * LATEST_MS, le=1000 * LATEST_MS)]
+
+
+class TaskFields(Struct, frozen=True, kw_only=True):
+    """The hash of a task, as it is decoded from text. Only scripts use `cost`, `max_retries`, `timeout_s` and `ttl_s`:
+    without them a record could be read, but the task could neither run nor end. Damage has made numbers that are
+    infinite for a script, and moments that cannot be shown."""
+
+    version: int
+    tenant: str
+    caller: str
+    state: State
+    stage: Stage
+    priority: Priority
+    epoch: int
+    failures: int
+    crashes: int
+    cost: Number
+    max_retries: Number
+    timeout_s: Number
+    ttl_s: Number
+    created: Micros
+    started: Moment | None = None
+    finished: Moment | None = None
+    start_by: Moment | None = None
+    deadline: Moment | None = None
+    worker: str | None = None
+    done: int | None = None
+    total: int | None = None
+    unit: str | None = None
+    reused: Reuse = "miss"
+    origin: str | None = None
 
 
 def task_of(task_id: str, answer: list[Any]) -> Task | None:
     """Decode the answer of read.lua; None when there is no such task. Raises UnreadableRecord."""
     if not answer or answer == GONE:
         return None
-    with reading(task_id):
+    try:
         return _task(task_id, answer)
+    except FAULTS as error:
+        raise _unreadable(task_id, error) from error
 
 
 def _task(task_id: str, answer: list[Any]) -> Task:
     flat, body, outcome, attempts, position, expires, events = answer
-    f = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
-
-    for name in OF_SCRIPTS:
-        _within(LARGEST, name, f[name])
-
-    def moment(name: str) -> int | None:
-        return int(_within(LATEST_MS, name, f[name])) if name in f else None
-
-    state, written = State(f["state"]), msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome()
+    texts = [*map(bytes.decode, flat)]
+    f = msgspec.convert(dict(zip(texts[::2], texts[1::2], strict=True)), TaskFields, strict=False)
+    written = msgspec.json.decode(outcome, type=Outcome) if outcome else Outcome()
     return Task(
         id=task_id,
-        tenant=f["tenant"],
-        caller=f["caller"],
-        state=state,
-        stage=msgspec.convert(f["stage"], Stage),
-        priority=Priority(f["priority"]),
+        tenant=f.tenant,
+        caller=f.caller,
+        state=f.state,
+        stage=f.stage,
+        priority=f.priority,
         request=msgspec.json.decode(body, type=Request),
-        epoch=int(f["epoch"]),
-        failures=int(f["failures"]),
-        crashes=int(f["crashes"]),
-        created=int(_within(1000 * LATEST_MS, "created", f["created"])) // 1000,
-        started=moment("started"),
-        finished=moment("finished"),
-        start_by=moment("start_by"),
-        deadline=moment("deadline"),
+        epoch=f.epoch,
+        failures=f.failures,
+        crashes=f.crashes,
+        created=int(f.created) // 1000,
+        started=None if f.started is None else int(f.started),
+        finished=None if f.finished is None else int(f.finished),
+        start_by=None if f.start_by is None else int(f.start_by),
+        deadline=None if f.deadline is None else int(f.deadline),
         expires=expires if expires >= 0 else None,
-        worker=f.get("worker"),
-        progress=_progress_of(f, state, written),
+        worker=f.worker,
+        progress=_progress_of(f, written),
         position=position if position >= 0 else None,
         outcome=_outcome_of(f, written),
         attempts=attempts_of(attempts),
-        reuse=msgspec.convert(f.get("reused", "miss"), Reuse),
-        version=int(f["version"]),
+        reuse=f.reused,
+        version=f.version,
         events=events_of(events),
     )
-
-
-def _within(most: float, name: str, written: str) -> float:
-    number = float(written)
-    if not abs(number) <= most:  # so that NaN is none either
-        raise ValueError(f"{name} is not what it should be")
-    return number
 
 
 def explanation_of(answer: list[Any]) -> Explanation | None:
@@ -199,10 +228,12 @@ def published_of(rows: Mapping[bytes, bytes], first: Mapping[bytes, bytes]) -> l
 
 
 def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
-    """Decode tenant, worker, state, model, priority, stage and claimed of a record; None for a task that has just
-    ended. Raises UnreadableRecord."""
+    """Decode tenant, worker, state, model, priority, stage, claimed, done, total and unit of a record; None for a task
+    that has just ended. Raises UnreadableRecord."""
     with reading(task_id):
-        tenant, worker, state, model, priority, stage, claimed = (field.decode() if field else "" for field in fields)
+        tenant, worker, state, model, priority, stage, claimed, done, total, unit = (
+            field.decode() if field else "" for field in fields
+        )
         if state != State.RUNNING:
             return None
         return Running(
@@ -213,6 +244,7 @@ def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
             priority=Priority(priority),
             stage=msgspec.convert(stage, Stage),
             claimed=int(claimed),
+            progress=Progress(done=int(done), total=int(total), unit=unit) if total else None,
         )
 
 
@@ -232,31 +264,39 @@ def pace_of(device_ms: bytes, cost: bytes) -> Pace:
     return Pace(device_s=float(device_ms) / 1000, cost=float(cost or 0))
 
 
-def _progress_of(f: dict[str, str], state: State, written: Outcome) -> Progress | None:
+def _progress_of(f: TaskFields, written: Outcome) -> Progress | None:
     # A worker reports progress only now and then, and a task may share the run of another: a success has done
     # everything all the same, and its outcome knows how much that was.
-    if state is State.SUCCESS:
-        total = int(written.execution.get("tiles") or f.get("total") or 1)
+    if f.state is State.SUCCESS:
+        total = int(written.execution.get("tiles") or f.total or 1)
         return Progress(done=total, total=total)
-    return Progress(done=int(f["done"]), total=int(f["total"]), unit=f["unit"]) if "total" in f else None
+    if f.total is None:
+        return None
+    if f.done is None or f.unit is None:
+        raise KeyError("done" if f.done is None else "unit")
+    return Progress(done=f.done, total=f.total, unit=f.unit)
 
 
-def _outcome_of(f: dict[str, str], written: Outcome) -> Outcome:
+def _outcome_of(f: TaskFields, written: Outcome) -> Outcome:
     # A task that was given the result of another has spent no time but its wait.
-    if "origin" not in f:
+    if f.origin is None:
         return written
-    waited_ms = float(int(f["finished"]) - int(f["created"]) // 1000)
+    if f.finished is None:
+        raise KeyError("finished")
+    waited_ms = float(int(f.finished) - int(f.created) // 1000)
     timing = {"queue_ms": waited_ms, "total_ms": waited_ms}
-    return Outcome(result=written.result, timing=timing, execution={"reused_from": f["origin"]})
+    return Outcome(result=written.result, timing=timing, execution={"reused_from": f.origin})
 
 
 def attempts_of(rows: list[bytes]) -> tuple[Attempt, ...]:
     """Decode the ended attempts of a task, in their order."""
-    return tuple(msgspec.json.decode(row, type=Attempt) for row in rows)
+    return tuple([msgspec.json.decode(row, type=Attempt) for row in rows]) if rows else ()
 
 
 def events_of(flat: list[bytes]) -> tuple[Event, ...]:
     """Decode the events of a task or a batch, in the order in which they happened."""
+    if not flat:
+        return ()
     rows = (
         msgspec.json.decode(row, type=Event) for name, row in zip(flat[::2], flat[1::2], strict=True) if name.isdigit()
     )

@@ -56,12 +56,7 @@ class Direct:
     async def run(self, script: str, /, **values: Argument | Sequence[Argument]) -> Any:
         """Run a script with the values that its head takes, by name. Raises ResponseError when it fails."""
         args = TAKES[script].arguments(values)
-
-        async def run() -> Any:
-            await self._client.scripts.load()
-            return await self._client.scripts[script](keys=[self._keys.root], args=args)
-
-        return await ask(run, patience_s=self._patience_s)
+        return await self._client.run(script, self._keys.root, *args, patience_s=self._patience_s)
 
 
 class Salvage:

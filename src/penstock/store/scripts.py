@@ -42,7 +42,7 @@ class Takes:
     def arguments(self, values: Mapping[str, Any]) -> Sequence[Argument]:
         """Put named values into the order of the script. Raises TypeError unless they are exactly those it takes."""
         try:
-            arguments = [values[name] for name in self.names]
+            arguments = [*map(values.__getitem__, self.names)]
             rest = values[self.rest] if self.rest else ()
         except KeyError as missing:
             raise self._mistaken(values) from missing
@@ -68,19 +68,19 @@ class Scripts:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._scripts: dict[str, Any] = {}
+        self.loaded: dict[str, Any] = {}
 
     async def load(self) -> None:
         """Ask the server for its version, once, and put the scripts together for it."""
-        if self._scripts:
+        if self.loaded:
             return
         version = str((await self._client.info("server")).get("redis_version", "0"))
         modern = int(version.partition(".")[0]) >= SHEBANG_VERSION
         for name, text in TEXTS.items():
-            self._scripts[name] = self._client.register_script((_shebang(name) if modern else "") + text)
+            self.loaded[name] = self._client.register_script((_shebang(name) if modern else "") + text)
 
     def __getitem__(self, name: str) -> Any:
-        return self._scripts[name]
+        return self.loaded[name]
 
 
 def parts_of(text: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from penstock.store.batches import BatchStore
 from penstock.store.caps import RunningCaps
 from penstock.store.condemned import Condemned
 from penstock.store.engine import Engine
+from penstock.store.history import HistoryStore
 from penstock.store.installation import Installation
 from penstock.store.leases import LeaseStore
 from penstock.store.listing import TaskListing
@@ -48,6 +49,7 @@ class Store:
         self.condemned = Condemned(engine)
         self.access_keys = AccessKeyStore(engine)
         self.sessions = SessionStore(engine)
+        self.history = HistoryStore(engine)
         self.audit = AuditStore(engine)
         self.installation = Installation(engine)
 

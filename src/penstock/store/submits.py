@@ -89,6 +89,9 @@ def files_of(owner: str, outcome: bytes | None) -> ResultFound | None:
     return ResultFound(owner, tuple(file.s3_key for file in result.artifacts))
 
 
+REUSES: dict[bytes, Reuse] = {b"": "miss", b"miss": "miss", b"coalesced": "coalesced", b"hit": "hit"}
+
+
 def _submitted(
     is_replay: bool,
     task_id: bytes,
@@ -106,7 +109,7 @@ def _submitted(
         position=position if position >= 0 else None,
         rate_left=left,
         rate_reset_s=seconds(reset_ms),
-        reuse=msgspec.convert(reuse.decode() or "miss", Reuse),
+        reuse=REUSES[reuse],
         is_paused=bool(is_paused),
         quota_left=quota_left,
         quota_reset_s=seconds(quota_reset_ms),

@@ -39,7 +39,8 @@ class TaskStore:
         batch; ResultFound, as `Submission.file_seen` says; and StoreUnavailable when its own input is no longer
         awaited, since it took hours to be stored.
         """
-        submitted = await self._submit(submission, rate_limit, has_input=True)
+        call = call_of(submission, self._engine.settings.max_depth, rate_limit, has_input=True)
+        submitted = submitted_of(await self._engine.call("submit", call))
         assert submitted is not None  # noqa: S101  its input is there
         return submitted
 
@@ -50,7 +51,8 @@ class TaskStore:
 
         Raises as `submit` does.
         """
-        return await self._submit(submission, rate_limit, has_input=False)
+        call = call_of(submission, self._engine.settings.max_depth, rate_limit, has_input=False)
+        return submitted_of(await self._engine.call("submit", call))
 
     async def submit_each(self, submissions: Sequence[tuple[Submission, bool]]) -> list[Submitted | Exception | None]:
         """Enqueue lines of a batch, one after the other, in a single round trip. Each comes with whether its input has
@@ -184,7 +186,3 @@ class TaskStore:
             total += answers.count(b"ok")
             left = left[len(answers) :]
         return total, condemned
-
-    async def _submit(self, s: Submission, rate_limit: int, *, has_input: bool) -> Submitted | None:
-        call = call_of(s, self._engine.settings.max_depth, rate_limit, has_input=has_input)
-        return submitted_of(await self._engine.run("submit", **call))

@@ -34,7 +34,7 @@ class WorkerStore:
         """The running tasks of this tenant, or of all; the one whose lease lasts longest comes first."""
         (ids,) = await self._engine.pipelined([("ZREVRANGE", self._keys.running, 0, -1)])
         names = [task_id.decode() for task_id in ids]
-        fields = ("tenant", "worker", "state", "model", "priority", "stage", "claimed")
+        fields = ("tenant", "worker", "state", "model", "priority", "stage", "claimed", "done", "total", "unit")
         rows = await self._engine.pipelined([("HMGET", self._keys.task(name), *fields) for name in names])
         found: list[Running] = []
         for name, row in zip(names, rows, strict=True):

@@ -13,12 +13,15 @@ from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
 from penstock.store import Installation, Store
 from penstock.upkeep.gauges import measure
+from penstock.upkeep.history import sample
 from penstock.upkeep.orphans import sweep_orphans
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import SWEEP_PAUSE_S, sweep, sweep_uploads
 
 MEASURE_PAUSE_S = 5.0
 PRUNE_PAUSE_S = 60.0
+SAMPLE_PAUSE_S = 15.0
+"""A sample is of one minute; the first process that comes in a minute takes it."""
 
 
 async def run_maintenance(
@@ -38,6 +41,7 @@ async def run_maintenance(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
         _repeat(lambda: store.caps.set(caps()), SWEEP_PAUSE_S, "set caps"),
         _repeat(lambda: measure(store, models()), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: sample(store, models()), SAMPLE_PAUSE_S, "sample"),
         _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
         _repeat(lambda: sweep_uploads(store.uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
         _repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),

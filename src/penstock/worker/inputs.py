@@ -72,7 +72,8 @@ class _Collection:
         self._sources = sources
         self._codecs = codecs
         self._limits = limits
-        self._bounds = ImageBounds.of(limits)
+        takes_truncated = lease.request.params.get("accept_truncated") is True
+        self._bounds = ImageBounds.of(limits, takes_truncated=takes_truncated)
         self._lease = lease
         self._members = members
         self._clock = clock

@@ -1,6 +1,6 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -8,13 +8,13 @@ import msgspec
 from loguru import logger
 
 from penstock.core.lease import Lease
-from penstock.core.output import OutputOptions
 from penstock.core.request import Request
 from penstock.core.task import Outcome, Result
 from penstock.errors import ExecutionTimeout, InvalidOutput, InvalidRequest
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
+from penstock.models.scoring import ImageScoring
 from penstock.pixels.formats import check_holds, check_result_size
 from penstock.pixels.notes import Note, noting
 from penstock.settings import LimitSettings
@@ -24,11 +24,12 @@ from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import CodecThreads
+from penstock.worker.gate import NOTHING, GateReport, QualityGate, with_report
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget, MemoryGrant
 from penstock.worker.model_code import model_code
 from penstock.worker.output_options import options_for, told
-from penstock.worker.preparing import Prepared, prepared_by, prepared_in_fp32
+from penstock.worker.preparing import ModelCall, Prepared, prepared_by, prepared_in_fp32
 from penstock.worker.residency.resident import Use
 from penstock.worker.residency.residents import Residents
 from penstock.worker.results import announced, check_bytes, published
@@ -65,6 +66,7 @@ class Pipeline:
         self._codecs = codecs
         self._memory = memory
         self._limits = limits
+        self._gate = QualityGate(models)
         self._device_s: dict[str, float] = {}
         self._logs: dict[str, TaskLog] = {}
 
@@ -146,8 +148,8 @@ class Pipeline:
             use = await self._model(lease, stage, clock)
         with self.models.using(use) as runner:
             params = _params_of(lease.request, runner)
-            with self._memory.grant(lease.priority) as grant:
-                result, files, execution = await self._make(lease, runner, source, params, stage, grant, clock)
+            with self._gate.ready(params) as scorer, self._memory.grant(lease.priority) as grant:
+                result, files, execution = await self._make(lease, runner, source, params, scorer, stage, grant, clock)
         if lease.request.digest and use.digest not in ("", lease.request.digest):
             execution |= {"model_digest": use.digest}  # other files than the catalogue had at the submit
         del source
@@ -172,6 +174,7 @@ class Pipeline:
         runner: Runner,
         source: bytes | InputMembers,
         params: Params,
+        scorer: ImageScoring | None,
         stage: Stages,
         grant: MemoryGrant,
         clock: AttemptClock,
@@ -179,26 +182,26 @@ class Pipeline:
         """Run the three stages that hold pixels; the last of the three values is what they took of the device."""
         on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
         output = lease.request.output if runner.card.produces == "data" else options_for(lease.request.output, source)
-        given = (runner, source, params, output, log)
+        call = ModelCall(runner, params, output, log)
         with stage("prepare"):
-            prepared = await on_cpu(self._prepare_if_granted, grant, *given)
+            prepared = await on_cpu(self._prepare_if_granted, grant, call, source)
         if prepared is None:
             with clock.standing():
                 await self._memory.wait(grant)
             with stage("prepare"):
-                prepared = await on_cpu(prepared_by, *given)
+                prepared = await on_cpu(prepared_by, call, source)
         try:
-            return await self._run(lease, runner, prepared, params, output, stage, clock)
+            return await self._run(lease, call, prepared, scorer, stage, clock)
         except InvalidOutput as error:
             wrong = error
         with stage("prepare"):
-            again = await on_cpu(prepared_in_fp32, runner, prepared.work, params, output, log)
+            again = await on_cpu(prepared_in_fp32, call, prepared.work)
         self._tell_of(wrong, runner, "failed" if again is None else "recomputed")
         if again is None:
             raise wrong
         del wrong, prepared  # and the rows of the result that they hold
         stage.run_again()
-        return await self._run(lease, runner, again, params, output, stage, clock)
+        return await self._run(lease, call, again, scorer, stage, clock)
 
     def _tell_of(self, error: InvalidOutput, runner: Runner, outcome: Literal["failed", "recomputed"]) -> None:
         device = self._device.device.name
@@ -208,33 +211,31 @@ class Pipeline:
     async def _run(
         self,
         lease: Lease,
-        runner: Runner,
+        call: ModelCall,
         prepared: Prepared,
-        params: Params,
-        output: OutputOptions,
+        scorer: ImageScoring | None,
         stage: Stages,
         clock: AttemptClock,
     ) -> tuple[Result, StoredFiles | StreamedUpload | None, dict[str, Any]]:
         """Run the work on the device, and make the result of its outputs."""
-        on_cpu, log = partial(self._codecs.run, lease.priority, clock), self._logs[lease.key]
-        work, streamed = prepared.work, self._streamed(lease, runner, prepared, output, log)
-        before_s = self._device_s.get(lease.key, 0.0)  # of a run that was given up
+        on_cpu = partial(self._codecs.run, lease.priority, clock)
+        work, streamed = prepared.work, self._streamed(lease, call, prepared)
         if work.size is not None:
-            check_holds(output, *work.size)
+            check_holds(call.output, *work.size)
             check_result_size(self._limits, *work.size)
-        pack = partial(self._pack, lease, runner, params, output, work.notes, log)
+        pack = partial(self._pack, lease, call, work.notes)
         early = EarlyPostprocess(pack)
         with stage("infer") as infer_began:
             on_device = self._device.run(
-                runner,
+                call.runner,
                 work,
                 priority=lease.priority,
                 on_progress=stage.tiles if streamed is None else partial(_told, stage, streamed),
                 on_begin=partial(stage.tiles, 0, work.count),
-                on_time=lambda seconds: self._device_s.__setitem__(lease.key, before_s + seconds),
-                on_single_output=early if runner.card.produces == "data" else None,
+                on_time=self._adding_time(lease),
+                on_single_output=early if call.runner.card.produces == "data" else None,
                 clock=clock,
-                log=log,
+                log=call.log,
             )
             done = await (on_device if streamed is None else streamed.beside(on_device))
             stage.move(early.took_s, out_of="infer", to="postprocess")
@@ -243,9 +244,31 @@ class Pipeline:
         with stage("postprocess"):
             if streamed is not None:
                 result, files = await streamed.finish(clock)
+            elif early.result is not None:
+                result, files = early.result
             else:
-                result, files = await on_cpu(pack, done.work) if early.result is None else early.result
+                beside = partial(self._beside, lease, clock)
+                report = await self._gate.report(call, done.work, scorer, on_cpu=on_cpu, on_device=beside)
+                result, files = await on_cpu(pack, done.work, report)
         return result, files, self._execution(done.work, self.took_ms(lease))
+
+    async def _beside(self, lease: Lease, clock: AttemptClock, runner: Runner, work: Work) -> Work:
+        """Run work of another model for a task."""
+        done = await self._device.run(
+            runner,
+            work,
+            priority=lease.priority,
+            on_progress=lambda *_: None,
+            on_time=self._adding_time(lease),
+            clock=clock,
+            log=self._logs[lease.key],
+        )
+        return done.work
+
+    def _adding_time(self, lease: Lease) -> Callable[[float], None]:
+        """Take the seconds of a run on the device, and add them to those that the attempt has taken before."""
+        before_s = self._device_s.get(lease.key, 0.0)
+        return lambda seconds: self._device_s.__setitem__(lease.key, before_s + seconds)
 
     def _execution(self, work: Work, device_ms: float) -> dict[str, Any]:
         execution = {
@@ -256,56 +279,40 @@ class Pipeline:
         }
         return execution if work.device_size is None else execution | {"kilopixels": work.device_size}
 
-    def _prepare_if_granted(
-        self,
-        grant: MemoryGrant,
-        runner: Runner,
-        source: bytes | InputMembers,
-        params: Params,
-        output: OutputOptions,
-        log: TaskLog,
-    ) -> Prepared | None:
+    def _prepare_if_granted(self, grant: MemoryGrant, call: ModelCall, source: bytes | InputMembers) -> Prepared | None:
         # There usually is memory, so that predicting how much a task needs gets no step of its own.
-        with model_code("memory_needed", log):
-            needed = runner.memory_for(source, params, output)
-        return prepared_by(runner, source, params, output, log) if self._memory.take(grant, needed) else None
+        with model_code("memory_needed", call.log):
+            needed = call.runner.memory_for(source, call.params, call.output)
+        return prepared_by(call, source) if self._memory.take(grant, needed) else None
 
-    def _streamed(
-        self, lease: Lease, runner: Runner, prepared: Prepared, output: OutputOptions, log: TaskLog
-    ) -> StreamedResult | None:
+    def _streamed(self, lease: Lease, call: ModelCall, prepared: Prepared) -> StreamedResult | None:
         if prepared.stream is None:
             return None
         key = results_of(lease) + lease.token
-        produces = runner.card.produces
-        notes = told(prepared.work.notes, output, produces=produces)
+        produces = call.runner.card.produces
+        notes = told(prepared.work.notes, call.output, produces=produces)
         result = announced(prepared.stream.product, key, produces=produces, limits=self._limits, notes=notes)
         (artifact,) = result.artifacts
         return StreamedResult(
             result,
             prepared.stream.writer,
             StreamedUpload(self._spool, artifact.s3_key, artifact.content_type),
-            log,
+            call.log,
             on_cpu=partial(self._codecs.run, lease.priority),
             check_bytes=partial(check_bytes, limits=self._limits),
             on_written=self._device.wake,
         )
 
     def _pack(
-        self,
-        lease: Lease,
-        runner: Runner,
-        params: Params,
-        output: OutputOptions,
-        notes: Iterable[Note],
-        log: TaskLog,
-        work: Work,
+        self, lease: Lease, call: ModelCall, notes: Iterable[Note], work: Work, report: GateReport = NOTHING
     ) -> tuple[Result, StoredFiles | None]:
         """Postprocess and check on a thread: the result as it will be published, and the files to store for it."""
         # Results are immutable: their keys have the token of the lease, so that no other attempt can write over it.
-        with model_code("postprocess", log), noting() as noted:
-            product = product_of(runner.postprocess(work, params, output), output)
+        runner, output = call.runner, call.output
+        with model_code("postprocess", call.log), noting() as noted:
+            product = product_of(runner.postprocess(work, call.params, output), output)
         return published(
-            product,
+            with_report(product, report, output, self._limits),
             results_of(lease) + lease.token,
             produces=runner.card.produces,
             limits=self._limits,

@@ -21,38 +21,44 @@ class Prepared(NamedTuple):
     stream: ResultStream | None
 
 
-def prepared_by(
-    runner: Runner, source: bytes | InputMembers, params: Params, output: OutputOptions, log: TaskLog
-) -> Prepared:
+class ModelCall(NamedTuple):
+    """What a task asks of a model: its parameters, and how its result is encoded. The `log` gets what the model
+    says."""
+
+    runner: Runner
+    params: Params
+    output: OutputOptions
+    log: TaskLog
+
+
+def prepared_by(call: ModelCall, source: bytes | InputMembers) -> Prepared:
     """Prepare an input, on a codec thread. Raises what the model raises, and ModelResultInvalid where it returns no
     work."""
-    given = (source, params, output) if runner.reads_output else (source, params)
-    with model_code("prepare", log), noting() as noted:
-        work = runner.prepare(*given)
+    given = (source, call.params, call.output) if call.runner.reads_output else (source, call.params)
+    with model_code("prepare", call.log), noting() as noted:
+        work = call.runner.prepare(*given)
     if not isinstance(work, Work):
         raise ModelResultInvalid(f"the model's prepare returned a {type(work).__name__}, not a Work")
     if not work.count:
         raise ModelResultInvalid("the model's prepare returned a Work without tiles")
     work.notes = in_order(noted)
-    return _with_stream(runner, work, params, output, log)
+    return _with_stream(call, work)
 
 
-def prepared_in_fp32(
-    runner: Runner, work: Work, params: Params, output: OutputOptions, log: TaskLog
-) -> Prepared | None:
+def prepared_in_fp32(call: ModelCall, work: Work) -> Prepared | None:
     """Prepare the same work for a run in fp32, on a codec thread; None where it was run so, or the device cannot."""
     try:
-        with model_code("in_fp32", log):
-            again = runner.in_fp32(work)
+        with model_code("in_fp32", call.log):
+            again = call.runner.in_fp32(work)
     except (ModelUnavailable, DeviceOutOfMemory, DeviceBroken) as error:
         logger.bind(reason=str(error)).warning("the model cannot be run in fp32")
         return None
     if again is None:
         return None
     again.notes = in_order((*work.notes, "recomputed_in_fp32"))
-    return _with_stream(runner, again, params, output, log)
+    return _with_stream(call, again)
 
 
-def _with_stream(runner: Runner, work: Work, params: Params, output: OutputOptions, log: TaskLog) -> Prepared:
-    with model_code("stream", log):
-        return Prepared(work, runner.stream(work, params, output))
+def _with_stream(call: ModelCall, work: Work) -> Prepared:
+    with model_code("stream", call.log):
+        return Prepared(work, call.runner.stream(work, call.params, call.output))

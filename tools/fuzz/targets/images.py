@@ -4,20 +4,34 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from PIL import Image, ImageCms
 
+from penstock.core.output import OutputOptions
 from penstock.errors import ImageAnimated, ImageDecodeFailed, ImageTooLarge, UnsupportedImageFormat
 from penstock.pixels.decoding import decode
+from penstock.pixels.encoding import encode
 from penstock.pixels.headers import ImageBounds, content_type_of, end_of, probe, probe_beginning
 from penstock.pixels.headers.metadata import without_metadata
+from penstock.pixels.picture import Picture, PixelForm
+from tests.pixels.tiffs import tiff
 from tools.fuzz.target import ACCEPTED, refusal
 
 BOUNDS = ImageBounds(0.05, scans=20, chunks=60)
 """So small that every image within them is decoded at once."""
+IN_PART = replace(BOUNDS, takes_truncated=True)
+OTHER_FORMS = (
+    (IN_PART, PixelForm()),
+    (IN_PART, PixelForm(is_deep=True, keeps_colours=True)),
+    (BOUNDS, PixelForm(is_deep=True)),
+    (BOUNDS, PixelForm(keeps_colours=True)),
+)
+"""Other ways in which images are decoded: each input is decoded in one of them too."""
 REFUSALS = (UnsupportedImageFormat, ImageTooLarge, ImageAnimated, ImageDecodeFailed)
 
 FORMS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -64,11 +78,13 @@ def seeds_of(form: str) -> tuple[bytes, ...]:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     threads = {"max_threads": 1} if form == "avif" else {}
     rich = _saved(colours, form, icc_profile=profile, exif=exif, **threads)
-    return (*(_saved(_in_mode(colours, mode), form, **options) for mode, options in FORMS[form]), rich)
+    deep = DEEP[form]() if form in DEEP else ()
+    return (*(_saved(_in_mode(colours, mode), form, **options) for mode, options in FORMS[form]), rich, *deep)
 
 
 def check_of_image(data: bytes) -> str:
     """The reader refuses with a code, or says the size that Pillow decodes; and its other answers fit that."""
+    _decode_otherwise(data)
     try:
         header = probe(data, BOUNDS)
     except REFUSALS as error:
@@ -92,6 +108,16 @@ def check_of_image(data: bytes) -> str:
     assert picture.rgb.shape == (height, width, 3)
     assert picture.alpha is None or picture.alpha.shape == (height, width)
     return ACCEPTED
+
+
+def _decode_otherwise(data: bytes) -> None:
+    bounds, wanted = OTHER_FORMS[zlib.crc32(data) % len(OTHER_FORMS)]
+    try:
+        header, picture = probe(data, bounds), decode(data, bounds, wanted)
+    except REFUSALS:
+        return
+    assert {*picture.rgb.shape[:2]} == {header.width, header.height}
+    assert picture.alpha is None or picture.alpha.dtype == picture.rgb.dtype
 
 
 def check_of_png(data: bytes) -> str:
@@ -136,6 +162,21 @@ def with_length(data: bytes) -> bytes:
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+
+
+def _deep_png() -> tuple[bytes, ...]:
+    levels = np.random.default_rng(2).integers(0, 65_536, (12, 20, 4), dtype=np.uint16)
+    pictures = (Picture(levels[..., :3]), Picture(levels[..., :3], levels[..., 3]))
+    return tuple(encode(one, OutputOptions(bits=16)) for one in pictures)
+
+
+def _deep_tiff() -> tuple[bytes, ...]:
+    levels = np.random.default_rng(2).integers(0, 65_536, (12, 20, 3), dtype=np.uint16)
+    return tiff(levels, is_packed=True), tiff(levels, order=">", tile=16)
+
+
+DEEP: dict[str, Callable[[], tuple[bytes, ...]]] = {"png": _deep_png, "tiff": _deep_tiff}
+"""Files of 16 bits in several channels, which Pillow does not write."""
 
 
 def _saved(image: Image.Image, form: str, **options: Any) -> bytes:

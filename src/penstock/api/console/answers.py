@@ -1,6 +1,7 @@
 """Answers of the console: pages, with the headers that keep them to themselves, and errors as pages."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from msgspec import convert
 
 from penstock.api.console.page.frame import document
 from penstock.api.console.page.panels import heading, notice
-from penstock.api.console.page.words import copyable, prose
+from penstock.api.console.page.words import copyable, prose, sentence
 from penstock.api.console.sessions import SAFE
 from penstock.api.console.viewer import PLACES, Viewer, viewer_of
 from penstock.api.http.auth import ApiRequest
@@ -33,10 +34,13 @@ def page(
     screen: str = "",
     status: int = 200,
     headers: dict[str, str] | None = None,
+    scripts: Sequence[str] = (),
+    styles: Sequence[str] = (),
 ) -> Response[str]:
-    """Return a page of the console; `screen` is the name of the place in the navigation that it belongs to."""
+    """Return a page of the console; `screen` is the name of the place in the navigation that it belongs to, and
+    `scripts` and `styles` are the files of the bundle that it needs beside those of every page."""
     viewer = viewer_of(request)
-    text = str(document(viewer, title, *content, places=PLACES, screen=screen))
+    text = str(document(viewer, title, *content, places=PLACES, screen=screen, scripts=scripts, styles=styles))
     policy = policy_of(request.app.state.services.settings.storage)
     own = {"Content-Security-Policy": policy, "X-Frame-Options": "DENY", "Vary": "Cookie"}
     return Response(text, media_type="text/html", status_code=status, headers=own | (headers or {}))
@@ -102,7 +106,7 @@ def _shown(request: ApiRequest, answer: Response[Any]) -> Response[Any]:
     viewer = viewer_of(request)
     content = [
         heading(problem.title),
-        notice("bad", prose(problem.detail or problem.title), "Code: ", error_link(viewer, problem.code)),
+        notice("bad", prose(sentence(problem.detail or problem.title)), "Code: ", error_link(viewer, problem.code)),
         h.p(".under")["Request ", copyable(problem.request_id), " is in the server's log under this id."],
         h.p[h.a(".button", href=viewer.page("/").partition("?")[0])["Overview"]],
     ]

@@ -10,7 +10,22 @@ from litestar.handlers import HTTPRouteHandler
 
 from penstock.api.console.answers import AS_PAGES
 from penstock.api.console.assets import send_asset
-from penstock.api.console.screens import errors, login, overview
+from penstock.api.console.screens import (
+    audit,
+    batches,
+    errors,
+    inputs,
+    keys,
+    login,
+    models,
+    overview,
+    queues,
+    replay,
+    task,
+    tasks,
+    usage,
+    workers,
+)
 from penstock.api.console.sessions import open_session
 from penstock.api.http.auth import require_key
 from penstock.api.http.scopes import check_declared
@@ -18,7 +33,25 @@ from penstock.api.http.scopes import check_declared
 ENTRY = (login.show_login, login.try_login, send_asset)
 """What needs no session."""
 
-SCREENS: tuple[HTTPRouteHandler, ...] = (overview.show_overview, errors.show_error, login.leave)
+SCREENS: tuple[HTTPRouteHandler, ...] = (
+    overview.show_overview,
+    tasks.show_tasks,
+    tasks.find,
+    task.show_task,
+    replay.show_replay,
+    inputs.send_input,
+    queues.show_queues,
+    workers.show_workers,
+    models.show_models,
+    models.show_model,
+    batches.show_batches,
+    batches.show_batch,
+    usage.show_usage,
+    keys.show_keys,
+    audit.show_audit,
+    errors.show_error,
+    login.leave,
+)
 
 
 def console(v1: Iterable[HTTPRouteHandler]) -> list[Router]:

@@ -1,5 +1,6 @@
 """Sessions: how a browser without an API key is the caller of the key with which it logged in."""
 
+import re
 import time
 from typing import cast
 
@@ -18,6 +19,9 @@ COOKIE = "penstock_session"
 COOKIE_PATH = "/console"
 ACT_TOKEN = b"x-act-token"
 SAFE = ("GET", "HEAD", "OPTIONS")
+ACTS = "/console/v1/"
+_EMPTY = re.compile(rb"(?:^|&)[^=&]*=(?=&|$)")
+"""A field of a form that was left empty, which a browser sends all the same."""
 LOG_IN = "log in to the console"
 
 
@@ -49,6 +53,8 @@ def open_session(app: ASGIApp) -> ASGIApp:
     async def opened(scope: Scope, receive: Receive, send: Send) -> None:
         if not is_let_in_by_url(scope["route_handler"].opt):
             scope["state"][SESSION] = await _session_of(scope)
+        if not scope["path"].startswith(ACTS):
+            scope["query_string"] = _EMPTY.sub(b"", scope["query_string"]).strip(b"&")
         await app(scope, receive, send)
 
     return opened

@@ -35,6 +35,13 @@ class Screen(Struct, frozen=True):
 PLACES = (
     Screen("overview", "/", "Overview", "o"),
     Screen("tasks", "/tasks", "Tasks", "t"),
+    Screen("batches", "/batches", "Batches", "b"),
+    Screen("queues", "/queues", "Queues", "q"),
+    Screen("workers", "/workers", "Workers", "w"),
+    Screen("models", "/models", "Models", "m"),
+    Screen("usage", "/usage", "Usage", "u"),
+    Screen("keys", "/keys", "Keys", "k", scope="admin"),
+    Screen("audit", "/audit", "Audit", "a", scope="admin"),
 )
 """In the order of the navigation. The name is that of an icon, too, and of `page(screen=...)`."""
 
@@ -60,6 +67,10 @@ class Viewer(Struct, frozen=True, kw_only=True):
     def page(self, path: str, **query: object) -> str:
         """Return the link to a page of the console, such as `/tasks`, in the tenant in which the viewer looks now."""
         return f"{self.prefix}/console{path}{_query(self._elsewhere | query)}"
+
+    def own_page(self, path: str) -> str:
+        """Return the link to a page in the viewer's own tenant."""
+        return f"{self.prefix}/console{path}"
 
     def api(self, path: str, **query: object) -> str:
         """Return the link to a route of the API, such as `/tasks/tsk_1/cancel`, for acts and files of a page."""

@@ -1,4 +1,4 @@
-"""Guards that run before a body is read: the API key of a request, and its content type."""
+"""The guard that runs before a body is read: the API key of a request."""
 
 import hashlib
 import hmac
@@ -14,7 +14,8 @@ from loguru import logger
 from penstock.api.http.key_table import KeyTable
 from penstock.api.http.scopes import BY_TOKEN, SCOPE, is_let_in_by_url, refusal_of
 from penstock.core.access import ALL_SCOPES, USUAL_SCOPES, Caller, callers_of, text_of
-from penstock.errors import ConfigurationError, Unauthorized, UnsupportedMediaType
+from penstock.errors import ConfigurationError, Unauthorized
+from penstock.settings import LimitSettings
 
 SCHEMES = (b"bearer", b"token")
 """Schemes of `Authorization`; older clients of Replicate send the second."""
@@ -29,12 +30,24 @@ as the request lasts."""
 
 
 class ApiRequest(Request[None, Caller, State]):
-    """A request that has passed `require_key`: `auth` is its caller."""
+    """A request that has passed `require_key`."""
+
+    @property
+    def auth(self) -> Caller:
+        """Who sends it."""
+        caller: Caller = self.scope["auth"]
+        return caller
 
     @property
     def base_url(self) -> URL:
         """The URL under which the client reaches the server, as `origins.Origins` has worked it out."""
         return URL(f"{self.scope['state']['base_url']}/")
+
+    @property
+    def limits(self) -> LimitSettings:
+        """The limits on what clients send."""
+        limits: LimitSettings = self.scope["litestar_app"].state.services.settings.limits
+        return limits
 
 
 class KeyRing:
@@ -81,23 +94,6 @@ class KeyRing:
         return found or (self._managed.find_by(key_id, is_it) if key_id else None)
 
 
-def guard(check: Callable[[Scope], None]) -> Callable[[ASGIApp], ASGIApp]:
-    """Make `check` a middleware.
-
-    Litestar's own guards each get a new copy of the handler at every request, which takes several times as long as any
-    check here.
-    """
-
-    def wrap(app: ASGIApp) -> ASGIApp:
-        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-            check(scope)
-            await app(scope, receive, send)
-
-        return guarded
-
-    return wrap
-
-
 def require_key(app: ASGIApp) -> ASGIApp:
     """Require a known key, in `X-API-Key` or as bearer token, with the scope of the route, unless that is let in by its
     URL; sets `request.auth`. A route that is `BY_TOKEN` is open to a token of its task too.
@@ -132,14 +128,6 @@ def is_let_in(scope: Scope) -> bool:
     """Return whether the key or the token of a request that was let in still works."""
     secret = _secret(scope)
     return (scope["litestar_app"].state.key_ring.find(secret) if secret else _holder(scope)) is not None
-
-
-@guard
-def require_json(scope: Scope) -> None:
-    """Require a body that is declared as JSON. Raises UnsupportedMediaType."""
-    declared = scope["state"]["headers"].get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if declared != b"application/json":
-        raise UnsupportedMediaType("send the body as Content-Type: application/json")
 
 
 def _caller_of(scope: Scope, state: State) -> Caller:

@@ -1,13 +1,14 @@
 """The body of a request, decompressed: whole and within the limit on bodies, or in chunks of any total size."""
 
 import asyncio
+import math
 import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator
 from io import BytesIO
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from litestar.exceptions import HTTPException
+from msgspec import Struct
 
 from penstock.api.http.auth import ApiRequest
 from penstock.errors import MalformedRequest, NotReady, PayloadTooLarge, RateLimited, UnsupportedMediaType
@@ -33,44 +34,57 @@ after some chunk keeps the rest from being decompressed."""
 
 
 async def json_of(request: ApiRequest, kind: type[T], *, most: int | None = None) -> T:
-    """Return the body as this type, of at most so many bytes, or `limits.max_body_bytes`.
+    """Return the body as this type, of at most so many bytes, or `limits.max_body_bytes`; it is declared as JSON.
 
-    A long body is decoded in a thread. Raises PayloadTooLarge, MalformedRequest, InvalidRequest, UnsupportedMediaType.
+    A long body is decoded in a thread. Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest, InvalidRequest.
     """
-    body = await body_of(request, most=most)
-    max_json_bytes = request.app.state.services.settings.limits.max_json_bytes + REST_BYTES
+    declared = request.scope["state"]["headers"].get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if declared != b"application/json":
+        raise UnsupportedMediaType("send the body as Content-Type: application/json")
+    limits = request.limits
+    body = await _whole(request, limits.max_body_bytes, most)
+    max_json_bytes = limits.max_json_bytes + REST_BYTES
     if len(body) <= ON_LOOP_BYTES:
         return decode(body, kind, max_bytes=max_json_bytes)
     return await asyncio.to_thread(decode, body, kind, max_bytes=max_json_bytes)
 
 
-async def body_of(request: ApiRequest, *, most: int | None = None) -> bytes:
-    """Return the whole body, of at most so many bytes, or `limits.max_body_bytes`.
+async def body_of(request: ApiRequest) -> bytes:
+    """Return the whole body, of at most `limits.max_body_bytes`.
 
     Raises PayloadTooLarge, MalformedRequest, UnsupportedMediaType, RateLimited, NotReady.
     """
-    limit = request.app.state.services.settings.limits.max_body_bytes if most is None else most
+    return await _whole(request, request.limits.max_body_bytes)
+
+
+async def _whole(request: ApiRequest, max_body_bytes: int, most: int | None = None) -> bytes:
+    if encoding_of(request):
+        return await _collected(pieces_of(request), request, max_body_bytes, most)
+    _check_announced(request)
+    first = await _next_piece(request)
+    if first.is_last and len(first.data) <= (max_body_bytes if most is None else most):
+        return first.data  # as nearly all bodies are
+    return await _collected(_sent(request, first), request, max_body_bytes, most)
+
+
+async def _collected(
+    pieces: AsyncGenerator[bytes, None], request: ApiRequest, max_body_bytes: int, most: int | None
+) -> bytes:
+    limit = max_body_bytes if most is None else most
     memory: BodyMemory = request.app.state.body_memory
-    first, whole, held = b"", None, 0
+    whole, held = BytesIO(), 0
     try:
-        async for piece in pieces_of(request):
-            if not first or not piece:
-                first = first or piece
-                continue
-            if whole is None:
-                whole = BytesIO()
-                whole.write(first)
-            held += len(piece)
-            memory.take(request.auth.tenant, len(piece))
+        async for piece in pieces:
+            if whole.tell() and piece:  # one piece may come without being counted
+                held += len(piece)
+                memory.take(request.auth.tenant, len(piece))
             if whole.tell() + len(piece) > limit:
                 raise _too_large(most)
             whole.write(piece)
     finally:
         if held:
             memory.give_back(request.auth.tenant, held)
-    if len(first) > limit:
-        raise _too_large(most)
-    return first if whole is None else whole.getvalue()  # the same memory, not a copy of it
+    return whole.getvalue()  # the same memory, not a copy of it
 
 
 class BodyMemory:
@@ -101,20 +115,21 @@ class BodyMemory:
             del self._of_tenant[tenant]
 
 
-async def pieces_of(request: ApiRequest) -> AsyncGenerator[bytes, None]:
-    """Yield the body in chunks, without a limit on its size.
+def pieces_of(request: ApiRequest) -> AsyncGenerator[bytes, None]:
+    """Return a generator of the body in chunks, without a limit on its size.
 
     Raises MalformedRequest, UnsupportedMediaType, and PayloadTooLarge on a route whose bodies Litestar limits.
     """
     encoding = encoding_of(request)
-    pieces = _sent(request)
-    async for piece in _inflated(pieces, ENCODINGS[encoding]) if encoding else pieces:
-        yield piece
+    _check_announced(request)
+    return _inflated(_sent(request), ENCODINGS[encoding]) if encoding else _sent(request)
 
 
 def encoding_of(request: ApiRequest) -> str | None:
     """Return the compression of the body, or None. Raises UnsupportedMediaType for an unknown one."""
-    encoding = ", ".join(request.headers.getall("content-encoding", ())).strip().lower()
+    if b"content-encoding" not in request.scope["state"]["headers"]:
+        return None
+    encoding = ", ".join(request.headers.getall("content-encoding")).strip().lower()
     if encoding in ("", "identity"):
         return None
     if encoding not in ENCODINGS:
@@ -125,17 +140,42 @@ def encoding_of(request: ApiRequest) -> str | None:
     return encoding
 
 
-async def _sent(request: ApiRequest) -> AsyncGenerator[bytes, None]:
-    body = request.stream()
+class _Piece(Struct, frozen=True):
+    data: bytes
+    is_last: bool
+
+
+async def _next_piece(request: ApiRequest) -> _Piece:
+    message: Any = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise MalformedRequest("the request body broke off")
+    return _Piece(message["body"], not message.get("more_body", False))
+
+
+async def _sent(request: ApiRequest, first: _Piece | None = None) -> AsyncGenerator[bytes, None]:
+    """Yields the body as it comes, behind a piece that was read before. Litestar's stream makes 20 calls more."""
+    limit, size = _limit_of(request), 0
+    piece = first or await _next_piece(request)
     while True:
-        try:
-            yield await anext(body)
-        except StopAsyncIteration:
+        size += len(piece.data)
+        if size > limit:
+            raise _too_large()
+        yield piece.data
+        if piece.is_last:
             return
-        except HTTPException as error:
-            if error.status_code == PayloadTooLarge.status:
-                raise _too_large() from error
-            raise MalformedRequest("the request body broke off") from error
+        piece = await _next_piece(request)
+
+
+def _check_announced(request: ApiRequest) -> None:
+    announced = request.scope["state"]["headers"].get(b"content-length", b"")
+    if announced.isdigit() and int(announced) > _limit_of(request):
+        raise _too_large()
+
+
+def _limit_of(request: ApiRequest) -> float:
+    handler: Any = request.scope["route_handler"]
+    limit: int | None = handler.resolve_request_max_body_size()
+    return math.inf if limit is None else limit
 
 
 async def _inflated(pieces: AsyncGenerator[bytes, None], wbits: int) -> AsyncGenerator[bytes, None]:

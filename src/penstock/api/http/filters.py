@@ -27,6 +27,9 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
     model: str | None
     priority: Priority | None
     batch: str | None
+    key: str | None = None
+    error_code: str | None = None
+    id_prefix: str | None = None
     metadata: dict[str, str]
     created_after: int | None
     created_before: int | None
@@ -35,8 +38,9 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
     @property
     def leaves_out(self) -> bool:
         """Return whether there is any condition but the cursor, which only continues a list."""
-        named = (self.model, self.priority, self.batch, self.created_after, self.created_before)
-        return bool(self.metadata) or any(value is not None for value in named)
+        named = (self.model, self.priority, self.batch, self.key, self.error_code, self.id_prefix)
+        times = (self.created_after, self.created_before)
+        return bool(self.metadata) or any(value is not None for value in (*named, *times))
 
     def which(self, models: Catalogue) -> Filters:
         """Return the filter as the store takes it, which knows models by their ids."""
@@ -46,6 +50,9 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
             priority=self.priority,
             metadata=self.metadata,
             batch=self.batch,
+            caller=self.key,
+            error_code=self.error_code,
+            id_prefix=self.id_prefix or "",
             after=self.created_after,
             before=min(bounds, default=None),
         )
@@ -60,6 +67,9 @@ async def filter_of(
     model: FromQuery[str | None] = None,
     priority: FromQuery[Priority | None] = None,
     batch_id: FromQuery[str | None] = None,
+    key: Annotated[str | None, QueryParameter(description="the name of the API key that submitted the task")] = None,
+    error_code: Annotated[str | None, QueryParameter(description="the code of the error with which it ended")] = None,
+    id_prefix: Annotated[str | None, QueryParameter(description="the beginning of its id, such as tsk_019a9f")] = None,
     metadata: Annotated[  # noqa: ARG001  declares the parameters; their names are in the query only
         str | None, QueryParameter(name=METADATA, description="`metadata.<key>=<value>`: tasks with that entry")
     ] = None,
@@ -72,6 +82,9 @@ async def filter_of(
         model=model,
         priority=priority,
         batch=batch_id,
+        key=key,
+        error_code=error_code,
+        id_prefix=id_prefix,
         metadata={k.removeprefix(METADATA): v for k, v in request.query_params.items() if k.startswith(METADATA)},
         created_after=_micros(created_after, "created_after"),
         created_before=_micros(created_before, "created_before"),

@@ -10,7 +10,7 @@ from litestar import get, post
 from litestar.datastructures import State as AppState
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import wait_of
@@ -65,7 +65,6 @@ CancelAfter = Annotated[
     operation_id="createPrediction",
     tags=["replicate"],
     summary="Create a prediction",
-    middleware=[require_json],
     opt=SUBMIT | describe(body={JSON: PredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
@@ -87,7 +86,6 @@ async def create(
     operation_id="createModelPrediction",
     tags=["replicate"],
     summary="Create a prediction with the model of the path",
-    middleware=[require_json],
     opt=SUBMIT | describe(body={JSON: ModelPredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),
@@ -110,7 +108,6 @@ async def create_of_model(
     operation_id="createDeploymentPrediction",
     tags=["replicate"],
     summary="Create a prediction with the deployment of the path",
-    middleware=[require_json],
     opt=SUBMIT | describe(body={JSON: ModelPredictionRequest}),
     status_code=201,
     responses=documented(*SUBMIT_ERRORS),

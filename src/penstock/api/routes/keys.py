@@ -6,7 +6,7 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath, QueryParameter
 
 from penstock.api.auditing import write_down
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
@@ -33,7 +33,6 @@ NOT_STORED = {"Cache-Control": "no-store"}
     tags=["keys"],
     summary="Make an API key",
     description="The answer has the text of the key, once: only a digest of it is stored. " + EVERYWHERE,
-    middleware=[require_json],
     opt=ADMIN | describe(body={JSON: KeyRequest}),
     status_code=201,
     responses=documented(MalformedRequest, UnsupportedMediaType, InvalidRequest),

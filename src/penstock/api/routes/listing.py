@@ -24,8 +24,9 @@ from penstock.errors import InvalidRequest
     opt=READ | OF_ANY_TENANT,
     summary="List tasks, newest first",
     description="`created_after` and `created_before` are moments such as 2026-11-22T10:00:00Z; "
-    "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter by model, priority, batch or metadata a "
-    "page may be short, or empty, although `has_more` is true.",
+    "`metadata.<key>=<value>` keeps the tasks with that entry. With a filter other than by status and time a "
+    "page may be short, or empty, although `has_more` is true. The beginning of an id says when its task was created, "
+    "so that `id_prefix` looks at the tasks of that time only.",
     responses=documented(InvalidRequest),
 )
 async def list_tasks(

@@ -4,7 +4,7 @@ from litestar import get, post, put
 from litestar.params import FromPath
 
 from penstock.api.auditing import AuditedAct, write_down
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
@@ -50,7 +50,6 @@ async def read_model(name: FromPath[str], services: ServicesDep) -> ModelView:
     description="From the answer on, the bare name of the model means this version. Tasks that were submitted before "
     "run on the version that they were submitted for. A version that no worker could load is refused until one has "
     "loaded it. " + REPEATED,
-    middleware=[require_json],
     opt=OPERATE | describe(body={JSON: DefaultVersionRequest}),
     status_code=200,
     responses=documented(MalformedRequest, ModelNotFound, UnsupportedMediaType, InvalidRequest, NotReady),

@@ -2,7 +2,7 @@
 
 from litestar import post
 
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
@@ -29,7 +29,6 @@ from penstock.intake.requests import TaskRequest
     summary="Check a submit without making it",
     description="Takes what a submit takes, refuses what a submit would refuse, and queues nothing. The answer says "
     "how many tasks are ahead, and how long the task should take.",
-    middleware=[require_json],
     opt=SUBMIT | describe(body={JSON: TaskRequest}),
     status_code=200,
     responses=documented(*SUBMIT_ERRORS),

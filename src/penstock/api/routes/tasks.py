@@ -8,7 +8,8 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
 from penstock.api.auditing import write_down_elsewhere
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.answers import NOT_MODIFIED, JsonAnswer
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.headers import MAX_WAIT_S, is_current, submit_policies, wait_of
@@ -16,7 +17,7 @@ from penstock.api.http.problems import documented
 from penstock.api.http.scopes import BY_TOKEN, OF_ANY_TENANT, READ, SUBMIT
 from penstock.api.schemas.render import links, submitted_view, task_view, version_of
 from penstock.api.schemas.tasks import SubmittedView, TaskView
-from penstock.api.services import Services, ServicesDep
+from penstock.api.services import Services, ServicesDep, services_of
 from penstock.api.submits import (
     POLL_S,
     SUBMIT_ERRORS,
@@ -46,7 +47,6 @@ WHOLE = "With `Prefer: wait`, a task that has ended; without, a task that was su
     "equal to another of the same key takes its result, now or when it is there. With `Prefer: wait=n` the answer is "
     "the whole task (200) if it has ended within n seconds, and as usual (202) if not; hanging up cancels nothing. "
     "`POST /v1/tasks/quote` says what a submit would lead to, and queues nothing.",
-    middleware=[require_json],
     opt=SUBMIT | describe(body={JSON: TaskRequest}),
     status_code=202,
     responses={200: ResponseSpec(TaskView, description=WHOLE, generate_examples=False)}
@@ -54,15 +54,15 @@ WHOLE = "With `Prefer: wait`, a task that has ended; without, a task that was su
 )  # fmt: skip
 async def submit(
     request: ApiRequest,
-    services: ServicesDep,
     idempotency_key: IdempotencyKey = None,
     cancel_after: CancelAfter = None,
     cache_control: CacheControl = None,
     prefer: Annotated[
         str | None, HeaderParameter(name="Prefer", description="wait=n: seconds to wait for the end, 300 at most")
     ] = None,
-) -> Response[SubmittedView]:
+) -> JsonAnswer[SubmittedView]:
     """Answers 202 for a new task, 200 for one that is there already; with a wait, 200 for a task that has ended."""
+    services = services_of(request)
     wait_s = None if prefer is None else wait_of(request.headers.getall("Prefer"))
     with CountingRefusals(services):
         call = await call_of(
@@ -79,14 +79,14 @@ async def submit(
         request.app.state.key_table.ensure_read()
     receipt, task = await submit_and_wait(call, request, services)
     token = _token(receipt.submitted.id, call, request) if wants_token else None
-    headers = _submit_headers(receipt.submitted, wait_s, request.auth.tenant, services)
+    headers = _submit_headers(receipt.submitted, wait_s, call.caller.tenant, services)
     if task is not None and (wait_s is None or task.state.is_final):
         whole = await _view(task, request, services)
         if token is not None:
             whole = replace(whole, links=links(task.id, token))
-        return Response[Any](whole, status_code=200, headers=headers | _cache_headers(task))
-    view = submitted_view(receipt.submitted, task, await _eta_s(call, receipt, task, services), token)
-    return Response(view, headers=headers | {"Retry-After": str(POLL_S)})
+        return JsonAnswer[Any](whole, headers=headers | _cache_headers(task))
+    view = submitted_view(receipt.submitted, task, _eta_s(call, receipt, task, services), token)
+    return JsonAnswer(view, status_code=202, headers=headers | {"Retry-After": str(POLL_S)})
 
 
 def _token(task_id: str, call: SubmitCall, request: ApiRequest) -> str:
@@ -94,11 +94,11 @@ def _token(task_id: str, call: SubmitCall, request: ApiRequest) -> str:
     return token
 
 
-async def _eta_s(call: SubmitCall, receipt: Receipt, task: Task | None, services: Services) -> float | None:
+def _eta_s(call: SubmitCall, receipt: Receipt, task: Task | None, services: Services) -> float | None:
     position = (task or receipt.submitted).position
     if receipt.submitted.is_paused or position is None:
         return None
-    forecast = await services.estimates.forecast(call.model.id, cost=receipt.cost)
+    forecast = services.estimates.last_forecast(call.model.id, cost=receipt.cost)
     return None if forecast is None else forecast.eta_seconds(position)
 
 
@@ -115,17 +115,17 @@ async def _eta_s(call: SubmitCall, receipt: Receipt, task: Task | None, services
 )
 async def read(
     request: ApiRequest,
-    services: ServicesDep,
     task_id: FromPath[str],
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     wait: Annotated[int, QueryParameter(ge=0, le=MAX_WAIT_S)] = 0,
-) -> Response[TaskView]:
+) -> JsonAnswer[TaskView]:
     """Answers with `Retry-After` while the task may still change."""
+    services = services_of(request)
     task = await services.waiting.task(task_id, wait_s=wait, request=request)
     headers = _cache_headers(task)
     if is_current(headers["ETag"], if_none_match):
-        return Response[Any](None, status_code=304, headers=headers)
-    return Response(await _view(task, request, services), headers=headers)
+        return JsonAnswer[Any](None, status_code=NOT_MODIFIED, headers=headers)
+    return JsonAnswer(await _view(task, request, services), headers=headers)
 
 
 @post(
@@ -164,7 +164,8 @@ async def redeliver(request: ApiRequest, services: ServicesDep, task_id: FromPat
 
 
 async def _view(task: Task, request: ApiRequest, services: Services) -> TaskView:
-    return await task_view(task, services.storage, str(request.base_url), request.scope["state"]["task_token"])
+    state = request.scope["state"]
+    return await task_view(task, services.storage, f"{state['base_url']}/", state["task_token"])
 
 
 def _submit_headers(submitted: Submitted, wait_s: int | None, tenant: str, services: Services) -> dict[str, str]:

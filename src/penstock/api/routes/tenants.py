@@ -4,7 +4,7 @@ from litestar import delete, get, put
 from litestar.params import FromPath
 
 from penstock.api.auditing import AuditedAct, write_down
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import json_of
 from penstock.api.http.contents import JSON, describe
 from penstock.api.http.problems import documented
@@ -68,7 +68,6 @@ async def read_quotas(request: ApiRequest, services: ServicesDep, tenant: FromPa
     summary="Set quotas of a tenant",
     description="They stand in place of those of the settings, and of all that were set for the tenant before. What is "
     "left out is as in the settings. It can be repeated safely. " + EVERYWHERE,
-    middleware=[require_json],
     opt=ADMIN | describe(body={JSON: QuotasRequest}),
     status_code=200,
     responses=documented(MalformedRequest, UnsupportedMediaType, InvalidRequest),

@@ -10,7 +10,7 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
 from msgspec.structs import force_setattr
 
-from penstock.api.http.auth import ApiRequest, require_json
+from penstock.api.http.auth import ApiRequest
 from penstock.api.http.bodies import encoding_of, json_of, pieces_of
 from penstock.api.http.contents import BINARY, JSON, describe
 from penstock.api.http.headers import rate_headers
@@ -100,7 +100,6 @@ class UploadView(ResponseBody, frozen=True):
     summary="Open an upload",
     description="Answers where to send the bytes of a file: to the bucket, if there is one, or to this server. Then "
     "name the upload in tasks by `input.upload_id`. An upload that no task uses is deleted after a while.",
-    middleware=[require_json],
     opt=SUBMIT | describe(body={JSON: UploadRequest}),
     status_code=201,
     responses=documented(

@@ -1,8 +1,8 @@
 """Answers about workers, queues, counts and health, and about why a task waits."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from penstock.api.schemas.tasks import AheadView, Eta, Moment, ResponseBody
+from penstock.api.schemas.tasks import AheadView, Eta, Moment, ProgressView, ResponseBody
 from penstock.core.task import Priority, Stage, State
 
 
@@ -45,6 +45,7 @@ class RunningView(ResponseBody, frozen=True):
     priority: Priority
     stage: Stage
     claimed_at: Moment
+    progress: ProgressView | None
 
 
 class WorkerStatusView(WorkerView, frozen=True):
@@ -159,6 +160,13 @@ class StartedView(ResponseBody, frozen=True):
     """Redis and the storage have answered since the server was started."""
 
     status: Literal["started"]
+
+
+class SettingsView(ResponseBody, frozen=True):
+    """The version of the server, and its settings by section and name; those that may have a secret are left out."""
+
+    version: str
+    settings: dict[str, dict[str, Any]]
 
 
 class DiscoveryView(ResponseBody, frozen=True):

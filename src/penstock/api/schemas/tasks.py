@@ -75,7 +75,8 @@ class ResultView(ResponseBody, frozen=True):
     """The result: files, plain data, or both. What stands beside `files` is about the first of them, or about the data
     where there is none. Every read makes a new signed `url` of each. `notes` say what was done to the images of the
     input: turned upright, a colour profile converted or ignored, colours filled in under transparency, the first frame
-    taken, metadata stripped, a truncated file accepted; and that it was computed once more, in fp32."""
+    taken, metadata stripped, a truncated file accepted; and that the result was computed once more, in fp32, or that
+    its score is below what was asked for."""
 
     s3_key: str | None
     size: int | None

@@ -7,6 +7,7 @@ of `on_response_complete`, `_unset_keepalive_if_required`, and the cycle's `disc
 """
 
 import asyncio
+from itertools import chain
 from typing import Any, cast
 
 import httptools
@@ -188,7 +189,8 @@ class BoundedHttp(HttpToolsProtocol):
             return  # `_parse` does it again without the header that asks for it
         self._in_head = False
         self.due = self._clock.first_look()
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
+        size = len(self.url) + sum(map(len, chain.from_iterable(self.headers))) + 4 * len(self.headers)
+        if size > MAX_HEAD_BYTES:
             raise MalformedRequest(HEAD_TOO_LONG)
         if len(self.headers) > MAX_HEADERS:
             raise MalformedRequest(TOO_MANY_HEADERS)

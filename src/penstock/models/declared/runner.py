@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from loguru import logger
+from msgspec.structs import asdict
 
 from penstock.core.device import Device
 from penstock.core.model import Member, Model
@@ -24,7 +26,9 @@ from penstock.models.declared.kinds import kind_of
 from penstock.models.declared.kinds.contract import DeclaredKind
 from penstock.models.declared.network import FREE, DeclaredNetwork
 from penstock.models.declared.settings import params_of
+from penstock.models.gate import Comparison, GateParams, gate_bytes
 from penstock.models.onnxruntime.shrink import shrink_arena
+from penstock.pixels.headers import ImageBounds, probe
 from penstock.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -136,9 +140,20 @@ class DeclaredRunner(BaseModelRunner[Params]):
         """The bytes of what comes in, of its tensor, and of what goes out."""
         return self._kind.memory_needed(source)
 
+    def memory_for(self, source: Any, params: Params, output: OutputOptions) -> int:
+        """The same, with what the encoder takes, and what is done with the result."""
+        needed = super().memory_for(source, params, output)
+        if not isinstance(params, GateParams) or not params.needs_whole:
+            return needed
+        header = probe(source, ImageBounds.of(self.limits))
+        return needed + gate_bytes(params, output, prod(self.output_size(header.width, header.height, params) or (0,)))
+
     def prepare(self, source: Any, params: Params) -> Work:
         """Make the tensors of an input."""
-        return self._kind.work(source, self._device)
+        work = self._kind.work(source, self._device)
+        if work.device_size is not None and isinstance(params, GateParams):
+            work.device_size += self.sizes().rule_of(asdict(params)).added_kilopixels
+        return work
 
     def infer(self, tiles: NDArray[Any], work: Work) -> Outputs:
         """Return the outputs of the graph for each tile."""
@@ -162,7 +177,13 @@ class DeclaredRunner(BaseModelRunner[Params]):
 
     def stream(self, work: Work, params: Params, output: OutputOptions) -> ResultStream | None:
         """Return the result of a large image that can be written while its tiles come."""
+        if isinstance(params, GateParams) and params.needs_whole:
+            return None
         return self._kind.stream(work, output)
+
+    def comparison(self, work: Work, params: Params) -> Comparison:
+        """Return the image and what the network has made of it."""
+        return self._kind.comparison(work)
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
         """Return what the outputs mean."""
@@ -217,7 +238,7 @@ def declared_runner(folder: Path, *, name: str | None = None, version: str | Non
         "labels": labels,
         "described_kind": kind,
         "card": card,
-        "params": params_of(definition, kind.settings),
+        "params": params_of(definition, kind.settings, kind.base_params),
         "inputs": kind.members,
         "digest_text": files.digest_of(definition, folder),
     }

@@ -43,12 +43,12 @@ class Schema(Struct, frozen=True, kw_only=True):
     properties: dict[str, Narrowing] | None = None
 
 
-def params_of(definition: Definition, settings: Mapping[str, Setting]) -> type[Params]:
-    """The class of the parameters that clients may set: those of the kind, or of them the ones that the definition
-    names. Raises ConfigurationError where it names others, or widens one."""
+def params_of(definition: Definition, settings: Mapping[str, Setting], base: type[Params] = Params) -> type[Params]:
+    """The class of the parameters that clients may set: those of `base`, and those of the kind, or of these the ones
+    that the definition names. Raises ConfigurationError where it names others, or widens one."""
     allowed = _narrowed(definition, settings)
     fields = [(name, _type_of(setting), setting.default) for name, setting in allowed.items()]
-    made = msgspec.defstruct("DeclaredParams", fields, bases=(Params,), frozen=True, kw_only=True, module=__name__)
+    made = msgspec.defstruct("DeclaredParams", fields, bases=(base,), frozen=True, kw_only=True, module=__name__)
     return cast("type[Params]", made)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageCms
 
 from penstock.lazy_import import lazy_import
+from penstock.pixels.colours.matrix_profiles import matrix_profile
 from penstock.pixels.colours.parts import GREY, signal_in
 from penstock.pixels.colours.signals import SRGB, Signal, primaries_to_xyz
 from penstock.pixels.headers.metadata import MOST_PROFILE_BYTES
@@ -59,6 +60,13 @@ def profile_of(signal: Signal, *, is_grey: bool) -> bytes | None:
     columns = (np.array(BRADFORD) @ primaries_to_xyz(signal.primaries or SRGB)).T
     tags |= {name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)}
     return _written(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
+
+
+def for_colours(profile: bytes) -> bytes:
+    """A profile by which equal values of red, green and blue are what one value is by this profile of greys; itself
+    where its curve is not understood."""
+    greys = matrix_profile(profile, is_grey=True)
+    return (greys and profile_of(Signal(greys.curves[0]), is_grey=False)) or profile
 
 
 def _sound(profile: Any, is_grey: bool) -> bytes | None:

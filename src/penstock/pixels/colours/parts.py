@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
 
-GREY, WITH_ALPHA = ("1", "L", "LA", "La"), ("LA", "RGBA", "PA", "La", "RGBa")
+GREY, WITH_ALPHA = ("1", "L", "LA", "La"), ("LA", "RGBA", "PA")
 """Modes of Pillow."""
+
+PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+"""Modes whose colours are multiplied by their alpha, and what they become."""
 
 DEEP_STEP = 257
 """Of 16 bits, as many levels are one of 8 bits."""
@@ -43,14 +46,18 @@ def profile_note(image: Image.Image) -> Note | None:
     return "profile_ignored" if in_srgb(like, profile) is None else "profile_converted"
 
 
-def parts_of(image: Image.Image) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
-    """The three fields of a Picture."""
+def parts_of(image: Image.Image, kept_profile: bytes | None = None) -> tuple[Image.Image | Pixels, Pixels | None, bool]:
+    """The three fields of a Picture: in sRGB, unless a profile was taken that says what the values are."""
     if image.mode.startswith(("I", "F")):
         return _parts_of_deep(image)
+    if image.mode in PREMULTIPLIED:
+        image = image.convert(PREMULTIPLIED[image.mode])
     if image.mode == "P" or (image.mode in ("1", "L", "RGB") and "transparency" in image.info):
-        has_alpha = "transparency" in image.info
-        grey = image.mode in ("1", "L")
-        image = image.convert("LA" if grey and has_alpha else "RGBA" if has_alpha else "RGB")
+        has_grey_palette = kept_profile is None and _has_grey_palette(image)
+        mode = "L" if image.mode in ("1", "L") or has_grey_palette else "RGB"
+        image = image.convert(mode + "A" if "transparency" in image.info else mode)
+        if has_grey_palette:
+            image.info.pop("icc_profile", None)  # one of greys, which says nothing of a palette
     alpha = np.asarray(image.getchannel("A")) if image.mode in WITH_ALPHA else None
     if image.mode in GREY:
         channel = np.asarray(image.convert("L") if image.mode == "1" else image.getchannel(0))
@@ -58,11 +65,21 @@ def parts_of(image: Image.Image) -> tuple[Image.Image | Pixels, Pixels | None, b
     return _to_srgb(image), alpha, False
 
 
+def _has_grey_palette(image: Image.Image) -> bool:
+    """Whether all colours of a palette that are used are greys, and no profile or the like makes others of them."""
+    if image.mode != "P" or profile_note(image) == "profile_converted":
+        return False
+    colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = np.array(image.histogram()[: len(colours)]) > 0
+    return bool((colours[used] == colours[used, :1]).all())
+
+
 def _parts_of_deep(image: Image.Image) -> tuple[Pixels, Pixels | None, bool]:
     """The parts of one channel with more than 8 bits."""
     deep, key = np.asarray(image), image.info.get("transparency")
     alpha = np.where(deep == key, np.uint8(0), np.uint8(255)) if isinstance(key, int) else None
-    levels: NDArray[np.float64] = (deep / DEEP_STEP).clip(0, 255)
+    white = image.info.get("white", 255 * DEEP_STEP)
+    levels: NDArray[np.float64] = (deep * (255 / white) + (255 if white < 0 else 0)).clip(0, 255)
     curve = _curve_of(image)
     if curve is not None:
         levels = np.interp(levels, np.arange(256), curve)
@@ -88,7 +105,7 @@ def _three_times(channel: Pixels) -> Pixels:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image | Pixels:
-    opaque = image.convert("RGB") if image.mode in ("RGBA", "RGBa", "PA", "YCbCr", "LAB", "HSV") else image
+    opaque = image.convert("RGB") if image.mode in ("RGBA", "PA", "YCbCr", "LAB", "HSV") else image
     signal = signal_in(image)
     if signal is not None and opaque.mode == "RGB":
         return signal.in_srgb(np.asarray(opaque))

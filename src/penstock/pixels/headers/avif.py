@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
+from penstock.pixels.headers.header import HOLE, ImageBounds, ImageHeader, damaged
 
 PRIMARY, PROPERTIES, LIST, LINKS = b"pitm", b"iprp", b"ipco", b"ipma"
 TURNS = frozenset({b"irot", b"imir"})
@@ -43,15 +43,18 @@ def read_avif(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     width, height = _number(data, size[1] + 4, 4), _number(data, size[1] + 8, 4)
     bounds.check_size(width, height)
     kinds = {kind for kind, _, _ in properties}
+    has_metadata = data.find(b"Exif", begin, end) >= 0 or data.find(b"mime", begin, end) >= 0
     return ImageHeader(
         "avif",
         width,
         height,
         has_icc=any(kind == b"colr" and data[at : at + 4] in (b"prof", b"rICC") for kind, at, _ in properties),
         has_exif=not TURNS.isdisjoint(kinds),
-        has_metadata=data.find(b"Exif", begin, end) >= 0 or data.find(b"mime", begin, end) >= 0,
+        has_metadata=has_metadata,
         has_alpha=data.find(OPACITY, begin, end) >= 0,
         frames=frames,
+        # Exif, which may stand behind the pixels, may end in zeros.
+        is_partial=not has_metadata and data.endswith(HOLE),
     )
 
 

@@ -29,21 +29,27 @@ DEEP_BYTES = 31
 """The same of an image with 16 bits."""
 
 
+HOLE = bytes(512)
+"""As many zeros in place of an end are what a copy that broke off has left; a decoder takes them for pixels."""
+
+
 class ImageBounds(Struct, frozen=True):
     """What an image may have: millions of pixels, scans of a JPEG, chunks of the file (segments of a JPEG), and always
     one frame, unless `first_frame` says that the others are left out. Each `check` raises for more: ImageTooLarge, or
-    ImageAnimated."""
+    ImageAnimated. A truncated image is refused, unless `takes_truncated` says that what is there of it is taken."""
 
     megapixels: float = math.inf
     scans: int = _DEFAULTS.max_image_scans
     chunks: int = _DEFAULTS.max_image_chunks
     first_frame: bool = False
+    takes_truncated: bool = False
 
     @classmethod
-    def of(cls, limits: LimitSettings) -> ImageBounds:
+    def of(cls, limits: LimitSettings, *, takes_truncated: bool = False) -> ImageBounds:
         """The bounds that the operator has set."""
         first_frame = limits.animations == "first_frame"
-        return cls(limits.max_image_megapixels, limits.max_image_scans, limits.max_image_chunks, first_frame)
+        most = limits.max_image_megapixels, limits.max_image_scans, limits.max_image_chunks
+        return cls(*most, first_frame, takes_truncated)
 
     def check_size(self, width: int, height: int) -> None:
         """Also raises ImageDecodeFailed for an image without pixels."""
@@ -74,7 +80,8 @@ class ImageHeader(Struct, frozen=True):
     `bits` are those of a sample, `scans` those of a JPEG (1 of other formats), `chunks` how many were passed. `end` is
     the place behind the last byte of the image, None where the bytes stop before it. Of a JPEG with all in one scan,
     which most photos are, only `end_of` looks for it: `only_scan_at` is where. `is_partial` tells that a JPEG of
-    several scans, or a TIFF of several strips, has not got all that make its pixels. `has_metadata` counts Exif, XMP,
+    several scans, or a TIFF of several strips, has not got all that make its pixels, or that a WebP or AVIF ends in a
+    hole. `has_metadata` counts Exif, XMP,
     texts and comments, and no colour profile.
     """
 
@@ -104,6 +111,11 @@ class ImageHeader(Struct, frozen=True):
         taken, changed = DECODING_BYTES[self.format]
         each = changed if self.has_icc or self.has_exif else taken
         return self.width * self.height * (DEEP_BYTES if self.bits > 8 else each)
+
+
+def without_hole(data: bytes) -> bytes:
+    """The file without the zeros that it ends in, where these are a hole."""
+    return data.rstrip(b"\0") if data.endswith(HOLE) else data
 
 
 def not_unpacked(form: str) -> ImageDecodeFailed:

@@ -60,6 +60,19 @@ def data_of(data: bytes) -> Iterator[memoryview]:
             yield memoryview(data)[at + 8 : at + 8 + length]
 
 
+def breaks_off(data: bytes) -> bool:
+    """Whether a chunk of the pixels is not all there, so that no checksum tells what is."""
+    return any(kind == b"IDAT" and at + 12 + length > len(data) for kind, at, length in _chunks(data))
+
+
+def with_data(data: bytes, packed: bytes) -> bytes:
+    """The PNG with this in place of the compressed data of its pixels."""
+    places = [(at, at + 12 + length) for kind, at, length in _chunks(data) if kind == b"IDAT"]
+    body = b"IDAT" + packed
+    chunk = len(packed).to_bytes(4) + body + zlib.crc32(body).to_bytes(4)
+    return data[: places[0][0]] + chunk + data[places[-1][1] :]
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """The type of each chunk, its place, and the length of its data."""
     at = FIRST_CHUNK

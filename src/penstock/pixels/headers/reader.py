@@ -45,7 +45,7 @@ def probe(data: bytes, bounds: ImageBounds) -> ImageHeader:
     header = probe_beginning(data, bounds)
     if header is None:
         raise damaged()
-    if header.is_partial:
+    if header.is_partial and not bounds.takes_truncated:
         raise truncated()
     return header
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged, not_unpacked
 
-WIDTH, HEIGHT, BITS, COMPRESSION, ORIENTATION = 256, 257, 258, 259, 274
-STRIPS, SAMPLES, STRIP_ROWS, PLANES, TILE_WIDTH, TILE_HEIGHT, TILES = 273, 277, 278, 284, 322, 323, 324
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION = 256, 257, 258, 259, 262, 274
+STRIPS, SAMPLES, STRIP_ROWS, PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES = 273, 277, 278, 284, 317, 322, 323, 324
 EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP = 338, 339, 700, 33723, 34377
 EXIF, PROFILE, GPS = 34665, 34675, 34853
 TEXTS = frozenset({269, 270, 271, 272, 305, 306, 315, 33432, XMP, IPTC, PHOTOSHOP, EXIF, GPS})
@@ -33,6 +33,15 @@ class Entry(NamedTuple):
 
 NONE = Entry(0, 0)
 
+
+class Directory(NamedTuple):
+    """The order of bytes as `struct` names it, where the first entry is, and how many there are, of 12 bytes each."""
+
+    order: str
+    at: int
+    entries: int
+
+
 SIZES = {3: 2, 4: 4}
 """The bytes of a number of each type that counts here: short and long."""
 
@@ -40,6 +49,33 @@ SIZES = {3: 2, 4: 4}
 def read_tiff(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     """The header of the first page of a TIFF; None when the bytes end before its directory, which may stand at the end
     of the file. Raises ImageTooLarge, ImageDecodeFailed."""
+    directory = directory_of(data)
+    if directory is None:
+        return None
+    tags, behind = tags_in(data, directory), directory.at + 12 * directory.entries
+    width, height = (tags[tag].first if tags.get(tag, NONE).length == 1 else 0 for tag in (WIDTH, HEIGHT))
+    bits = value_of(tags, BITS, 1)
+    bounds.check_size(width, height)
+    is_usual = value_of(tags, COMPRESSION, 1) in PACKED and value_of(tags, SAMPLE_FORMAT, UNSIGNED) == UNSIGNED
+    if not is_usual or bits > 16:
+        raise not_unpacked("TIFF")
+    return ImageHeader(
+        "tiff",
+        width,
+        height,
+        16 if bits > 8 else 8,
+        chunks=directory.entries,
+        has_icc=PROFILE in tags,
+        has_exif=value_of(tags, ORIENTATION, 1) != 1,
+        has_alpha=EXTRA_SAMPLES in tags,
+        has_metadata=not TEXTS.isdisjoint(tags),
+        frames=2 if any(data[behind : behind + 4]) else 1,
+        is_partial=_parts(tags, width, height) > max(tags.get(STRIPS, NONE).length, tags.get(TILES, NONE).length),
+    )
+
+
+def directory_of(data: bytes) -> Directory | None:
+    """The first directory of a TIFF; None when the bytes end before its end. Raises ImageDecodeFailed."""
     order = "<" if data[:2] == b"II" else ">"
     if len(data) < 8:
         return None
@@ -51,46 +87,27 @@ def read_tiff(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     (count,) = struct.unpack_from(order + "H", data, at)
     if count > MOST_ENTRIES:
         raise damaged()
-    behind = at + 2 + 12 * count
-    if behind > len(data):
-        return None
-    tags = _tags(data, order, at + 2, count)
-    width, height = (tags[tag].first if tags.get(tag, NONE).length == 1 else 0 for tag in (WIDTH, HEIGHT))
-    bits = _value(tags, BITS, 1)
-    bounds.check_size(width, height)
-    is_usual = _value(tags, COMPRESSION, 1) in PACKED and _value(tags, SAMPLE_FORMAT, UNSIGNED) == UNSIGNED
-    if not is_usual or bits > 16:
-        raise not_unpacked("TIFF")
-    return ImageHeader(
-        "tiff",
-        width,
-        height,
-        16 if bits > 8 else 8,
-        chunks=count,
-        has_icc=PROFILE in tags,
-        has_exif=_value(tags, ORIENTATION, 1) != 1,
-        has_alpha=EXTRA_SAMPLES in tags,
-        has_metadata=not TEXTS.isdisjoint(tags),
-        frames=2 if any(data[behind : behind + 4]) else 1,
-        is_partial=_parts(tags, width, height) > max(tags.get(STRIPS, NONE).length, tags.get(TILES, NONE).length),
-    )
+    return Directory(order, at + 2, count) if at + 2 + 12 * count <= len(data) else None
 
 
 def _parts(tags: dict[int, Entry], width: int, height: int) -> int:
     """How many strips or tiles make the image."""
     if TILE_WIDTH in tags:
-        across, down = _value(tags, TILE_WIDTH, 0), _value(tags, TILE_HEIGHT, 0)
+        across, down = value_of(tags, TILE_WIDTH, 0), value_of(tags, TILE_HEIGHT, 0)
         parts = -(-width // max(1, across)) * -(-height // max(1, down))
     else:
-        parts = -(-height // max(1, _value(tags, STRIP_ROWS, height)))
-    return parts * (_value(tags, SAMPLES, 1) if _value(tags, PLANES, 1) == SEPARATE else 1)
+        parts = -(-height // max(1, value_of(tags, STRIP_ROWS, height)))
+    return parts * (value_of(tags, SAMPLES, 1) if value_of(tags, PLANES, 1) == SEPARATE else 1)
 
 
-def _value(tags: dict[int, Entry], tag: int, usual: int) -> int:
+def value_of(tags: dict[int, Entry], tag: int, usual: int) -> int:
+    """The first number of an entry, or what is meant where there is none."""
     return tags[tag].first if tag in tags else usual
 
 
-def _tags(data: bytes, order: str, at: int, count: int) -> dict[int, Entry]:
+def tags_in(data: bytes, directory: Directory) -> dict[int, Entry]:
+    """The entries of a directory by their tags."""
+    order, at, count = directory
     tags: dict[int, Entry] = {}
     for place in range(at, at + 12 * count, 12):
         tag, kind, length = struct.unpack_from(order + "HHI", data, place)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 
 from penstock.errors import ImageDecodeFailed
-from penstock.pixels.headers.header import ImageBounds, ImageHeader, damaged
+from penstock.pixels.headers.header import HOLE, ImageBounds, ImageHeader, damaged
 
 FIRST_CHUNK = 12
 ICC, ALPHA, EXIF, XMP = 0x20, 0x10, 0x08, 0x04
@@ -21,6 +21,7 @@ def read_webp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
     said_end = 8 + int.from_bytes(data[4:8], "little")
     end = said_end if said_end <= len(data) else None
     chunks = frames = flags = 0
+    is_partial = False
     size: Size | None = None
     for kind, at in _chunks(data, said_end):
         chunks += 1
@@ -31,6 +32,7 @@ def read_webp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         elif kind in SIZES:
             size = _same(size, SIZES[kind](data, at))
             flags |= FLAGS[kind](data, at) if kind in FLAGS else 0
+            is_partial = is_partial or _ends_in_hole(data, at)
     if size is None:
         if end is not None:
             raise damaged()
@@ -47,6 +49,7 @@ def read_webp(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
         has_alpha=bool(flags & ALPHA),
         has_metadata=bool(flags & (EXIF | XMP)),
         frames=max(1, frames),
+        is_partial=is_partial,
     )
 
 
@@ -59,6 +62,10 @@ def _chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int]]:
             return
         yield kind, at + 8
         at += 8 + length + length % 2
+
+
+def _ends_in_hole(data: bytes, at: int) -> bool:
+    return data.endswith(HOLE, at, at + int.from_bytes(data[at - 4 : at], "little"))
 
 
 def _same(size: Size | None, its: Size) -> Size:

@@ -115,8 +115,8 @@ def _decode(job: Job, files: list[int], mapped: MappedFile) -> Decoded:
 def _outcome_of(error: ImageDecodeFailed) -> DecodeOutcome:
     if isinstance(error.__cause__, MemoryError):
         return DecodeOutcome.OUT_OF_MEMORY
-    is_truncated = error.detail == FAULTS[DecodeOutcome.TRUNCATED]
-    return DecodeOutcome.TRUNCATED if is_truncated else DecodeOutcome.DAMAGED
+    outcomes = (outcome for outcome in DecodeOutcome if FAULTS.get(outcome) == error.detail)
+    return next(outcomes, DecodeOutcome.DAMAGED)
 
 
 def _examples() -> Iterator[tuple[str, bytes]]:

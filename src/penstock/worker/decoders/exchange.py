@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple, Self
 
-from penstock.pixels.headers.header import broken, truncated
+from msgspec.structs import astuple
+
+from penstock.pixels.headers.header import broken, not_unpacked, truncated
 from penstock.pixels.picture import USUAL, PixelForm
 
 MOST_MESSAGE_BYTES = 64
@@ -21,7 +23,7 @@ them twice over, 15 ms for 32 MB."""
 
 FORMATS: Sequence[str] = ("png", "jpeg", "webp", "gif", "tiff", "bmp", "avif")
 
-_JOB = struct.Struct("<BQQQ??")
+_JOB = struct.Struct("<BQQQ???")
 _ANSWER = struct.Struct("<BII??B?I")
 
 
@@ -32,12 +34,14 @@ class DecodeOutcome(IntEnum):
     DAMAGED = 1
     OUT_OF_MEMORY = 2
     TRUNCATED = 3
+    NOT_UNPACKED = 4
 
 
 FAULTS: dict[int, str] = {
     DecodeOutcome.DAMAGED: broken().detail,
     DecodeOutcome.OUT_OF_MEMORY: "decoding the image takes more memory than an image of this size may",
     DecodeOutcome.TRUNCATED: truncated().detail,
+    DecodeOutcome.NOT_UNPACKED: not_unpacked("image").detail,
 }
 
 
@@ -52,7 +56,7 @@ class Job(NamedTuple):
     wanted: PixelForm = USUAL
 
     def packed(self) -> bytes:
-        return _JOB.pack(FORMATS.index(self.form), *self[1:4], self.wanted.is_deep, self.wanted.keeps_colours)
+        return _JOB.pack(FORMATS.index(self.form), *self[1:4], *astuple(self.wanted))
 
     @classmethod
     def of(cls, message: bytes) -> Self:

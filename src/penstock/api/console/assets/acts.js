@@ -1,4 +1,5 @@
 // Buttons and forms with `data-act`: ask, send to the API with the session of the page, say what came of it.
+import { asMember, fetched } from "./files.js";
 import { confirmed } from "./confirm.js";
 import { say, sayProblem } from "./messages.js";
 
@@ -9,10 +10,11 @@ export function startActs() {
     const button = event.target.closest("button[data-act]");
     if (button) act(button, null);
   });
-  document.addEventListener("submit", (event) => {
+  document.addEventListener("submit", async (event) => {
     if (!event.target.matches("form[data-act]")) return;
     event.preventDefault();
-    act(event.target, bodyOf(event.target));
+    const body = await bodyOf(event.target);
+    if (body !== null) act(event.target, body);
   });
 }
 
@@ -94,18 +96,34 @@ const READ = {
   json: (field) => JSON.parse(field.value),
   list: (field) => field.value.split(/[\s,]+/).filter(Boolean),
   yes: (field) => field.checked,
+  no: (field) => !field.checked,
+  file: async (field) => {
+    const file = field.files[0] ?? (field.dataset.link ? await fetched(field.dataset.link, field.name.split(".").pop()) : null);
+    return file && asMember(file);
+  },
 };
+const SENT_EMPTY = ["yes", "no", "file"];
 
-// The fields of a form as JSON: a name with dots is a member of a member; an empty field is left out.
-export function bodyOf(form) {
+// The fields of a form as JSON: a name with dots is a member of a member; an empty field is left out. It is null after
+// it has said what is wrong with a field.
+export async function bodyOf(form) {
   const body = {};
   for (const field of form.elements) {
-    if (!field.name || field.disabled || (!field.value && field.dataset.type !== "yes")) continue;
-    const isBox = field.type === "checkbox" || field.type === "radio";
-    if (field.dataset.type === "words") {
+    const { type } = field.dataset;
+    if (!field.name || field.disabled || (!field.value && !SENT_EMPTY.includes(type))) continue;
+    if (type === "words") {
       if (field.checked) put(body, field.name, [...(at(body, field.name) ?? []), field.value]);
-    } else if (!isBox || field.checked || field.dataset.type === "yes") {
-      put(body, field.name, (READ[field.dataset.type] ?? ((given) => given.value))(field));
+      continue;
+    }
+    if ((field.type === "checkbox" || field.type === "radio") && !field.checked && !SENT_EMPTY.includes(type)) continue;
+    try {
+      const value = await (READ[type] ?? ((given) => given.value))(field);
+      if (value === null && type === "file" && (field.required || field.dataset.link)) return null;
+      if (value !== null) put(body, field.name, value);
+    } catch (error) {
+      say(`${field.labels?.[0]?.querySelector("span")?.textContent ?? field.name}: ${error.message}`, "bad");
+      field.focus();
+      return null;
     }
   }
   return body;

@@ -1,5 +1,7 @@
 """The frame of a page: its head, the bar at its top, the navigation, and the dialogs that all screens share."""
 
+from collections.abc import Sequence
+
 import htpy as h
 
 from penstock import __version__
@@ -10,6 +12,7 @@ from penstock.api.console.viewer import Screen, Viewer
 HTMX = '{"includeIndicatorStyles":false,"allowEval":false,"allowScriptTags":false,"historyEnabled":false}'
 """The policy of the pages forbids what is turned off here."""
 
+STYLE = "console.css"
 SCRIPTS = ("vendor/htmx.min.js", "vendor/sse.min.js")
 SHORTCUTS = (
     ("/", "find a task"),
@@ -23,11 +26,19 @@ SHORTCUTS = (
 )
 
 
-def document(viewer: Viewer, title: str, *content: h.Node, places: tuple[Screen, ...], screen: str = "") -> h.Element:
+def document(
+    viewer: Viewer,
+    title: str,
+    *content: h.Node,
+    places: tuple[Screen, ...],
+    screen: str = "",
+    scripts: Sequence[str] = (),
+    styles: Sequence[str] = (),
+) -> h.Element:
     """Return a whole page. `screen` is the name of the place that it belongs to."""
     theme = {} if viewer.theme == "auto" else {"data-theme": viewer.theme}
     return h.html(theme, lang="en")[
-        _head(viewer, title),
+        _head(viewer, title, (*SCRIPTS, *scripts), (*styles, STYLE)),
         h.body({"data-act-token": viewer.act_token, "data-console": f"{viewer.prefix}/console/"})[
             h.a(".skip", href="#main")["Skip to the content"],
             _bar(viewer),
@@ -42,7 +53,7 @@ def document(viewer: Viewer, title: str, *content: h.Node, places: tuple[Screen,
     ]
 
 
-def _head(viewer: Viewer, title: str) -> h.Element:
+def _head(viewer: Viewer, title: str, scripts: Sequence[str], styles: Sequence[str]) -> h.Element:
     return h.head[
         h.meta(charset="utf-8"),
         h.meta(name="viewport", content="width=device-width, initial-scale=1"),
@@ -50,8 +61,8 @@ def _head(viewer: Viewer, title: str) -> h.Element:
         h.meta(name="htmx-config", content=HTMX),
         h.title[f"{title} · Penstock"],
         h.link(rel="icon", type="image/svg+xml", href=_asset(viewer, "mark.svg")),
-        h.link(rel="stylesheet", href=_asset(viewer, "console.css")),
-        [h.script(src=_asset(viewer, name), defer=True) for name in SCRIPTS],
+        [h.link(rel="stylesheet", href=_asset(viewer, name)) for name in styles],
+        [h.script(src=_asset(viewer, name), defer=True) for name in scripts],
         h.script(src=_asset(viewer, "console.js"), type="module"),
     ]
 
@@ -62,7 +73,7 @@ def _asset(viewer: Viewer, name: str) -> str:
 
 def _bar(viewer: Viewer) -> h.Element:
     return h.header(".bar")[
-        h.a(".brand", href=viewer.page("/"))[
+        h.a(".brand", href=viewer.page("/"), aria_label="Penstock, overview")[
             h.img(src=_asset(viewer, "mark.svg"), alt="", width=22, height=22), h.span["Penstock"]
         ],
         _find(viewer) if viewer.caller else None,

@@ -74,6 +74,11 @@ def prose(text: str) -> list[h.Node]:
     return [h.code[part] if n % 2 else part for n, part in enumerate(text.split("`"))]
 
 
+def sentence(text: str) -> str:
+    """Return a text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
 def copyable(text: str, *, label: str = "Copy") -> h.Element:
     """Return a text on one line with a button that copies it."""
     return h.span(".copyable")[h.code[text], copy_button(text, label)]

@@ -1,9 +1,10 @@
-"""Workers, queues, counts, and why a task waits, as the API answers them."""
+"""Workers, queues, models, counts, and why a task waits, as the API answers them."""
 
 from typing import cast
 
 from penstock.api.http.auth import ApiRequest
-from penstock.api.routes import explain, health, operations
+from penstock.api.routes import explain, health, models, operations
+from penstock.api.schemas.models import ModelList, ModelView
 from penstock.api.schemas.operators import ExplainView, QueueList, ReadyView, StatsView, WorkerList
 from penstock.api.services import Services
 
@@ -32,3 +33,18 @@ async def explained(task_id: str, request: ApiRequest, services: Services) -> Ex
 async def ready(request: ApiRequest, services: Services) -> ReadyView:
     """Return what the server can do. Raises NotReady, which says what is missing."""
     return cast(ReadyView, await health.readyz.fn(services=services, request=request))
+
+
+async def served(services: Services) -> ModelList:
+    """Return the models, and what no worker can serve."""
+    return cast(ModelList, await models.list_models.fn(services=services))
+
+
+async def described(name: str, services: Services) -> ModelView:
+    """Return one model, or one of its versions as `name@version`. Raises ModelNotFound, NotReady."""
+    return cast(ModelView, await models.read_model.fn(name=name, services=services))
+
+
+def is_in_code(name: str, services: Services) -> bool:
+    """Return whether a model is a part of its workers, which have it as long as they run. Raises ModelNotFound."""
+    return not services.models.find(name).versioned

@@ -58,6 +58,8 @@ def _form(request: ApiRequest, wanted: str, error: PenstockError | None = None) 
             notice("bad", error.detail) if error else None,
             h.form(method="post", action=viewer_of(request).page("/login"))[
                 h.input(type="hidden", name="next", value=wanted),
+                # For managers of passwords, which keep one by the name of its user.
+                h.input(type="text", name="username", value="penstock", autocomplete="username", hidden=True),
                 text_field(
                     "API key",
                     "key",

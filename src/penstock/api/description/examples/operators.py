@@ -14,13 +14,14 @@ from penstock.api.schemas.operators import (
     QueueView,
     ReadyView,
     RunningView,
+    SettingsView,
     StartedView,
     StatsView,
     WorkerList,
     WorkerStatusView,
     WorkerView,
 )
-from penstock.api.schemas.tasks import ResponseBody
+from penstock.api.schemas.tasks import ProgressView, ResponseBody
 from penstock.core.task import Priority
 
 METRICS = """\
@@ -58,6 +59,7 @@ STATUS = WorkerStatusView(
             priority=Priority.HIGH,
             stage="infer",
             claimed_at="2026-11-22T09:00:00.004Z",
+            progress=ProgressView(ratio=0.25, unit="tiles", done=12, total=48),
         ),
     ),
 )
@@ -79,6 +81,13 @@ ANSWERS: tuple[ResponseBody, ...] = (
         tasks={"PENDING": 3, "RUNNING": 3, "SUCCESS": 812, "FAILED": 1, "CANCELED": 0, "EXPIRED": 0},
         queues=(QUEUE,),
         workers={"READY": 1},
+    ),
+    SettingsView(
+        version=__version__,
+        settings={
+            "queue": {"max_depth": 100_000, "lease_s": 6.0},
+            "storage": {"local": False, "s3_bucket": "penstock"},
+        },
     ),
     ReadyView(status="ready", redis="ok", storage="ok", storage_age_s=2.4, workers=1),
     StartedView(status="started"),

@@ -28,6 +28,8 @@ EXAMPLES = {
     "name": "superres-x4",
     "model": "superres-x4",
     "priority": "high",
+    "error_code": "model_error",
+    "id_prefix": "tsk_019a9f3c",
     "created_after": "2026-11-22T00:00:00Z",
     "created_before": "2026-11-23T00:00:00Z",
     "from": "2026-11-01",

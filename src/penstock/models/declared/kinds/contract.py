@@ -11,10 +11,11 @@ from penstock.core.request import OutputOptions
 from penstock.core.sizes import Sizes
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
-from penstock.models.base import Product, ResultStream, Work
+from penstock.models.base import Params, Product, ResultStream, Work
 from penstock.models.declared.definition import Definition
 from penstock.models.declared.network import Arrays, DeclaredNetwork
 from penstock.models.declared.settings import Setting
+from penstock.models.gate import Comparison
 from penstock.models.onnxruntime.network import Inputs
 from penstock.models.onnxruntime.ports import Ports
 from penstock.settings import LimitSettings
@@ -41,6 +42,8 @@ class DeclaredKind(ABC):
     """One kind of model, for one definition. Any thread may call its methods. `produces` is what its results are."""
 
     produces: ClassVar[Produces]
+    base_params: ClassVar[type[Params]] = Params
+    """The class of the parameters that every definition of this kind has."""
 
     def __init__(self, definition: Definition, labels: tuple[str, ...], limits: LimitSettings) -> None:
         self.definition = definition
@@ -106,6 +109,10 @@ class DeclaredKind(ABC):
     def stream(self, work: Work, output: OutputOptions) -> ResultStream | None:
         """The answer where its file can be written while outputs come; None where `product` makes it."""
         return None
+
+    def comparison(self, work: Work) -> Comparison:
+        """The image and what the network has made of it, for a kind whose parameters are GateParams."""
+        raise NotImplementedError
 
     def as_product(self, said: KindAnswer) -> Product:
         """An answer as a result, which says which members of the definition are guesses."""

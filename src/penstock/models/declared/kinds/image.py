@@ -8,8 +8,10 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.core.device import CPU_TILE_PX, Device
+from penstock.core.gate import SCORER
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
+from penstock.core.target import Layout
 from penstock.errors import InvalidOutput
 from penstock.lazy_import import lazy_import
 from penstock.models.base import ResultStream, Work
@@ -18,13 +20,15 @@ from penstock.models.declared.kinds.levels import levels, pixels_of
 from penstock.models.declared.kinds.one_image import WRITTEN_BYTES, OneImage, Seen
 from penstock.models.declared.kinds.tiles import Surface, TiledTensor
 from penstock.models.declared.tensor import ORDERS
+from penstock.models.gate import Comparison, GateParams
 from penstock.models.tiling import AnyShape, Ladder, Tiling, row_writer
 from penstock.pixels.decoding import decode
 from penstock.pixels.encoding import CONTENT_TYPES, encode
 from penstock.pixels.filling import filled
+from penstock.pixels.fitting import fitted_alpha
 from penstock.pixels.flatness import has_content, is_flat
 from penstock.pixels.headers import ImageBounds, probe
-from penstock.pixels.picture import Picture, Pixels
+from penstock.pixels.picture import Picture, Pixels, greyed
 from penstock.pixels.resampling import resampled, resize
 
 if TYPE_CHECKING:
@@ -58,6 +62,7 @@ class ImageToImage(OneImage):
     takes it; of a network that enlarges, a grey image stays grey."""
 
     produces = "image"
+    base_params = GateParams
     keeps_picture = True
     on_white = False
 
@@ -76,7 +81,7 @@ class ImageToImage(OneImage):
         """The size times the scale; what is computed are tiles, as a CPU cuts them, or the image."""
         fixed = super().sizes.rule.kilopixels
         sides = self._sides() if self.definition.tiles.allowed == "supported" else None
-        return Sizes(rule=SizeRule(scale=float(self.scale), kilopixels=fixed, tiles=sides))
+        return Sizes(rule=SizeRule(scale=float(self.scale), kilopixels=fixed, tiles=sides), scorer=SCORER)
 
     def memory_needed(self, source: bytes) -> int:
         """The pixels before and after the network, and of a single tile also its result as floats."""
@@ -145,6 +150,19 @@ class ImageToImage(OneImage):
             picture = self._picture(work.outputs[0][0], work.context)
             (height, width), file = picture.rgb.shape[:2], encode(picture, output)
         return KindAnswer({}, file, CONTENT_TYPES[output.format], output.format, width, height)
+
+    def comparison(self, work: Work) -> Comparison:
+        """The image, and what the network has made of it."""
+        if isinstance(work, TiledTensor):
+            bypass = work.context
+            source = Picture(work.source, bypass.alpha, bypass.grey)
+            layout = Layout(work.canvas.size, work.canvas.size)
+            rgb = greyed(work.canvas.pixels) if bypass.grey else work.canvas.pixels
+            result = Picture(rgb, fitted_alpha(bypass.alpha, layout), bypass.grey)
+            return Comparison(source, result, layout)
+        source, result = work.context.picture, self._picture(work.outputs[0][0], work.context)
+        size = result.rgb.shape[1], result.rgb.shape[0]
+        return Comparison(source, result, Layout(size, size))
 
     def stream(self, work: Work, output: OutputOptions) -> ResultStream | None:
         """A large PNG that is joined from tiles."""

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from penstock.core.target import Fit
-from penstock.models.base import Params
+from penstock.models.base import AcceptTruncated
+from penstock.models.gate import GateParams
 
 Variant = Literal["general", "clean", "best"]
 Alpha = Literal["network", "bicubic"]
@@ -18,7 +19,7 @@ Length = Annotated[int, Meta(ge=1, le=65_535, description="pixels; the other sid
 TileLength = Annotated[int, Meta(ge=96, le=4096, description="longest side of a tile, in pixels of the input")]
 
 
-class SuperresParams(Params, frozen=True):
+class SuperresParams(GateParams, frozen=True):
     """`general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original;
     `best` shows the most detail, some of it invented, and takes about 15 times as long.
 
@@ -37,3 +38,4 @@ class SuperresParams(Params, frozen=True):
     height: Length | None = None
     fit: Fit = "inside"
     tile: TileLength | None = None
+    accept_truncated: AcceptTruncated = False

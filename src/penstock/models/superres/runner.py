@@ -1,4 +1,4 @@
-"""The model superres-x4, which makes a photo four times as wide and as high."""
+"""The runner of superres-x4: its sessions, the tiles of an image, and what a task takes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from penstock.core.device import CPU_TILE_PX, Device
+from penstock.core.gate import SCORER
 from penstock.core.model import SMALL_PHOTO, Example
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import SizeRule, Sizes, TileSides
@@ -29,21 +29,21 @@ from penstock.models.base import (
     Work,
     model_runner,
 )
+from penstock.models.gate import Comparison, gate_bytes
 from penstock.models.grain import with_grain
+from penstock.models.members import bounds_for
 from penstock.models.network_use import NETWORKS
 from penstock.models.onnxruntime.deep import DeepSession, deep_sessions
 from penstock.models.onnxruntime.golden import GoldenWork
 from penstock.models.onnxruntime.precision import exact_sessions, open_session
 from penstock.models.onnxruntime.session import Session, digest_of, files_of, manifest
-from penstock.models.superres_params import SuperresParams as SuperresParams
-from penstock.models.superres_params import Variant
+from penstock.models.superres.params import SuperresParams, Variant
+from penstock.models.superres.result import ResultPlan, comparison_of, encoded, product_without_file
 from penstock.models.tiling import TiledImage, Tiling, is_by_rows, row_writer, waiting_bytes
 from penstock.pixels.decoding import decode
-from penstock.pixels.encoding import encode
 from penstock.pixels.filling import filled
-from penstock.pixels.fitting import fitted, fitted_alpha
-from penstock.pixels.formats import CONTENT_TYPES, check_result_size
-from penstock.pixels.headers import ImageBounds, ImageHeader, probe
+from penstock.pixels.formats import check_result_size
+from penstock.pixels.headers import ImageHeader, probe
 from penstock.pixels.picture import USUAL, Picture, PixelForm, deepened
 from penstock.pixels.transparency import is_uniform
 
@@ -80,18 +80,6 @@ in fp32: then with all of these."""
 
 DEEP_WRITTEN_BYTES = 14
 """Of a result with 16 bits: 6 in the array, at most 6 in the file, and 2 for a moment."""
-
-
-class _Sides(Struct, frozen=True, eq=False):
-    """What bypasses the network: transparency that it is not given, whether the source was grey, and the profile of
-    colours that are kept; and where the image lies in a result of another size than the network makes, which is
-    resampled in linear light or as it is."""
-
-    alpha: NDArray[Any] | None
-    grey: bool
-    profile: bytes | None = None
-    layout: Layout | None = None
-    in_linear_light: bool = False
 
 
 @model_runner("superres-x4")
@@ -138,6 +126,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         files = {variant: file for (name, variant), file in manifest().items() if name == cls.name}
         return Sizes(
             asked=True,
+            scorer=SCORER,
             param="variant",
             alpha_param="alpha",
             by_value={
@@ -174,7 +163,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
     def memory_needed(self, source: bytes, params: SuperresParams, output: OutputOptions = EIGHT_BITS) -> int:
         """The bytes of the pixels before and after the network, in arrays, in Pillow and in files, and of what a CPU
         computes with where that is much. Raises ImageTooLarge for a result that is larger than the operator allows."""
-        header, is_deep = probe(source, ImageBounds.of(self.limits)), output.bits == 16
+        header, is_deep = probe(source, bounds_for(self.limits, params)), output.bits == 16
         layout = self._layout(header.width, header.height, params)
         pixels = header.width * header.height
         canvas, step = pixels * self._files[params.variant].scale ** 2, 2 if is_deep else 1
@@ -203,10 +192,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         whole = super().memory_for(source, params, output)
         if output.bits == 16:
             whole += self.memory_needed(source, params, output) - self.memory_needed(source, params)
-        header = probe(source, ImageBounds.of(self.limits))
-        is_whole = header.has_alpha and params.alpha == "network"
-        if is_whole or not is_by_rows(output) or self._layout(header.width, header.height, params) is not None:
-            return whole
+        header = probe(source, bounds_for(self.limits, params))
+        layout = self._layout(header.width, header.height, params)
+        has_alpha = header.has_alpha and params.alpha == "network"
+        if has_alpha or params.needs_whole or not is_by_rows(output) or layout is not None:
+            pixels = prod(self.output_size(header.width, header.height, params) or ())
+            return whole + gate_bytes(params, output, pixels)
         tile = params.tile or self._device.any_side_to or max(height for height, _ in self._device.shapes)
         scale = self._files[params.variant].scale
         waiting = waiting_bytes(max(header.width, header.height) * scale, tile * scale)
@@ -218,7 +209,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         is_deep = output.bits == 16
         if params.variant not in self._sessions and not is_deep:
             self._open(params.variant)
-        picture = self._picture(source, output)
+        picture = self._picture(source, params, output)
         pixels, alpha = filled(picture.rgb, picture.alpha), picture.alpha
         if with_network := alpha is not None and params.alpha == "network" and not is_uniform(alpha):
             pixels, alpha = np.dstack([pixels, alpha]), None
@@ -230,7 +221,7 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
             self._tiling(params),
             scale=self._files[params.variant].scale,
             lane=params.variant + (ALPHA_LANE if with_network else "") + (DEEP_LANE if is_deep else ""),
-            context=_Sides(alpha, picture.grey, picture.profile, layout, is_smaller and picture.profile is None),
+            context=ResultPlan(alpha, picture.grey, picture.profile, layout, is_smaller and picture.profile is None),
             device_size=self._rule(params).kilopixels_of(width, height, has_alpha=with_network),
             result_size=layout and layout.canvas,
         )
@@ -271,15 +262,20 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         """A large PNG is written while its tiles come, unless it is resampled."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
         sides = work.context
-        if sides.layout is not None:
+        if sides.layout is not None or params.needs_whole:
             return None
         writer = row_writer(work, output, alpha=sides.alpha, grey=sides.grey)
-        return None if writer is None else ResultStream(_product(work, output), writer)
+        return None if writer is None else ResultStream(product_without_file(work, output), writer)
+
+    def comparison(self, work: Work, params: SuperresParams) -> Comparison:
+        """Return the image as the network has seen it, and the result as it will be encoded."""
+        assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
+        return comparison_of(work)
 
     def postprocess(self, work: Work, params: SuperresParams, output: OutputOptions) -> Product:
         """Encode the image that was joined from the tiles."""
         assert isinstance(work, TiledImage)  # noqa: S101  prepare made it
-        return replace(_product(work, output), file=_encoded(work, work.context, output))
+        return replace(product_without_file(work, output), file=encoded(work, output))
 
     def interrupt(self, work: Work) -> None:
         """Stop the runs of this work at their next node."""
@@ -300,12 +296,12 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
         is_exact = EXACT_LANE[1:] not in ends or usual.file.precision == "fp32"
         return usual if is_exact else self._exact.of(variant)
 
-    def _picture(self, source: bytes, output: OutputOptions) -> Picture:
+    def _picture(self, source: bytes, params: SuperresParams, output: OutputOptions) -> Picture:
         """The picture in the form of the result: with 16 bits uint16, whatever the file has."""
         wanted = PixelForm(is_deep=output.bits == 16, keeps_colours=output.color == "keep")
         if wanted == USUAL:
-            return self.image(source)
-        picture = decode(source, ImageBounds.of(self.limits), wanted)
+            return self.image(source, params)
+        picture = decode(source, bounds_for(self.limits, params), wanted)
         if not wanted.is_deep:
             return picture
         alpha = None if picture.alpha is None else deepened(picture.alpha)
@@ -313,17 +309,3 @@ class SuperResolution(BaseModelRunner[SuperresParams]):
 
     def _rule(self, params: SuperresParams) -> SizeRule:
         return self.sizes().rule_of(asdict(params))
-
-
-def _encoded(work: TiledImage, sides: _Sides, output: OutputOptions) -> bytes:
-    alpha = sides.alpha if work.alpha is None else work.alpha.pixels
-    if sides.layout is None:
-        return work.canvas.encode(output, alpha=alpha, grey=sides.grey, profile=sides.profile)
-    rgb = fitted(work.canvas.pixels, sides.layout, in_linear_light=sides.in_linear_light)
-    return encode(Picture(rgb, fitted_alpha(alpha, sides.layout, rgb.dtype), sides.grey, profile=sides.profile), output)
-
-
-def _product(work: TiledImage, output: OutputOptions) -> Product:
-    width, height = work.size
-    content_type = CONTENT_TYPES[output.format]
-    return Product(content_type=content_type, extension=output.format, width=width, height=height)

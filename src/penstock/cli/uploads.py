@@ -1,0 +1,67 @@
+"""`penstock uploads` sends files that many tasks can name, and shows and deletes them."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from penstock.cli.client import AS_JSON, at_a_server, reached
+from penstock.cli.context import coroutine
+
+
+@click.group()
+def uploads() -> None:
+    """Send a file once, and name it in any number of tasks.
+
+    `penstock submit` uploads what is too large for a request by itself.
+    """
+
+
+@uploads.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@AS_JSON
+@at_a_server
+@coroutine
+async def put(url: str | None, api_key: str | None, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Upload files, and print the id of each, which a task takes as `upload_id`.
+
+    An upload that no task uses is deleted after a day, or as the operator has it. The exit status is 1 if one failed.
+    """
+    from penstock.cli.progress_bars import Pauses
+    from penstock.cli.upload_tables import put as run
+
+    async with reached(url, api_key, 60.0, Pauses()) as client:
+        sys.exit(await run(client, paths, as_json=as_json))
+
+
+@uploads.command()
+@click.argument("upload_id", metavar="ID")
+@AS_JSON
+@at_a_server
+@coroutine
+async def show(url: str | None, api_key: str | None, upload_id: str, as_json: bool) -> None:
+    """Show whether the bytes of an upload are there, and how many tasks use them."""
+    from penstock.cli.upload_tables import show as run
+
+    async with reached(url, api_key) as client:
+        run(await client.get_upload(upload_id), as_json=as_json)
+
+
+@uploads.command()
+@click.argument("upload_ids", metavar="IDS...", nargs=-1, required=True)
+@AS_JSON
+@at_a_server
+@coroutine
+async def delete(url: str | None, api_key: str | None, upload_ids: tuple[str, ...], as_json: bool) -> None:
+    """Delete uploads that no task uses. The exit status is 1 if one could not be deleted."""
+    from penstock.cli.tables import each
+
+    def told(_: Any) -> str:
+        return "deleted"
+
+    async with reached(url, api_key) as client:
+        sys.exit(await each(client.delete_upload, upload_ids, "upload_id", told, as_json=as_json))
+
+
+COMMANDS = (uploads,)
