@@ -3,6 +3,7 @@
 from typing import Any
 
 import htpy as h
+import msgspec
 from litestar import Response, get
 from litestar.params import FromPath
 
@@ -99,7 +100,7 @@ def _request(viewer: Viewer, task: TaskView, record: Task) -> h.Element:
         ("Model", model_of(task)),
         ("Key", h.a(href=viewer.page("/tasks", key=record.caller))[record.caller]),
         ("Priority", str(task.priority)),
-        ("Params", h.code[str(record.request.params)] if record.request.params else None),
+        ("Params", h.code[msgspec.json.encode(record.request.params).decode()] if record.request.params else None),
         ("Metadata", [h.div[h.code[f"{name}={value}"]] for name, value in task.metadata.items()]),
         ("Batch", batch),
         ("Client's id", task.client_request_id),
