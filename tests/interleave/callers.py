@@ -138,13 +138,13 @@ async def call(name: str, *touched: Touch) -> AsyncIterator[None]:
 class ByTurns(ByStillClock):
     """An engine in which every request to Redis is a call of the scheduler."""
 
-    async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
+    async def _ask(self, question: Callable[[], Awaitable[T]], *, about: Iterable[Any] = ()) -> T:
         async with call(_asked.get()):
-            return await super()._ask(question, again=again, about=about)
+            return await super()._ask(question, about=about)
 
     async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
-        _asked.set(script)
-        return await super().call(script, values, again=again)
+        async with call(script):
+            return await super().call(script, values, again=again)
 
     async def run_each(self, script: str, calls: Sequence[Arguments]) -> list[Any]:
         _asked.set(f"{len(calls)} x {script}")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from penstock.settings import RedisSettings
 from penstock.store.connection import Redis, ask, connect, listen
 from penstock.store.multiplexed import Multiplexer
 from tests.support.redis_server import RedisProcess
+from tests.support.tls_front import tls_front
 
 OTHER_CLIENT = "looker-on"
 
@@ -52,6 +54,18 @@ async def test_everyone_gets_his_own_answer_over_the_same_connection(shared: Mul
 
     assert await asyncio.gather(*(shared.ask("ECHO", text) for text in texts)) == [text.encode() for text in texts]
     assert len(set(await asyncio.gather(*(shared.ask("CLIENT", "ID") for _ in range(20))))) == 1
+
+
+async def test_answers_come_through_tls_too(own_redis: RedisProcess, tmp_path: Path) -> None:
+    with tls_front(tmp_path) as front:
+        front.behind = own_redis.url
+        url = front.url.replace("https", "rediss")
+        async with connect(RedisSettings(url=f"{url}?ssl_ca_certs={front.authority}")) as client:
+            texts = [b"text" * n for n in range(1, 40_000, 8_000)]
+            echo = str(await client.script_load("return ARGV[1]"))
+            echoed = await asyncio.gather(*(client.evalsha(echo, 0, text) for text in texts))
+
+    assert echoed == texts
 
 
 async def test_a_refusal_reaches_only_him_who_asked_for_it(shared: Multiplexer) -> None:

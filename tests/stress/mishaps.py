@@ -6,9 +6,11 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
+from penstock.store.engine import Arguments
 from tests.support.memory_storage import MemoryStorage
 from tests.support.moved_clock import ByMovedClock
 
@@ -57,17 +59,24 @@ mine: ContextVar[Luck | None] = ContextVar("luck", default=None)
 class Unreliable(ByMovedClock):
     """An engine whose calls fail with the luck of its caller."""
 
-    async def _ask(self, question: Callable[[], Awaitable[T]], *, again: bool = True, about: Iterable[Any] = ()) -> T:
-        luck = mine.get()
-        if luck is None:
-            return await super()._ask(question, again=again, about=about)
-        await luck.before_call()
-        answer = await super()._ask(question, again=again, about=about)
-        if again and luck.happens("calls made twice", IS_REPEATED):
-            answer = await super()._ask(question, again=again, about=about)
-        if luck.happens("answers lost", IS_LOST):
-            raise StoreUnavailable("the answer was lost", retry_after_s=1)
-        return answer
+    async def _ask(self, question: Callable[[], Awaitable[T]], *, about: Iterable[Any] = ()) -> T:
+        return await _with_luck(partial(super()._ask, question, about=about), again=True)
+
+    async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
+        return await _with_luck(partial(super().call, script, values, again=again), again=again)
+
+
+async def _with_luck(ask: Callable[[], Awaitable[T]], *, again: bool) -> T:
+    luck = mine.get()
+    if luck is None:
+        return await ask()
+    await luck.before_call()
+    answer = await ask()
+    if again and luck.happens("calls made twice", IS_REPEATED):
+        answer = await ask()
+    if luck.happens("answers lost", IS_LOST):
+        raise StoreUnavailable("the answer was lost", retry_after_s=1)
+    return answer
 
 
 class UnreliableStorage(MemoryStorage):

@@ -53,7 +53,9 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
     ("program", "unwanted"),
     [
         pytest.param(
-            API, "onnxruntime aioboto3 botocore aiohttp arq numpy httpx rich", id="the API with local storage"
+            API,
+            "onnxruntime aioboto3 botocore aiohttp arq numpy PIL simplejpeg isal httpx rich",
+            id="the API with local storage",
         ),
         pytest.param(
             API,

@@ -5,11 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from litestar import Litestar, Router
-from litestar.datastructures import MutableScopeHeaders, State
+from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
-from litestar.types import Message, Scope
 from loguru import logger
 
 from penstock.api.bulk import bulk_of
@@ -175,7 +173,6 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         },
         exception_handlers=problems.HANDLERS,
         before_request=check_query,
-        before_send=[_name_all_methods],
         openapi_config=openapi.config(settings.api.public_url) if has_docs else None,
         request_class=ApiRequest,
         request_max_body_size=settings.limits.max_body_bytes,
@@ -184,8 +181,10 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
     )
     app.state.cors = cors = Cors(settings.api.cors_origins, app.routes)
     wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
+    # Litestar answers OPTIONS with the first method of a path, and leaves out the others.
+    allowed = {route.path_format: allow_of(route.methods) for route in app.routes if isinstance(route, HTTPRoute)}
     app.asgi_handler = RequestContext(
-        app.asgi_handler, Origins(settings.api), cors, wrong_keys, lambda: bool(app.state.draining)
+        app.asgi_handler, Origins(settings.api), cors, allowed, wrong_keys, lambda: bool(app.state.draining)
     )
     return app
 
@@ -216,15 +215,6 @@ def _state_of(settings: Settings, most_of_tenant: int) -> State:
             "started": False,
         }
     )
-
-
-async def _name_all_methods(message: Message, scope: Scope) -> None:
-    """Complete `Allow`: Litestar answers OPTIONS with the first method of a path, and leaves out the others."""
-    if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS" and message["type"] == "http.response.start":
-        path = scope.get("path_template")
-        for route in scope["litestar_app"].routes:
-            if isinstance(route, HTTPRoute) and route.path_format == path:
-                MutableScopeHeaders.from_message(message)["Allow"] = allow_of(route.methods)
 
 
 def openapi_document(models: Sequence[Model]) -> str:

@@ -164,10 +164,13 @@ def _check_result_fits(call: SubmitCall, found: Found, limits: LimitSettings) ->
 
 def _fingerprint(task: TaskRequest, found: Sequence[Found]) -> str:
     """Digest everything but what says nothing about the task: `links`, and `reuse`, which a proxy may add as a header.
+    Without a `client_request_id` nothing is ever compared with it, and it is empty.
 
     The bytes of an upload, if they are known, stand for its id, so that a client which sends them anew gets the
     same task.
     """
+    if task.client_request_id is None:
+        return ""
     same = replace(task, reuse=True, links=LinksRequest())
     for one in found:
         if one.upload is not None and one.upload.sha256 is not None:

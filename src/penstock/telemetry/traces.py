@@ -18,6 +18,10 @@ TRACE_DIGITS = 48
 """Hex digits that a new trace is made of: 32 of the trace, 16 of its first span."""
 
 
+TRACE_ID = slice(3, 35)
+"""Where the id of the trace is in a traceparent."""
+
+
 def accept_traceparent(header: str | None, digits: str) -> str:
     """The traceparent of the header or, where the header is missing or malformed, a new one of these random digits."""
     if header and _TRACEPARENT.fullmatch(header):

@@ -6,10 +6,12 @@ That is `api.public_url`, if it is set. Else the Host header of the request name
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from litestar.types import Scope
 
 from penstock.api.http.addresses import ClientAddresses
+from penstock.api.http.headers import Headers
 from penstock.errors import MalformedRequest
 from penstock.net.guard import DEFAULT_PORTS
 from penstock.settings import ApiSettings
@@ -18,6 +20,8 @@ _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,255}|\[(?P<v6>[0-9A-Fa-f:.]{2,45}
 _PAIR = re.compile(r'[ \t]*([A-Za-z0-9_-]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*)[ \t]*([;,]|$)')
 """One pair of `for=192.0.2.1;proto=https;host="example.com:8443"`, and what ends it."""
 _PORT = re.compile(r":[0-9]+$")
+KEPT = 1000
+"""Hosts of which it is remembered that they can be one: a client sends the same with every request."""
 _LARGEST_PORT = 65_535
 
 
@@ -26,6 +30,8 @@ class Origins:
 
     def __init__(self, settings: ApiSettings) -> None:
         self._public = settings.public_url.rstrip("/")
+        self.are_public = bool(self._public)
+        """Whether links are absolute."""
         self._addresses = ClientAddresses(settings.trusted_proxies)
 
     def of(self, scope: Scope) -> str:
@@ -36,18 +42,16 @@ class Origins:
         scheme, host = scope["scheme"], _own_host(scope)
         if self._public:
             return self._public
-        if self._is_trusted(scope):
+        client = scope.get("client")
+        if client is not None and self._addresses.is_trusted(client[0]):
             scheme, host = _forwarded(scope, scheme, host)
         return f"{scheme}://{host}"
 
-    def absolute(self, location: bytes) -> bytes:
-        """Return the `Location` for the client: an absolute one with `api.public_url`, because a proxy may have changed
-        the path of the request."""
-        return f"{self._public}{location.decode()}".encode() if location.startswith(b"/") else location
-
-    def _is_trusted(self, scope: Scope) -> bool:
-        client = scope.get("client")
-        return client is not None and self._addresses.is_trusted(client[0])
+    def absolute(self, headers: Headers) -> Headers:
+        """Return the headers of an answer with an absolute `Location`, because a proxy may have changed the path of the
+        request."""
+        begin = self._public.encode()
+        return [(n, begin + v if n == b"location" and v.startswith(b"/") else v) for n, v in headers]
 
 
 def _forwarded(scope: Scope, scheme: str, host: str) -> tuple[str, str]:
@@ -75,15 +79,16 @@ _X_FORWARDED = {"proto": b"x-forwarded-proto", "host": b"x-forwarded-host", "por
 
 def _own_host(scope: Scope) -> str:
     """The Host header; for HTTP/1.0, which may lack it, the address that the client connected to."""
-    hosts = _values(scope, b"host")
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) == 1:
-        return _checked(hosts[0], "Host")
+        return _checked(hosts[0].decode("latin-1"), "Host")
     if hosts or scope["http_version"] != "1.0":
         raise MalformedRequest("send exactly one Host header", param="Host")
     name, port = scope.get("server") or ("localhost", None)
     return _checked(f"[{name}]:{port}" if ":" in name else f"{name}:{port}", "Host")
 
 
+@lru_cache(KEPT)
 def _checked(host: str, header: str) -> str:
     """The host if it can be one, without an empty port. Raises MalformedRequest."""
     found = _HOST.fullmatch(host)

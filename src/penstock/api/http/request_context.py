@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from litestar.enums import ScopeType
@@ -19,7 +19,7 @@ from penstock.api.http.wrong_keys import WrongKeys, credential_of
 from penstock.errors import MalformedRequest, PenstockError, RateLimited, Unauthorized
 from penstock.telemetry import metrics
 from penstock.telemetry.logs import request_fields, write_request
-from penstock.telemetry.traces import TRACE_DIGITS, accept_traceparent, trace_id
+from penstock.telemetry.traces import TRACE_DIGITS, TRACE_ID, accept_traceparent
 
 UNMATCHED = "unmatched"
 """The label `route` of a request that matches no route; its path would make a new label value each time."""
@@ -61,11 +61,19 @@ class RequestContext:
     """
 
     def __init__(
-        self, app: ASGIApp, origins: Origins, cors: Cors, wrong_keys: WrongKeys, is_draining: Callable[[], bool]
+        self,
+        app: ASGIApp,
+        origins: Origins,
+        cors: Cors,
+        allowed: Mapping[str, str],
+        wrong_keys: WrongKeys,
+        is_draining: Callable[[], bool],
     ) -> None:
+        """`allowed` has the methods of each path, as the answer to OPTIONS names them."""
         self._app = app
         self._origins = origins
         self._cors = cors
+        self._allowed = allowed
         self._wrong_keys = wrong_keys
         self._is_draining = is_draining
 
@@ -76,7 +84,8 @@ class RequestContext:
             return
         headers = dict(scope["headers"])
         digits = os.urandom(ID_BYTES).hex()
-        request_id = _request_id(headers.get(b"x-request-id"), digits)
+        given = headers.get(b"x-request-id")
+        request_id = given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id(digits)
         traceparent = accept_traceparent(headers.get(b"traceparent", b"").decode("latin-1"), digits[-TRACE_DIGITS:])
         scope["state"] |= {
             "headers": headers,
@@ -89,10 +98,18 @@ class RequestContext:
         is_head = scope["method"] == "HEAD"
         inner: HTTPScope = {**scope, "method": "GET"} if is_head else scope
         exchange = _Exchange(
-            receive, send, inner, self._origins, self._cors, self._is_draining, is_head, _is_long_body(headers)
+            receive=receive,
+            send=send,
+            scope=inner,
+            origins=self._origins,
+            cors=self._cors,
+            allowed=self._allowed,
+            is_draining=self._is_draining,
+            is_head=is_head,
+            is_long_body_left=_is_long_body(headers),
         )
         started = time.perf_counter()
-        fields = request_fields.set({"request_id": request_id, "trace_id": str(trace_id(traceparent))})
+        fields = request_fields.set({"request_id": request_id, "trace_id": traceparent[TRACE_ID]})
         try:
             scope["state"]["base_url"] = self._origins.of(scope)
             if scope["method"] == "OPTIONS" and is_preflight(headers):
@@ -122,6 +139,7 @@ class _Exchange(Struct, eq=False):
     scope: HTTPScope
     origins: Origins
     cors: Cors
+    allowed: Mapping[str, str]
     is_draining: Callable[[], bool]
     is_head: bool
     is_long_body_left: bool
@@ -140,9 +158,11 @@ class _Exchange(Struct, eq=False):
             await self.send(message)
             return
         self.status = message["status"]
-        absolute = self.origins.absolute
-        headers = [(bytes(n), absolute(v) if n == b"location" else bytes(v)) for n, v in message["headers"]]
-        scope, state = self.scope, self.scope["state"]
+        headers, scope, state = [*message["headers"]], self.scope, self.scope["state"]
+        if self.origins.are_public:
+            headers = self.origins.absolute(headers)
+        if scope["method"] == "OPTIONS" and (allow := self.allowed.get(scope.get("path_template", ""))):
+            headers = [*(header for header in headers if header[0] != b"allow"), (b"allow", allow.encode())]
         if state["rate"]:
             headers = with_policies(headers, state["rate"])
         headers += self.cors.headers_of(
@@ -168,7 +188,7 @@ def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
 
 def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     """Return the headers with those that every answer has added."""
-    names = {name.lower() for name, _ in headers}
+    names = dict(headers)
     extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
     extra += [] if _NO_PAGE[0] in names else [_NO_PAGE]
     extra += [(b"connection", b"close")] if closing else []
@@ -194,10 +214,6 @@ async def _refuse(error: PenstockError, request_id: str, send: Send) -> None:
 
 def _end() -> HTTPResponseBodyEvent:
     return HTTPResponseBodyEvent(type="http.response.body", body=b"", more_body=False)
-
-
-def _request_id(given: bytes | None, digits: str) -> str:
-    return given.decode() if given and _REQUEST_ID.fullmatch(given) else new_request_id(digits)
 
 
 def _is_long_body(headers: dict[bytes, bytes]) -> bool:
