@@ -237,3 +237,31 @@ async def test_what_is_said_of_a_batch_and_of_its_lines_arrives(server: str, api
         (task,) = [task async for task in client.list(batch_id=batch.batch_id)]
 
     assert (again.batch_id, batch.metadata, task.metadata) == (batch.batch_id, {"album": "42"}, {"of": "lines"})
+
+
+async def test_a_token_in_place_of_a_key_reads_its_task_and_no_other(
+    server: str, api_key: str, store: Store, storage: Storage, tmp_path: Path
+) -> None:
+    async with AsyncClient(server, api_key) as owner:
+        submitted = await owner.submit(URL, MODEL, links={"token": True})
+        other = await owner.submit(URL, MODEL, reuse=False)
+    await complete_with(store, storage, {"result.png": image(), FILE: image(9)})
+    async with AsyncClient(server, token=submitted.token, patience_s=2) as reader:
+        waited = await reader.wait(submitted.task_id)
+        seen = [task.status async for task in reader.watch(submitted.task_id)]
+        result = await reader.result(submitted.task_id)
+        files = await reader.download_all(submitted.task_id, tmp_path)
+        refused = [
+            await code_of(act)
+            for act in (reader.get(other.task_id), reader.cancel(submitted.task_id), reader.submit(URL, MODEL))
+        ]
+
+    assert (waited.status, seen, result) == ("SUCCESS", ["SUCCESS"], image())
+    assert [path.name for path in files] == ["result.png", FILE]
+    assert refused == ["unauthorized"] * 3
+
+
+async def code_of(act: Awaitable[object]) -> str:
+    with pytest.raises(PenstockApiError) as refused:
+        await act
+    return refused.value.code

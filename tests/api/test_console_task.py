@@ -10,10 +10,12 @@ import httpx
 import msgspec
 import pytest
 
+from penstock.core.request import Source
 from penstock.core.task import Outcome, Result
 from penstock.storage import Storage
 from penstock.store import Store
 from tests.support.drive import WORKER, body, claim, complete, data_uri, fail, image, photo
+from tests.support.stores import submission
 
 pytestmark = pytest.mark.shared_server
 
@@ -135,3 +137,31 @@ async def test_the_tasks_of_others_are_not_shown(
         for path in (task_id, f"{task_id}/inputs/image", f"{task_id}/replay"):
             assert (await stranger.get(f"/console/tasks/{path}")).status_code in (403, 404), path
     assert (await browser.get(f"/console/tasks/{task_id}/inputs/other")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("declared", "data", "sent_as"),
+    [
+        ("audio/wav", b"RIFF\x24\0\0\0WAVEfmt ", "audio/wav"),
+        ("video/mp4", b"\0\0\0\x18ftypisom" + bytes(20), "video/mp4"),
+        ("text/html", b"<script>alert(1)</script>", "application/octet-stream"),
+        ("image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "application/octet-stream"),
+    ],
+)
+async def test_a_browser_plays_a_file_of_an_input_and_runs_none(
+    browser: httpx.AsyncClient, store: Store, declared: str, data: bytes, sent_as: str
+) -> None:
+    task = submission(model="superres-x4")
+    source = Source(data=data, content_type=declared, name="a<b>.x")
+    record = msgspec.structs.replace(task.request, inputs={"clip": source})
+    submitted = await store.tasks.submit(msgspec.structs.replace(task, request=record), rate_limit=0)
+
+    page = await browser.get(f"/console/tasks/{submitted.id}")
+    answer = await browser.get(f"/console/tasks/{submitted.id}/inputs/clip")
+
+    is_played = sent_as != "application/octet-stream"
+    assert (answer.content, answer.headers["Content-Type"]) == (data, sent_as)
+    assert answer.headers["Content-Disposition"] == ("inline" if is_played else "attachment")
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert (re.search(r"<(audio|video) ", page.text) is not None) is is_played
+    assert "a<b>" not in page.text

@@ -168,10 +168,14 @@ def test_uploads_are_sent_shown_and_deleted(run: Run, tmp_path: Path) -> None:
     photo.write_bytes(image())
 
     (sent,) = lines_of(run("uploads", "put", photo, "--json"))
-    (shown,) = lines_of(run("uploads", "show", sent["upload_id"], "--json"))
+    (shown,) = lines_of(run("uploads", "show", sent["upload_id"][:12], "--json"))
+    listed = lines_of(run("uploads", "ls", "--json"))
+    unknown = run("uploads", "show", "upl_" + 31 * "0", status=1).stderr
     deleted = run("uploads", "delete", sent["upload_id"], "upl_nobody", status=1)
 
     assert (shown["status"], shown["size"], shown["sha256"]) == ("READY", len(image()), sent["sha256"])
+    assert sent["upload_id"] in [one["upload_id"] for one in listed]
+    assert "no upload that was sent from here has an id that begins with upl_000" in unknown
     assert deleted.stdout == f"{sent['upload_id']}  deleted\n"
     assert "upload_not_found" in deleted.stderr
     assert "`penstock uploads put FILE` sends it again" in deleted.stderr
@@ -211,7 +215,10 @@ def test_a_task_without_a_webhook_says_so(run: Run, penstock: Client) -> None:
     ],
 )
 def test_an_error_ends_with_what_to_do(run: Run, arguments: tuple[str, ...], advice: str) -> None:
-    assert advice in run(*arguments, status=1).stderr
+    said = run(*arguments, status=1).stderr
+
+    assert advice in said
+    assert "GET /v1" not in said
 
 
 def test_the_settings_of_the_running_server_are_printed_without_secrets(run: Run, api_key: str) -> None:

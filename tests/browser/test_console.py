@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CAT = Path(__file__).parents[2] / "src" / "penstock" / "models" / "photo.jpg"
 SCREENS = ["/", "/tasks", "/tasks?status=FAILED&key=nobody", "/errors/queue_full", "/nowhere"]
+SCREENS += ["/batches", "/queues", "/workers", "/models", "/models/superres-x4", "/usage", "/keys", "/audit"]
 """Those without an id; the pages of the tasks of the test are added."""
 
 
@@ -141,7 +142,7 @@ def test_all_that_match_are_canceled_after_their_number_was_shown(browser: "Brow
         assert ended_now(server, ids) == ["PENDING"] * 3
         page.get_by_role("button", name="Cancel all").click()
         page.get_by_text("3 tasks", exact=True).wait_for()
-        page.get_by_role("button", name="Confirm").click()
+        page.locator("#confirm-yes", has_text="Cancel").click()
         page.get_by_text("3 canceled").wait_for()
         page.locator("tr[data-link] .badge", has_text="Canceled").nth(2).wait_for()
     assert ended_now(server, ids) == ["CANCELED"] * 3
@@ -158,12 +159,12 @@ def test_chosen_tasks_are_retried_and_deleted(browser: "Browser", server: System
         page.get_by_label(f"Choose {ids[0]}").check()
         page.get_by_text("1 chosen").wait_for()
         page.get_by_role("button", name="Retry", exact=True).click()
-        page.get_by_role("button", name="Confirm").click()
+        page.locator("#confirm-yes").click()
         page.get_by_text("1 of 1 retried").wait_for()
         for task_id in ids[1:]:
             page.get_by_label(f"Choose {task_id}").check()
         page.get_by_role("button", name="Delete", exact=True).click()
-        page.get_by_role("button", name="Confirm").click()
+        page.locator("#confirm-yes").click()
         page.get_by_text("2 of 2 deleted").wait_for()
         page.locator("tr[data-link]").nth(1).wait_for(state="detached")
     with server.client() as client:

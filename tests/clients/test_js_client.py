@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from penstock import __version__
+from penstock.settings import StorageSettings
 from tests.clients.programs import DOCUMENT, HERE, JS, NODE, NPM, PHOTO, ROOT, TSC, run
 from tests.support import pages
 from tests.support.processes import System, up
@@ -102,3 +103,48 @@ def test_an_example_of_its_pages_runs(consumer: Path, environ: dict[str, str], n
     (consumer / "example.mjs").write_text(EXAMPLES[number])
 
     run(*NODE, "example.mjs", cwd=consumer, **environ)
+
+
+WITH_A_BUCKET = """
+import { openAsBlob } from "node:fs";
+import { Penstock, sendUpload } from "penstock-client";
+const redirected = [];
+const penstock = new Penstock({ fetch: async (to, how) => {
+  const answer = await fetch(to, how);
+  if (answer.redirected) redirected.push(new URL(answer.url).host);
+  return answer;
+} });
+const file = new Blob([await openAsBlob("photo.jpg"), new Uint8Array(3e6)]);
+const told = [];
+const upload = await penstock.upload(file, { onProgress: (sent) => told.push(sent) });
+const request = { model: "slow-v1", input: upload, params: { product: "a small and a large file" } };
+const { task_id } = await penstock.run(request);
+const { size } = await penstock.result(task_id, { name: "large.bin" });
+const opened = await penstock.call("openUpload", { body: { size: file.size } });
+const forged = { ...opened, url: opened.url.replace("X-Amz-Signature=", "X-Amz-Signature=0") };
+const { code, detail } = await sendUpload(forged, file).catch((error) => error);
+console.log(JSON.stringify({ steps: told.length, sent: told.at(-1), redirected, size, code, detail }));
+"""
+
+
+def test_a_bucket_takes_its_uploads_gives_its_results_and_says_why_not(
+    consumer: Path, tmp_path: Path, s3_server: StorageSettings
+) -> None:
+    settings = {
+        "GPU_IDS": "cpu",
+        "PENSTOCK_MODELS_MODULES": "tests.support.slow_model",
+        "PENSTOCK_REDIS_NAMESPACE": "npm-on-s3",
+        "PENSTOCK_STORAGE_LOCAL": "false",
+        "PENSTOCK_STORAGE_S3_ENDPOINT": s3_server.s3_endpoint,
+        "PENSTOCK_STORAGE_S3_BUCKET": s3_server.s3_bucket,
+        "PENSTOCK_STORAGE_S3_ACCESS_KEY": s3_server.s3_access_key,
+        "PENSTOCK_STORAGE_S3_SECRET_KEY": s3_server.s3_secret_key,
+    }
+    (consumer / "bucket.mjs").write_text(WITH_A_BUCKET)
+    with up(tmp_path / "up", **settings) as system:
+        said = json.loads(run(*NODE, "bucket.mjs", cwd=consumer, **environ_of(system, tmp_path / "up")))
+
+    bucket = s3_server.s3_endpoint.partition("//")[2]
+    assert (said["steps"] > 2, said["sent"], said["size"]) == (True, PHOTO.stat().st_size + 3_000_000, 4_000_000)
+    assert said["redirected"] == [bucket]
+    assert (said["code"], said["detail"]) == ("http_403", f"{bucket} answered 403 SignatureDoesNotMatch")

@@ -92,3 +92,10 @@ def test_a_blurred_image_may_score_higher_than_the_sharp_one(scored: Score, name
     sharp = photo(name)
 
     assert scored(sharp.filter(ImageFilter.GaussianBlur(radius)))["score"] > scored(sharp)["score"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "camera.png", "coffee.png"])
+def test_more_blur_may_score_higher_than_less(scored: Score, name: str) -> None:
+    less, more = (photo(name).filter(ImageFilter.GaussianBlur(radius)) for radius in (2, 4))
+
+    assert scored(photo(name))["score"] > scored(more)["score"] > scored(less)["score"]  # type: ignore[operator]

@@ -106,6 +106,21 @@ def test_every_format_comes_out_as_it_went_in(name: str) -> None:
     assert probe(PLAIN[name], ImageBounds(1)).format == name.partition(",")[0]
 
 
+@pytest.mark.parametrize("is_opaque", [True, False])
+def test_a_bmp_whose_alpha_is_nowhere_more_than_0_is_opaque(is_opaque: bool) -> None:
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", 108, 64, 32, 1, 32, 3, 0, 2835, 2835, 0, 0) + masks
+    alpha = np.zeros_like(RAMP) if is_opaque else RAMP
+    rows = np.dstack([COLOURS[::-1, :, ::-1], alpha[::-1]]).tobytes()
+    data = b"BM" + struct.pack("<IHHI", 14 + 108 + len(rows), 0, 0, 14 + 108) + info.ljust(108, b"\0") + rows
+
+    picture = decode(data, ImageBounds(1))
+
+    assert np.array_equal(picture.rgb, COLOURS)
+    assert (picture.alpha is None) == is_opaque
+    assert picture.alpha is None or np.array_equal(picture.alpha, RAMP)
+
+
 def test_an_avif_is_decoded_with_its_transparency() -> None:
     picture = decode(saved(ALPHA, "AVIF", quality=95, max_threads=1), ImageBounds(1))
 

@@ -20,6 +20,7 @@ from penstock.core.lease import Lease
 from penstock.core.output import OutputOptions
 from penstock.core.request import Request, Source
 from penstock.core.task import Priority, Result
+from penstock.errors import ImageDecodeFailed
 from penstock.pixels.decoding import decode
 from penstock.pixels.notes import Note
 from penstock.pixels.picture import PixelForm
@@ -53,6 +54,7 @@ AXES: dict[str, tuple[Any, ...]] = {
     "alpha": ("network", "bicubic"),
     "metadata": ("strip", "keep"),
 }
+CUT_OFF = ("jpeg RGB 4:4:4, progressive", "jpeg L", "png RGB 8 bits", "png RGBA 16 bits", "png P 4 bits")
 CASES = list(pairwise(AXES))
 SOURCE_FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp", "AVIF": "avif", "TIFF": "tiff"}
 KEEP_EXIF = ("PNG", "JPEG", "WEBP", "TIFF")
@@ -141,6 +143,27 @@ def test_every_profile_of_a_kind_is_converted_or_kept(kind: str) -> None:
         if picture.alpha is not None and shown.alpha is not None:
             assert_near(picture.alpha / white, shown.alpha, 1.01)
         assert set(picture.notes) == set(notes_of(case, KINDS[kind], shown)) - {"alpha_filled"}, case
+
+
+@pytest.mark.parametrize("output", ["png", "png of 16 bits", "jpeg"])
+@pytest.mark.parametrize(
+    "kind", ["jpeg RGB 4:4:4, progressive", "jpeg L", "png RGB 8 bits", "png RGBA 16 bits", "png P 4 bits"]
+)
+def test_what_is_there_of_a_truncated_image_is_enlarged_where_that_is_accepted(
+    kind: str, output: str, run: Run
+) -> None:
+    data, known = written(KINDS[kind], (60, 80), 1, None)
+    some = data[: -len(data) // 6]
+
+    result, file = run(some, OUTPUTS[output], {"accept_truncated": True})
+
+    colours, _ = read(file)
+    wanted = known.values / np.iinfo(known.values.dtype).max
+    assert "truncated" in result.notes
+    assert colours.shape[:2] == (320, 240)
+    assert known.alpha is not None or np.abs(colours[:8] - repeated(wanted)[:8]).mean() < 0.02
+    with pytest.raises(ImageDecodeFailed, match="truncated"):
+        run(some, OUTPUTS[output], {})
 
 
 def check_pixels(file: bytes, shown: Shown, case: Case, form: str) -> None:

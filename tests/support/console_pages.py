@@ -34,6 +34,7 @@ def logged_in(
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Log in").click()
         page.get_by_role("heading", name="Overview").wait_for()
+        page.wait_for_load_state()  # its scripts run before the end of that
         yield page, complaints
 
 

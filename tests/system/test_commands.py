@@ -240,6 +240,17 @@ def test_watch_follows_a_task_that_runs_and_tells_of_its_end(system: System, tmp
     assert lines_of(out)[-1]["status"] == "CANCELED"
 
 
+def test_a_task_with_a_result_keeps_its_whole_progress(system: System, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", "a.png", width=130)
+    for options in ((*SLOW, "tiles=3"), ("--param", "tile=96")):
+        (line,) = lines_of(penstock(system, "submit", folder, "-o", tmp_path / "out", *options, "--json"))
+        (task,) = lines_of(penstock(system, "show", line["task_id"], "--json"))
+
+        assert task["progress"]["total"] > 1
+        assert task["progress"]["done"] == task["progress"]["total"]
+        assert task["progress"]["ratio"] == 1
+
+
 def test_models_and_workers(system: System) -> None:
     shown = penstock(system, "models", "show", "superres-x4")
     names = [model["name"] for model in lines_of(penstock(system, "models", "--json"))]

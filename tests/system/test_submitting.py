@@ -184,6 +184,7 @@ def test_a_wrong_param_ends_the_run_at_the_first_file(system: System, tmp_path: 
     assert line["error"]["code"] == "invalid_request"
     assert "0 done, 1 failed, 29 not tried" in said
     assert "stopped: the other files would fail as this one did" in said
+    assert "`penstock models show noop-v1` says what it takes" in said
 
 
 async def test_a_key_that_is_revoked_ends_the_run(system: System, tmp_path: Path) -> None:

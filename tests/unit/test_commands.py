@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -10,7 +11,9 @@ import pytest
 from rich.console import Console
 
 from penstock.cli.client import params_of
+from penstock.cli.main import cli
 from penstock.cli.progress_bars import Pauses
+from penstock.cli.sections import SECTIONS
 from penstock.cli.sources import files_of, request_id
 from penstock.cli.tables import workers
 from penstock.cli.terminal import console, failures_of, ids, plain, table
@@ -122,7 +125,7 @@ def test_nothing_that_others_wrote_is_obeyed_by_a_terminal() -> None:
     console = Console(record=True, width=200, color_system=None, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     why = Failure(code="internal", message="[bold]x[/bold]\x1b]0;owned\x07\u202e\n", retryable=False)
 
-    console.print(failures_of([("[red]\x1b[2Jphoto.jpg", why, None)]))
+    console.print(failures_of([("[red]\x1b[2Jphoto.jpg", why, None)], console))
     console.print(plain("\x9b31m"))
     console.file.close()
 
@@ -192,3 +195,33 @@ def test_why_a_worker_is_down_is_not_squeezed_into_a_column(
 
     assert len(lines) == 4, "the heads, the worker, and two lines of up to 80 characters"
     assert " ".join(line.strip() for line in lines[2:]) == f"vm-cuda:1-down: {reason}"
+
+
+def test_every_command_of_people_has_a_form_for_programs() -> None:
+    """But for those that run a server, and one that prints JSON anyway."""
+    without = {" ".join(path) for path, command in commands(cli) if not has_json(command)}
+
+    assert without == {"api", "worker", "openapi"}
+
+
+def test_the_list_of_commands_fits_a_terminal_and_has_each_below_a_heading() -> None:
+    with click.Context(cli, info_name="penstock", terminal_width=80) as context:
+        text = cli.get_help(context)
+
+    shown = {name for name, command in cli.commands.items() if not command.hidden}
+    assert shown == {name for names in SECTIONS.values() for name in names}
+    assert {line.split()[0] for line in text.splitlines() if line.startswith("  ")} >= shown
+    assert max(map(len, text.splitlines())) <= 80
+    assert "..." not in text.partition("ARGS]...")[2]
+
+
+def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, *path, name)
+    if (not isinstance(command, click.Group) or command.invoke_without_command) and not command.hidden:
+        yield path, command
+
+
+def has_json(command: click.Command) -> bool:
+    return any("--json" in option.opts for option in command.params)

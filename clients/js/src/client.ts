@@ -306,9 +306,9 @@ type Acted = Page &
 
 /** Returns the body. Throws PenstockApiError if its digest is not this one, where the platform can make one. */
 async function received(answer: Response, connection: Connection, tries: Tries, sha256?: string | null): Promise<Blob> {
-  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  const pieces: BlobPart[] = [];
   for await (const piece of connection.pieces(answer)) {
-    pieces.push(piece);
+    pieces.push(piece as BlobPart);
     tries.moved();
   }
   const blob = new Blob(pieces, { type: answer.headers.get("content-type") ?? "" });

@@ -48,7 +48,7 @@ export class Connection {
   }
 
   /** Yields the body in pieces. Nobody's silence counts while the caller is at work with one. */
-  async *pieces(answer: Response): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  async *pieces(answer: Response): AsyncGenerator<Uint8Array, void, undefined> {
     const reader = answer.body?.getReader();
     while (reader) {
       const piece = await this.during(reader.read());

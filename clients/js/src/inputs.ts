@@ -26,7 +26,7 @@ export async function inputOf(input: Input, upload?: (contents: Contents) => Pro
 
 /** Returns contents as a Blob, which keeps the type and the name of a file. */
 export function blobOf(contents: Contents): Blob {
-  return contents instanceof Blob ? contents : new Blob([contents]);
+  return contents instanceof Blob ? contents : new Blob([contents as BlobPart]);
 }
 
 /** Returns the name of a file if it has one that a header may say. */

@@ -517,7 +517,7 @@ export interface components {
             height: number | null;
             data: Record<string, unknown> | null;
             files: components["schemas"]["ResultFileView"][];
-            notes: ("turned" | "profile_converted" | "profile_ignored" | "alpha_filled" | "first_frame" | "metadata_stripped" | "truncated" | "recomputed_in_fp32")[];
+            notes: ("turned" | "profile_converted" | "profile_ignored" | "alpha_filled" | "first_frame" | "metadata_stripped" | "truncated" | "recomputed_in_fp32" | "below_min_gain")[];
         };
         /**
          * LineView
@@ -696,6 +696,16 @@ export interface components {
             /** Format: date-time */
             since: string;
             by: string;
+        };
+        /**
+         * Post
+         * @description What is done when the result is there: with `score`, image-scoring-v1 scores the input and the result.
+         */
+        Post: {
+            /** @default false */
+            score?: boolean | null;
+            /** @default null */
+            min_gain?: number | null;
         };
         /**
          * Priority
@@ -892,7 +902,8 @@ export interface components {
          * @description The result: files, plain data, or both. What stands beside `files` is about the first of them, or about the data
          *         where there is none. Every read makes a new signed `url` of each. `notes` say what was done to the images of the
          *         input: turned upright, a colour profile converted or ignored, colours filled in under transparency, the first frame
-         *         taken, metadata stripped, a truncated file accepted; and that it was computed once more, in fp32.
+         *         taken, metadata stripped, a truncated file accepted; and that the result was computed once more, in fp32, or that
+         *         its score is below what was asked for.
          */
         ResultView: {
             s3_key: string | null;
@@ -904,7 +915,7 @@ export interface components {
             height: number | null;
             data: Record<string, unknown> | null;
             files: components["schemas"]["ResultFileView"][];
-            notes: ("turned" | "profile_converted" | "profile_ignored" | "alpha_filled" | "first_frame" | "metadata_stripped" | "truncated" | "recomputed_in_fp32")[];
+            notes: ("turned" | "profile_converted" | "profile_ignored" | "alpha_filled" | "first_frame" | "metadata_stripped" | "truncated" | "recomputed_in_fp32" | "below_min_gain")[];
         };
         /**
          * RetriedView
@@ -938,6 +949,7 @@ export interface components {
             stage: "done" | "fetch" | "infer" | "load" | "postprocess" | "prepare" | "queued" | "retry" | "upload";
             /** Format: date-time */
             claimed_at: string;
+            progress: components["schemas"]["ProgressView"] | null;
         };
         /**
          * ScoringParams
@@ -1017,6 +1029,13 @@ export interface components {
          *         stretched.
          */
         SuperresParams: {
+            /** @description scores of the input and of the result */
+            post?: components["schemas"]["Post"] | null;
+            /**
+             * @description adds the files before, after and side_by_side; before is the input, enlarged bicubically
+             * @default false
+             */
+            compare?: boolean | null;
             /** @default general */
             variant?: ("best" | "clean" | "general") | null;
             /**

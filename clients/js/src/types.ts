@@ -25,7 +25,7 @@ export interface Upload {
 export type Submitted = Schemas["SubmittedView"] & { replayed: boolean };
 
 /** The bytes of a file: one chosen in a page, of `openAsBlob` in Node, or in memory. */
-export type Contents = Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
+export type Contents = Blob | ArrayBuffer | Uint8Array;
 
 /**
  * The input of a task. Of a model with one image: its bytes, what `upload` gave, or its URL (`https:`, `s3:`, `data:`).

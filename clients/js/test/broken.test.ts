@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { PenstockApiError } from "penstock-client";
-import { client, killApi, refusedAs, slow, url } from "./server.js";
+import { all, client, killApi, photo, refusedAs, slow, url } from "./server.js";
 
 test("streams of events and waits survive that the server is killed under them", async () => {
   const pauses: PenstockApiError[] = [];
@@ -25,6 +25,34 @@ test("a submit whose answer is lost does not become two tasks", async () => {
 
   assert.equal(submitted.replayed, true);
   for await (const { task_id } of made) assert.equal(task_id, submitted.task_id);
+});
+
+test("the lines of a batch go on where their connection broke, each of them once", async () => {
+  const lines = Array.from({ length: 20 }, (_, n) => ({ custom_id: `${n}`, input: photo, params: { tile_s: 0.001 } }));
+  const { batch_id } = await client().submitBatch({ lines, defaults: { model: "slow-v1", reuse: false } });
+  await client().waitBatch(batch_id);
+  const whole = await all(client().batchLines(batch_id));
+  let breaks = 0;
+  const breaking: typeof fetch = async (to, how) => {
+    const answer = await fetch(to, how);
+    if (!String(to).includes("/results") || breaks++ > 2) return answer;
+    const bytes = new Uint8Array(await answer.arrayBuffer());
+    return new Response(brokenAfter(bytes.slice(0, bytes.length / 3)), answer);
+  };
+
+  assert.deepEqual(await all(client({ fetch: breaking }).batchLines(batch_id)), whole);
+  assert.equal(breaks, 4);
+});
+
+test("whoever has seen enough leaves nothing open", async () => {
+  const signals: AbortSignal[] = [];
+  const watched = client({ fetch: (to, how) => (signals.push(how!.signal!), fetch(to, how)) });
+  const { task_id } = await watched.submit(slow(1));
+  for await (const { event } of watched.events(task_id)) if (event === "status") break;
+
+  assert.equal(signals.length, 2);
+  assert.ok(signals.every(({ aborted }) => aborted));
+  await client().wait(task_id);
 });
 
 test("what is not safe to repeat is sent once", async () => {
@@ -81,6 +109,17 @@ test("what a proxy answers is an error of its own", async () => {
     detail: `${new URL(url).host} answered, and not as Penstock does`,
   });
 });
+
+/** A body whose connection breaks after these bytes. */
+function brokenAfter(bytes: Uint8Array): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    pull(out): void {
+      if (bytes.length) out.enqueue(bytes);
+      else out.error(new TypeError("the connection broke"));
+      bytes = new Uint8Array();
+    },
+  });
+}
 
 /** A fetch that loses the first answers. */
 function lose(count: number): typeof fetch {

@@ -1,5 +1,7 @@
 """What to do about an error, in the words of the command line: the server speaks of HTTP."""
 
+import re
+
 import click
 
 from penstock.client import PenstockApiError
@@ -25,6 +27,9 @@ ADVICE = {
 }
 """Code of an error -> what ends its line."""
 
+OF_HTTP = re.compile(r"; GET /v1/\w+ lists them")
+"""Advice of the server for those who speak HTTP."""
+
 OPTIONS = {"model": "--model", "params": "--param", "output": "--format and its like", "tenant": "--tenant"}
 """Member of a request -> the option that gives it."""
 
@@ -36,9 +41,16 @@ def advised(error: PenstockApiError) -> click.ClickException:
     return click.ClickException("\n".join(lines))
 
 
+def advice_for_all(code: str, model: str) -> str:
+    """Returns what to do about an error that every file of a run would meet; empty if that is not known."""
+    if code == "invalid_request":
+        return f"`penstock models show {model}` says what it takes"
+    return ADVICE.get(code, "")
+
+
 def _told(error: PenstockApiError) -> str:
     said = str(error)
     if advice := ADVICE.get(error.code):
-        return f"{said}; {advice}"
+        return f"{OF_HTTP.sub('', said)}; {advice}"
     option = OPTIONS.get((error.param or "").partition(".")[0])
     return f"{said}; see {option}" if option else said

@@ -136,9 +136,7 @@ async def _fetch(client: AsyncClient, lines: Iterable[Line], output: Path, *, as
 
     async def one(line: Line) -> str | None:
         try:
-            target = place_of(output, line)
-            await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-            await client.download(line.task_id or "", target)
+            await _save(client, line, place_of(output, line))
         except (PenstockApiError, OSError) as error:
             return f"{line.custom_id}: {error}"
         return None
@@ -150,6 +148,19 @@ async def _fetch(client: AsyncClient, lines: Iterable[Line], output: Path, *, as
             click.echo(plain(refused).plain, err=True)
     click.echo(f"{fetched} fetched into {output}" + (f", {failed} failed" if failed else ""), err=as_json)
     return 1 if failed else 0
+
+
+async def _save(client: AsyncClient, line: Line, target: Path) -> None:
+    """Writes the result of a line. Of several files the first is the target, and the others have their names behind its
+    own."""
+    await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+    task_id = line.task_id or ""
+    if line.result and len(line.result.files) > 1:
+        prefix = f"{target.with_suffix('').name}."
+        first, *_ = await client.download_all(task_id, target.parent, prefix=prefix)
+        await asyncio.to_thread(first.replace, target)
+    else:
+        await client.download(task_id, target)
 
 
 def place_of(output: Path, line: Line) -> Path:

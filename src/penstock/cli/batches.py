@@ -34,7 +34,7 @@ def batch() -> None:
     "--param", "pairs", multiple=True, metavar="K=V", help="Parameter of the model, such as variant=clean; repeatable."
 )
 @written_as
-@click.option("--priority", type=PRIORITIES, default="low", show_default=True)
+@click.option("--priority", type=PRIORITIES, default="low", show_default=True, help="Which tasks come first.")
 @click.option("--wait", is_flag=True, help="Follow the batch until it ends; the exit status is 1 if a line failed.")
 @AS_JSON
 @at_a_server

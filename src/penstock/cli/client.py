@@ -120,14 +120,19 @@ def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
     help="Member of the model's input: NAME=@FILE, NAME=URL or NAME=JSON; repeatable.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out"),
+    show_default=True,
+    help="Directory of the results.",
 )
-@click.option("--model", default="superres-x4", show_default=True)
+@click.option("--model", default="superres-x4", show_default=True, help="Name, or name@version.")
 @click.option(
     "--param", "pairs", multiple=True, metavar="K=V", help="Parameter of the model, such as variant=clean; repeatable."
 )
 @written_as
-@click.option("--priority", type=PRIORITIES, default="normal", show_default=True)
+@click.option("--priority", type=PRIORITIES, default="normal", show_default=True, help="Which tasks come first.")
 @click.option(
     "--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Number of tasks at a time."
 )

@@ -25,6 +25,7 @@ def greeting(address: "Address", settings: Settings, *, show_key: bool = False) 
     """
     rows = {
         "API": address.url,
+        "console": f"{address.url}/console" if settings.console.enabled else "off",
         "docs": "off" if settings.api.docs == "off" else f"{address.url}/docs",
         "metrics": address.metrics_url,
         "API key": _key(address, settings, show_key=show_key),

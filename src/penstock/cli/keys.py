@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import click
+import msgspec
 
 from penstock.cli.client import AS_JSON, at_a_server, reached
 from penstock.cli.context import coroutine, name_of
@@ -58,9 +59,13 @@ def keys() -> None:
     show_default=True,
     help="Name of its user, and of a tenant. Logs show the name, never the key.",
 )
-def new(name: str) -> None:
+@AS_JSON
+def new(name: str, as_json: bool) -> None:
     """Make an API key and explain where to put it. Penstock does not store it."""
     key = new_key()
+    if as_json:
+        click.echo(msgspec.json.encode({"key": key, "name": name, "entry": f"{name}:{key}"}))
+        return
     click.echo(key)
     click.echo(f'\n# in the file of --config, below [api]:\nkeys = ["{name}:{key}"]', err=True)
     click.echo(f"\n# or in the environment, beside other keys, with commas:\nAPI_KEYS={name}:{key}", err=True)
@@ -146,13 +151,15 @@ async def revoke(url: str | None, api_key: str | None, key_ids: tuple[str, ...],
 
 @keys.command("revoke-tokens")
 @click.option("--tenant", callback=name_of, required=True, help="Whose task tokens end.")
+@AS_JSON
 @at_a_server
 @coroutine
-async def revoke_tokens(url: str | None, api_key: str | None, tenant: str) -> None:
+async def revoke_tokens(url: str | None, api_key: str | None, tenant: str, as_json: bool) -> None:
     """End all task tokens that a tenant was given so far."""
     async with reached(url, api_key) as client:
         await client.revoke_tokens(tenant)
-    click.echo(f"the task tokens of {tenant} open nothing any more")
+    told = msgspec.json.encode({"tenant": tenant, "revoked": True}) if as_json else None
+    click.echo(told or f"the task tokens of {tenant} open nothing any more")
 
 
 @click.command()

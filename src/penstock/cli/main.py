@@ -27,6 +27,7 @@ from penstock.cli import (
 )
 from penstock.cli.context import coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
+from penstock.cli.sections import SectionedGroup
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.local.supervisor import StoppedEarly
@@ -50,7 +51,7 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=SectionedGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 @click.option("--config", type=click.Path(path_type=Path), envvar="PENSTOCK_CONFIG", help="TOML file with settings.")
 def cli(config: Path | None) -> None:
@@ -100,12 +101,14 @@ async def up(
 @cli.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory of the results [.].")
+@client.AS_JSON
 @coroutine
-async def demo(photos: tuple[Path, ...], output: Path) -> None:
+async def demo(photos: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Upscale a photo (the bundled one, or yours), score it before and after, and leave nothing running."""
     from penstock.local.demo import run_demo
 
-    sys.exit(await run_demo(settings_of_call(api_port=0, telemetry_metrics_port=0), photos, output))
+    settings = settings_of_call(api_port=0, telemetry_metrics_port=0)
+    sys.exit(await run_demo(settings, photos, output, as_json=as_json))
 
 
 @cli.command()

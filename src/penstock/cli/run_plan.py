@@ -1,7 +1,7 @@
 """What a `penstock submit` is going to do: which files it sends, which it leaves out, and what it asks for."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,12 +84,10 @@ def files_for(model: Model, options: SubmitOptions, passed_over: Counter[str]) -
     suffix = {"image": None if form == "source" else form, "data": "json"}.get(model.produces)
     if not options.paths:
         return [alone(inputs, options.output, suffix, name=options.model)]
-    required = [name for name, member in members.items() if member.required]
-    name = member_for_files(kinds, required, inputs)
-    types = IMAGES if members[name].kind == "image" else members[name].media_types
+    name, types = _member_of_files(members, inputs)
     files = files_of(options.paths, options.output, suffix, media_types=types, passed_over=passed_over)
     if not files:
-        among = f" among {counted(passed_over)}; {options.model} takes {_listed(types)}" if passed_over else ""
+        among = f" among {counted(passed_over)}; {options.model} takes {listed(types)}" if passed_over else ""
         raise ConfigurationError(f"there are no {_named(types)}{among}")
     if not inputs and members[name].kind == "image":
         return files
@@ -102,5 +100,21 @@ def _named(types: Sequence[str]) -> str:
     return f"files of {' or '.join(types)}" if types else "files"
 
 
-def _listed(types: Sequence[str]) -> str:
-    return ", ".join(suffix_of(one) if "*" not in one else one for one in types)
+def taken_by(model: Model, options: SubmitOptions) -> str:
+    """Returns the suffixes of the files that a folder is searched for."""
+    members = model.inputs or {"image": Member()}
+    inputs = parse_inputs(options.inputs, {name: member.kind for name, member in members.items()})
+    _, types = _member_of_files(members, inputs)
+    return listed(types)
+
+
+def listed(types: Sequence[str]) -> str:
+    """Returns the suffixes of media types, and what is no suffix as it is."""
+    return ", ".join(suffix_of(one) if "*" not in one else one for one in types) or "any file"
+
+
+def _member_of_files(members: Mapping[str, Member], inputs: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+    """Returns the member that the files of folders are, and the types of these; without any, all are taken."""
+    required = [name for name, member in members.items() if member.required]
+    name = member_for_files({name: member.kind for name, member in members.items()}, required, inputs)
+    return name, IMAGES if members[name].kind == "image" else members[name].media_types

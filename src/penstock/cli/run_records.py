@@ -39,26 +39,27 @@ class RunRecord:
         self._made = {made.target: made for made in _read(self._path)}
 
     def is_same(self, file: SourceFile) -> bool:
-        """Whether the result of the file, which exists, is what this run would make. One that is not known counts as
-        such. Raises OSError if the file cannot be read."""
-        made = self._made.get(self._name(file))
-        if made is None:
-            return True
+        """Whether a result of the file that exists is what this run would make. One that is not known counts as such.
+        Raises OSError if the file cannot be read."""
+        known = [self._made.get(self._name(result)) for result in file.results]
+        return any(made is None or self._is_made_so(made, file) for made in known)
+
+    def _is_made_so(self, made: Made, file: SourceFile) -> bool:
         if made.asked != self._digest(file):
             return False
         return made.stamps == _stamps(file) or made.request == request_id(file.sent, self.asked)
 
-    def note(self, file: SourceFile, request: str) -> None:
-        """Keeps what was asked for a result that has just been written."""
+    def note(self, file: SourceFile, result: Path, request: str) -> None:
+        """Keeps what was asked for a result of the file that has just been written."""
         with suppress(OSError):
-            made = Made(self._name(file), self._digest(file), _stamps(file), request)
+            made = Made(self._name(result), self._digest(file), _stamps(file), request)
             if self._path is not None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 with self._path.open("ab") as lines:
                     lines.write(msgspec.json.encode(made) + b"\n")
 
-    def _name(self, file: SourceFile) -> str:
-        return hashlib.sha256(os.fsencode(os.path.relpath(file.target, self._output))).hexdigest()[:32]
+    def _name(self, result: Path) -> str:
+        return hashlib.sha256(os.fsencode(os.path.relpath(result, self._output))).hexdigest()[:32]
 
     def _digest(self, file: SourceFile) -> str:
         asked = {name: value for name, value in self.asked.items() if name not in NOT_IN_RESULTS}

@@ -50,11 +50,17 @@ class SourceFile(Struct, frozen=True, kw_only=True):
         return self.target.with_suffix("").name if self.is_named else self.target.name
 
     @property
-    def is_done(self) -> bool:
-        """Whether the result exists. Results appear whole, but a machine that loses power may leave an empty file."""
+    def results(self) -> list[Path]:
+        """The results that exist. They appear whole, but a machine that loses power may leave an empty file, which is
+        none."""
         found = self.target.parent.glob(f"{glob.escape(self.target.name)}.*")
         own = [self.target] if self.is_named else [path for path in found if path.stem == self.target.name]
-        return any(path.exists() and path.stat().st_size > 0 for path in own)
+        return [path for path in own if path.exists() and path.stat().st_size > 0]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result."""
+        return bool(self.results)
 
     def of_type(self, content_type: str) -> "SourceFile":
         """Returns a copy whose target has a suffix of this content type, which is no other than that of a result that

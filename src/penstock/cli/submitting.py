@@ -14,8 +14,9 @@ import click
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from penstock.cli.advice import advice_for_all
 from penstock.cli.progress_bars import ProgressBars
-from penstock.cli.run_plan import SubmitOptions, asked_of, counted, files_for, said_of_all, sorted_by_result
+from penstock.cli.run_plan import SubmitOptions, asked_of, counted, files_for, said_of_all, sorted_by_result, taken_by
 from penstock.cli.run_records import RunRecord
 from penstock.cli.sources import SourceFile, request_id
 from penstock.cli.terminal import console, failures_of, plain, readable
@@ -95,13 +96,17 @@ async def submit(client: AsyncClient, options: SubmitOptions, model: Model) -> i
     failed = [(end.source, end.error, end.task_id) for end in ends if end.error is not None]
     out.print(bars.summary(done=len(ends) - len(skipped) - len(failed), failed=len(failed)))
     if anew:
-        out.print(f"{anew} of them had a result of another request (options, model or source), which was replaced")
+        out.print(f"{anew} of them had a result of another request: of other options, another model or source")
     if passed_over:
         out.print(plain(f"passed over: {counted(passed_over)}", "yellow"))
+        takes = taken_by(model, options)
+        out.print(plain(f"{options.model} takes {takes}; a file that you name yourself is sent anyway", "dim"))
     if failed:
-        out.print(failures_of(failed))
+        out.print(failures_of(failed, out))
     if len(ends) < len(files):
-        out.print("stopped: the other files would fail as this one did; their tasks at the server go on")
+        advice = advice_for_all(failed[-1][1].code, options.model) if failed else ""
+        why = ["stopped: the other files would fail as this one did", "their tasks at the server go on", advice]
+        out.print(plain("; ".join(filter(None, why))))
     return 1 if failed else 0
 
 
@@ -182,7 +187,7 @@ class _FileRun:
                 if error.code != GONE or (generation and not submitted.replayed):
                     raise
                 continue
-            await asyncio.to_thread(self._record.note, asked_for, name)
+            await asyncio.to_thread(self._record.note, asked_for, self._file.target, name)
             return task
         raise AssertionError("unreachable")
 

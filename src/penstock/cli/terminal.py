@@ -121,12 +121,16 @@ def whole(name: str) -> Column:
     return Column(name, no_wrap=True)
 
 
-def failures_of(failed: Iterable[tuple[str, Failure, str | None]]) -> Table:
+def failures_of(failed: Iterable[tuple[str, Failure, str | None]], out: Console) -> Table:
     """Returns a table of the files that failed, with the reasons."""
-    rows = table("file", "error", "why", ids("task"))
-    for source, why, task_id in failed:
-        rows.add_row(plain(source), plain(why.code, "red"), plain(why.message), plain(task_id or ""))
-    return rows
+    listed = list(failed)
+    tasks = shown_ids([task_id or "" for _, _, task_id in listed], out)
+    return filled_table(
+        (ids("file"), [plain(source) for source, _, _ in listed]),
+        (ids("error"), [plain(why.code, "red") for _, why, _ in listed]),
+        ("why", [plain(why.message) for _, why, _ in listed]),
+        (whole("task"), [plain(task) for task in tasks]),
+    )
 
 
 def pairs() -> Table:

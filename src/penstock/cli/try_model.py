@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from msgspec.structs import replace
 
+from penstock.cli.client import AS_JSON
+from penstock.cli.client import params_of as params_given
 from penstock.cli.context import settings_of_call
 from penstock.pixels.headers import ImageBounds
 from penstock.settings import Settings
@@ -26,21 +29,28 @@ from penstock.settings import Settings
     "--format", "format_", type=click.Choice(["png", "jpeg", "webp", "avif", "tiff"]), default="png", show_default=True
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Directory of the result.")
+@AS_JSON
 def try_model(
-    model: str, file: Path | None, inputs: tuple[str, ...], pairs: tuple[str, ...], format_: Any, output: Path | None
+    model: str,
+    file: Path | None,
+    inputs: tuple[str, ...],
+    pairs: tuple[str, ...],
+    format_: Any,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     """Run a model in this process, without a server: my_models.py:Sharpness, or a folder with a model.toml.
 
     Prints the result, and on stderr the time of each stage, what the model logs and prints, and the traceback of what
     it raises. The exit status is 1 if it gave no result.
     """
-    from penstock.cli.client import params_of
     from penstock.telemetry.logs import set_up_logs
 
     settings = settings_of_call()
     set_up_logs(replace(settings.telemetry, log_format="human"), process="try")
     logging.getLogger().setLevel(logging.INFO)
-    sys.exit(asyncio.run(_tried(settings, model, file, inputs, params_of(pairs), format_, output)))
+    show = _show_as_json if as_json else _show
+    sys.exit(asyncio.run(_tried(settings, model, file, inputs, params_given(pairs), format_, output, show)))
 
 
 async def _tried(
@@ -51,6 +61,7 @@ async def _tried(
     params: dict[str, Any],
     format_: Any,
     output: Path | None,
+    show: Callable[[Any, str, Path | None], None],
 ) -> int:
     from penstock.conformance.kit import params_of, registered
     from penstock.conformance.local_model import loaded
@@ -70,7 +81,7 @@ async def _tried(
                 return _refused(error)
     stages = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in run.took_ms.items())
     click.echo(f"{cls.name} on {device.name}: loaded in {local.load_s:.2f} s, {stages}", err=True)
-    _show(run, file.stem if file else cls.name, output)
+    show(run, file.stem if file else cls.name, output)
     return 0
 
 
@@ -122,6 +133,20 @@ def _show(run: Any, stem: str, output: Path | None) -> None:
         click.echo(str(output / name))
     if output is None and run.files:
         click.echo(f"{described(run)}; -o DIRECTORY keeps it", err=True)
+
+
+def _show_as_json(run: Any, stem: str, output: Path | None) -> None:
+    import msgspec
+
+    sizes = {}
+    for name, content in _files(run, stem).items():
+        place = name
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            (output / name).write_bytes(content)
+            place = str(output / name)
+        sizes[place] = len(content)
+    click.echo(msgspec.json.encode({"data": run.result.data, "files": sizes, "took_ms": run.took_ms}))
 
 
 def _files(run: Any, stem: str) -> dict[str, bytes]:

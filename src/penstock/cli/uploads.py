@@ -36,16 +36,30 @@ async def put(url: str | None, api_key: str | None, paths: tuple[Path, ...], as_
 
 
 @uploads.command()
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many uploads.")
+@AS_JSON
+@at_a_server
+@coroutine
+async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) -> None:
+    """List the uploads that `put` has sent from here and that are still at the server, the latest first."""
+    from penstock.cli.upload_tables import ls as run
+
+    async with reached(url, api_key) as client:
+        await run(client, limit=limit, as_json=as_json)
+
+
+@uploads.command()
 @click.argument("upload_id", metavar="ID")
 @AS_JSON
 @at_a_server
 @coroutine
 async def show(url: str | None, api_key: str | None, upload_id: str, as_json: bool) -> None:
     """Show whether the bytes of an upload are there, and how many tasks use them."""
+    from penstock.cli.sent_uploads import whole_upload_id
     from penstock.cli.upload_tables import show as run
 
     async with reached(url, api_key) as client:
-        run(await client.get_upload(upload_id), as_json=as_json)
+        run(await client.get_upload(whole_upload_id(client.url, upload_id)), as_json=as_json)
 
 
 @uploads.command()
@@ -55,13 +69,18 @@ async def show(url: str | None, api_key: str | None, upload_id: str, as_json: bo
 @coroutine
 async def delete(url: str | None, api_key: str | None, upload_ids: tuple[str, ...], as_json: bool) -> None:
     """Delete uploads that no task uses. The exit status is 1 if one could not be deleted."""
+    from penstock.cli.sent_uploads import whole_upload_id
     from penstock.cli.tables import each
 
     def told(_: Any) -> str:
         return "deleted"
 
     async with reached(url, api_key) as client:
-        sys.exit(await each(client.delete_upload, upload_ids, "upload_id", told, as_json=as_json))
+
+        async def act(upload_id: str) -> None:
+            await client.delete_upload(whole_upload_id(client.url, upload_id))
+
+        sys.exit(await each(act, upload_ids, "upload_id", told, as_json=as_json))
 
 
 COMMANDS = (uploads,)

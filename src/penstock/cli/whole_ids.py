@@ -40,23 +40,23 @@ async def whole_task_ids(client: "AsyncClient", given: Sequence[str]) -> list[st
 async def whole_task_id(client: "AsyncClient", given: str) -> str:
     """Returns the id of the task that is meant; what cannot be the beginning of an id stays as it is, for the server to
     refuse. Raises click.ClickException for the beginning of no task, or of several."""
-    beginning = _beginning(given, TASK)
+    beginning = beginning_of(given, TASK)
     if beginning is None:
         return given
     found = await _at_most(beginning, _tasks(client, beginning))
-    return _only(found, beginning, "task", "`penstock ls` lists them")
+    return only(found, beginning, "task", "`penstock ls` lists them")
 
 
 async def whole_batch_id(client: "AsyncClient", given: str) -> str:
     """Returns the id of the batch that is meant, as `whole_task_id` does."""
-    beginning = _beginning(given, BATCH)
+    beginning = beginning_of(given, BATCH)
     if beginning is None:
         return given
     found = await _at_most(beginning, (batch.batch_id async for batch in _batches(client, beginning)))
-    return _only(found, beginning, "batch", "`penstock batch ls` lists them")
+    return only(found, beginning, "batch", "`penstock batch ls` lists them")
 
 
-def _beginning(given: str, prefix: str) -> str | None:
+def beginning_of(given: str, prefix: str) -> str | None:
     """Returns the beginning with its prefix; None for a whole id, and for what is none at all."""
     digits = given.removeprefix(prefix).lower()
     if not digits or len(digits) >= DIGITS or not set(digits) <= set(string.hexdigits):
@@ -76,7 +76,8 @@ async def _at_most(beginning: str, ids: AsyncGenerator[str, None]) -> list[str]:
     return list(found)
 
 
-def _only(found: list[str], beginning: str, what: str, advice: str) -> str:
+def only(found: list[str], beginning: str, what: str, advice: str) -> str:
+    """Returns the one id that was found. Raises click.ClickException, with candidates, if there is none or several."""
     if len(found) == 1:
         return found[0]
     if not found:

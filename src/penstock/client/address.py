@@ -12,9 +12,9 @@ from penstock.settings import CLIENT_KEY, KEY_FILE, URL_FILE, ApiSettings, UpSet
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def address_of(url: str | None, api_key: str | None) -> tuple[str, str]:
-    """(url, api_key). The key that `penstock up` has made in this directory is sent to that server and this machine
-    alone.
+def address_of(url: str | None, api_key: str | None, *, token: str | None = None) -> tuple[str, str]:
+    """(url, api_key). With the token of a task the key is empty, unless one is given. The key that `penstock up` has
+    made in this directory is sent to that server and this machine alone.
 
     Raises ConfigurationError when there is no key, or the URL is none.
     """
@@ -24,6 +24,8 @@ def address_of(url: str | None, api_key: str | None) -> tuple[str, str]:
     url = (url or environment.url or own_url or f"http://127.0.0.1:{ApiSettings().port}").rstrip("/")
     if not is_url(url):
         raise ConfigurationError(f"{url} is no URL of a server; it looks like http://127.0.0.1:8000")
+    if token and not api_key:
+        return url, ""
     is_own = is_loopback(url) or url == own_url
     key = api_key or environment.api_key or (_read(data_dir / KEY_FILE) if is_own else None)
     if not key:

@@ -49,7 +49,7 @@ class AsyncClient(Records, Administration, KeyAdministration):
     of the `penstock up` in this directory.
 
     With `tenant` it reads and acts in another tenant, for which the key needs the scope `operate`; what nobody does for
-    another, such as a submit, is refused then.
+    another, such as a submit, is refused then. With the `token` of a task instead of a key it reads that task.
 
     `patience_s` is how long a request is repeated while the server is unreachable, full or limits the rate, and how
     long the server may be silent (at least 2 s; in a file transfer, since the last byte). Submits are safe to repeat,
@@ -62,13 +62,14 @@ class AsyncClient(Records, Administration, KeyAdministration):
         api_key: str | None = None,
         *,
         tenant: str | None = None,
+        token: str | None = None,
         patience_s: float = 120.0,
         connections: int = 64,
         on_pause: OnPause | None = None,
     ) -> None:
         """Raises ConfigurationError if there is no key, or the URL is not valid."""
         self._transport = Transport(
-            url, api_key, tenant=tenant, patience_s=patience_s, connections=connections, on_pause=on_pause
+            url, api_key, tenant=tenant, token=token, patience_s=patience_s, connections=connections, on_pause=on_pause
         )
         self.url = self._transport.url
 

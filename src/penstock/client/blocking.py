@@ -40,11 +40,14 @@ class Client(BlockingRecords):
         api_key: str | None = None,
         *,
         tenant: str | None = None,
+        token: str | None = None,
         patience_s: float = 120.0,
         connections: int = 64,
     ) -> None:
         """Raises ConfigurationError if there is no key, or the URL is not valid."""
-        self._client = AsyncClient(url, api_key, tenant=tenant, patience_s=patience_s, connections=connections)
+        self._client = AsyncClient(
+            url, api_key, tenant=tenant, token=token, patience_s=patience_s, connections=connections
+        )
         self._background = PerProcess(Background)
         self.url = self._client.url
 

@@ -32,6 +32,9 @@ OF_A_TENANT = re.compile(r"/v1/(tasks|batches|uploads|stats|usage|workers$|queue
 """The paths where an operator may name a tenant, and those of submits and uploads, where nobody may: they are refused
 rather than made in the tenant of the key."""
 
+OF_A_TASK = "/v1/tasks/"
+"""Where the paths begin that the token of a task opens."""
+
 CLOSED = "this client is closed"
 
 T = TypeVar("T")
@@ -58,9 +61,11 @@ class Transport:
         patience_s: float,
         connections: int,
         tenant: str | None = None,
+        token: str | None = None,
         on_pause: OnPause | None = None,
     ) -> None:
-        self.url, self._key = address_of(url, api_key)
+        self.url, self._key = address_of(url, api_key, token=token)
+        self._token = {} if token is None else {"token": token}
         self._patience_s = patience_s
         self._on_pause = on_pause
         self._tenant = {} if tenant is None else {"tenant": tenant}
@@ -79,7 +84,10 @@ class Transport:
         trust_env = not is_loopback(self.url)  # a proxy leads away from this machine
         return _Connections(
             http=httpx.AsyncClient(
-                base_url=self.url, headers={"x-api-key": self._key}, limits=self._limits, trust_env=trust_env
+                base_url=self.url,
+                headers={"x-api-key": self._key} if self._key else {},
+                limits=self._limits,
+                trust_env=trust_env,
             ),
             keyless=httpx.AsyncClient(trust_env=trust_env),
         )
@@ -107,7 +115,7 @@ class Transport:
     ) -> httpx.Response:
         """Returns the answer to a request that is safe to repeat, or that is sent once, without `repeat`. Raises
         PenstockApiError if it is refused."""
-        said = self._tenant_at(path) | {name: value for name, value in (query or {}).items() if value is not None}
+        said = self._named_at(path) | {name: value for name, value in (query or {}).items() if value is not None}
         head = {"content-type": "application/json", **(headers or {})} if body is not None else headers
         tries = Tries(self._patience_s)
         while True:
@@ -156,8 +164,9 @@ class Transport:
                 error = refused
             await self._pause(tries, error)
 
-    def _tenant_at(self, path: str) -> dict[str, str]:
-        return self._tenant if OF_A_TENANT.match(path) else {}
+    def _named_at(self, path: str) -> dict[str, str]:
+        tenant = self._tenant if OF_A_TENANT.match(path) else {}
+        return tenant | (self._token if path.startswith(OF_A_TASK) else {})
 
     async def _pause(self, tries: Tries, error: PenstockApiError) -> None:
         pause_s = tries.pause_after(error)
@@ -178,7 +187,7 @@ class Transport:
 
     @asynccontextmanager
     async def _opened(self, path: str, silence: httpx.Timeout) -> AsyncIterator[httpx.Response]:
-        async with self._open.http.stream("GET", path, params=self._tenant_at(path), timeout=silence) as answer:
+        async with self._open.http.stream("GET", path, params=self._named_at(path), timeout=silence) as answer:
             if answer.status_code != FOUND:
                 yield await _accepted(answer)
                 return

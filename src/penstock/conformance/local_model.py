@@ -11,12 +11,14 @@ from msgspec import Struct
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority, Result
-from penstock.errors import ModelResultInvalid
+from penstock.errors import InvalidRequest, ModelResultInvalid
 from penstock.models.base import BaseModelRunner, Params, Product, ProductFile, Work
+from penstock.models.gate import GateParams
 from penstock.models.products import product_of
 from penstock.settings import Settings
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import CodecThreads
+from penstock.worker.gate import compared, with_report
 from penstock.worker.model_code import model_code
 from penstock.worker.results import files_of, published
 from penstock.worker.threads import Threads, tile_threads
@@ -62,7 +64,10 @@ class LocalModel:
         on_begin: Callable[[], None] = lambda: None,
     ) -> LocalRun:
         """Run one input. Raises what the task would fail with: ModelError, from what the model has raised, errors of
-        the input, InvalidOutput, ModelResultInvalid, DeviceBroken."""
+        the input, InvalidOutput, ModelResultInvalid, DeviceBroken; and InvalidRequest where scores are wanted: there is
+        no other model here."""
+        if isinstance(params, GateParams) and params.post.score:
+            raise InvalidRequest("a server scores: here is one model alone", param="params.post.score")
         took_ms: dict[str, float] = {}
         with _timed(took_ms, "prepare"):
             work = await self.prepare(source, params)
@@ -96,12 +101,15 @@ class LocalModel:
 
     def pack(self, work: Work, params: Params, output: OutputOptions) -> tuple[Product, Result]:
         """The product of work with its outputs, and the result that is made of it. Raises as `run` does."""
+        limits = self._settings.limits
+        report = compared(self.runner, work, params)
         product = product_of(self.runner.postprocess(work, params, output), output)
+        product = with_report(product, report, output, limits)
         result, _ = published(
             product,
             "result",
             produces=self.runner.card.produces,
-            limits=self._settings.limits,
+            limits=limits,
         )
         return product, result
 

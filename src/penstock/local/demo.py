@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import httpx
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 from rich.console import Console
@@ -37,9 +38,10 @@ class Row(Struct, kw_only=True):
     error: str = ""
 
 
-async def run_demo(settings: Settings, photos: Sequence[Path], output: Path) -> int:
-    """Start a server in a temporary directory, run the photos through it, and stop it. Returns the exit status."""
-    console, started = Console(), time.monotonic()
+async def run_demo(settings: Settings, photos: Sequence[Path], output: Path, *, as_json: bool = False) -> int:
+    """Start a server in a temporary directory, run the photos through it, and stop it. Returns the exit status. With
+    `as_json` stdout has a line of JSON for each photo, and all else is on stderr."""
+    console, started = Console(stderr=as_json), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as home, (Path(home) / "log").open("w+b") as log:
         settings = replace(settings, up=replace(settings.up, data_dir=home))
         try:
@@ -48,6 +50,8 @@ async def run_demo(settings: Settings, photos: Sequence[Path], output: Path) -> 
             log.seek(0)
             console.print(log.read().decode(), markup=False, highlight=False)
             raise
+    for row in rows if as_json else ():
+        print(msgspec.json.encode(row, enc_hook=str).decode())  # noqa: T201  it is what the command is for
     console.print(_table(rows))
     console.print(f"[dim]{time.monotonic() - started:.1f} s in all; nothing is left running[/dim]")
     return 1 if any(row.error for row in rows) else 0

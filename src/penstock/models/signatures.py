@@ -36,6 +36,7 @@ METHODS: dict[str, Signature] = {
     "memory_needed": Signature(("source", "params")),
     "output_size": Signature(("width", "height", "params")),
     "device_size": Signature(("width", "height", "params")),
+    "in_fp32": Signature(("work",)),
     "interrupt": Signature(("work",)),
     "digest": Signature(()),
 }

@@ -59,12 +59,20 @@ def _open_avif(data: bytes) -> Image.Image:
     return image
 
 
+def _open_bmp(data: bytes) -> Image.Image:
+    image = _by_pillow("bmp", data)
+    # Many programs leave the fourth byte 0 and say that it is an alpha: browsers show such an image.
+    has_no_alpha = image.mode == "RGBA" and not image.getchannel("A").getbbox()
+    return image.convert("RGB") if has_no_alpha else image
+
+
 OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "png": open_png,
     "jpeg": open_jpeg,
     "avif": _open_avif,
     "tiff": open_tiff,
-    **{form: partial(_by_pillow, form) for form in ("webp", "gif", "bmp")},
+    "bmp": _open_bmp,
+    **{form: partial(_by_pillow, form) for form in ("webp", "gif")},
 }
 
 TAKEN_IN_PART = frozenset({"png", "jpeg"})

@@ -80,8 +80,7 @@ class QualityGate:
         params = call.params
         if not isinstance(params, GateParams) or not params.needs_whole:
             return NOTHING
-        compares = cast("Compares", call.runner)
-        comparison: Comparison = await on_cpu(compares.comparison, work, params)
+        comparison: Comparison = await on_cpu(_comparison, call.runner, work, params)
         shown = comparison if params.compare else None
         if scorer is None:
             return GateReport(comparison=shown)
@@ -90,6 +89,17 @@ class QualityGate:
         before, after = scorer.scores(await on_device(scorer, scoring))
         data, notes = _judged(before, after, params.post)
         return GateReport(data, notes, shown)
+
+
+def compared(runner: Runner, work: Work, params: Params) -> GateReport:
+    """The report on work that is compared at most, and not scored."""
+    if not isinstance(params, GateParams) or not params.compare:
+        return NOTHING
+    return GateReport(comparison=_comparison(runner, work, params))
+
+
+def _comparison(runner: Runner, work: Work, params: Params) -> Comparison:
+    return cast("Compares", runner).comparison(work, params)
 
 
 def _judged(before: float, after: float, post: Post) -> tuple[dict[str, Any], tuple[Note, ...]]:

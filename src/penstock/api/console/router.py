@@ -10,7 +10,22 @@ from litestar.handlers import HTTPRouteHandler
 
 from penstock.api.console.answers import AS_PAGES
 from penstock.api.console.assets import send_asset
-from penstock.api.console.screens import errors, inputs, login, models, overview, queues, replay, task, tasks, workers
+from penstock.api.console.screens import (
+    audit,
+    batches,
+    errors,
+    inputs,
+    keys,
+    login,
+    models,
+    overview,
+    queues,
+    replay,
+    task,
+    tasks,
+    usage,
+    workers,
+)
 from penstock.api.console.sessions import open_session
 from penstock.api.http.auth import require_key
 from penstock.api.http.scopes import check_declared
@@ -29,6 +44,11 @@ SCREENS: tuple[HTTPRouteHandler, ...] = (
     workers.show_workers,
     models.show_models,
     models.show_model,
+    batches.show_batches,
+    batches.show_batch,
+    usage.show_usage,
+    keys.show_keys,
+    audit.show_audit,
     errors.show_error,
     login.leave,
 )

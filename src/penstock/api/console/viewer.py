@@ -35,9 +35,13 @@ class Screen(Struct, frozen=True):
 PLACES = (
     Screen("overview", "/", "Overview", "o"),
     Screen("tasks", "/tasks", "Tasks", "t"),
+    Screen("batches", "/batches", "Batches", "b"),
     Screen("queues", "/queues", "Queues", "q"),
     Screen("workers", "/workers", "Workers", "w"),
     Screen("models", "/models", "Models", "m"),
+    Screen("usage", "/usage", "Usage", "u"),
+    Screen("keys", "/keys", "Keys", "k", scope="admin"),
+    Screen("audit", "/audit", "Audit", "a", scope="admin"),
 )
 """In the order of the navigation. The name is that of an icon, too, and of `page(screen=...)`."""
 

@@ -199,7 +199,8 @@ class Definition(DefinitionSection, frozen=True):
     """A whole `model.toml`.
 
     `data` has the digest of each file with external data of `file`. `params` is a JSON Schema: clients may set the
-    parameters of the kind that are among its `properties`, within what these say; all of them where it has none.
+    parameters of the kind that are among its `properties`, within what these say; all of them where it has none. Those
+    of every image-to-image, `post` and `compare`, are there in any case.
     """
 
     schema: Literal[1]

@@ -39,7 +39,7 @@ export async function send(link, { method = "POST", body = null } = {}) {
 
 async function act(source, body) {
   const { act: link, method, counted, confirm, confirmText, done = "Done" } = source.dataset;
-  if (confirm && !(await confirmed({ title: confirm, text: confirmText, count: counted ? () => countOf(link) : null }))) return;
+  if (confirm && !(await confirmed({ title: confirm, text: confirmText, count: counted ? () => countOf(link) : null, isDanger: source.matches(".danger") }))) return;
   const pressed = source.matches("form") ? source.querySelector('[type="submit"]') : source;
   pressed.setAttribute("aria-busy", "true");
   pressed.disabled = true;

@@ -42,7 +42,7 @@ async function actOnEach(button) {
   const ids = [...chosen];
   const name = button.textContent;
   const tasks = ids.length === 1 ? "1 task" : `${ids.length} tasks`;
-  if (!(await confirmed({ title: `${name} ${tasks}?`, text: button.dataset.means }))) return;
+  if (!(await confirmed({ title: `${name} ${tasks}?`, text: button.dataset.means, isDanger: button.matches(".danger") }))) return;
   const method = button.dataset.each.includes("/ID/") ? "POST" : "DELETE";
   let done = 0;
   for (const id of ids) {

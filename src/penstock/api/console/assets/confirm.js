@@ -2,10 +2,12 @@
 const dialog = () => document.getElementById("confirm");
 const part = (name) => document.getElementById(`confirm-${name}`);
 
-export function confirmed({ title, text = "", count = null }) {
+export function confirmed({ title, text = "", count = null, isDanger = false }) {
   part("title").textContent = title;
   part("text").textContent = text;
   part("count").textContent = "";
+  part("yes").textContent = title.split(" ")[0]; // "Delete 3 tasks?" is answered by "Delete"
+  part("yes").className = `button ${isDanger ? "danger" : "primary"}`;
   part("yes").disabled = count !== null;
   dialog().showModal();
   part("no").focus();

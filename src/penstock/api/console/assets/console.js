@@ -7,6 +7,7 @@ import { startCopying } from "./copy.js";
 import { startFilters } from "./filters.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { startSecrets } from "./secrets.js";
 import { startStages } from "./stages.js";
 import { startTheme } from "./theme.js";
 
@@ -19,4 +20,5 @@ startComparing();
 startCopying();
 startFilters();
 startLive();
+startSecrets();
 startStages();

@@ -48,13 +48,20 @@ def hidden(name: str, value: str) -> h.VoidElement:
     return h.input(type="hidden", name=name, value=value)
 
 
-def chips(label: str, name: str, options: Iterable[str], chosen: Sequence[str]) -> h.Element:
+def chips(label: str, name: str, options: Iterable[str], chosen: Sequence[str], *, data_type: str = "") -> h.Element:
     """Return boxes to check, of which any number may be."""
     return h.fieldset(".chips")[
         h.legend(".unseen")[label],
         [
             h.label(".chip")[
-                h.input(type="checkbox", name=name, value=option, checked=option in chosen), h.span[option.capitalize()]
+                h.input(
+                    {"data-type": data_type or None},
+                    type="checkbox",
+                    name=name,
+                    value=option,
+                    checked=option in chosen,
+                ),
+                h.span[option.capitalize()],
             ]
             for option in options
         ],

@@ -3,6 +3,7 @@
 import htpy as h
 
 from penstock.api.console.viewer import Viewer
+from penstock.api.http.scopes import ALL_TENANTS
 
 
 def heading(title: h.Node, *acts: h.Node, under: h.Node = None) -> h.Element:
@@ -44,6 +45,15 @@ def tile(name: str, value: h.Node, under: h.Node = None, *, link: str = "") -> h
     """Return a figure with its name, which may lead to what it counts."""
     content = [h.div(".tile-name")[name], h.div(".tile-value")[value], under and h.div(".tile-name")[under]]
     return h.a(".tile", href=link)[content] if link else h.div(".tile")[content]
+
+
+def all_tenants(viewer: Viewer, path: str) -> h.Node:
+    """Return the link from a page about one tenant to that about all, or back; None where the viewer's key may not."""
+    if viewer.caller is None or not viewer.can("operate"):
+        return None
+    if viewer.caller.tenant == ALL_TENANTS:
+        return h.a(".button", href=viewer.own_page(path))["Own tenant"]
+    return h.a(".button", href=viewer.page(path, tenant=ALL_TENANTS))["All tenants"]
 
 
 def bar(ratio: float, label: str) -> h.Element:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 import htpy as h
 from msgspec import Struct
 
+NOTHING: tuple[h.Node, ...] = (None, "", False)
+
 
 class Column(Struct, frozen=True):
     """A column: its name, and whether it has numbers, which stand to the right."""
@@ -41,13 +43,14 @@ def table(
 
 def facts(pairs: Iterable[tuple[str, h.Node]]) -> h.Element:
     """Return names and what they stand for, leaving out what is empty."""
-    return h.dl(".facts")[[h.div[h.dt[name], h.dd[value]] for name, value in pairs if value not in (None, "", [])]]
+    return h.dl(".facts")[[h.div[h.dt[name], h.dd[value]] for name, value in pairs if value not in (*NOTHING, [])]]
 
 
 def _row(row: TableRow, heads: Sequence[Column]) -> h.Element:
     return h.tr({"data-link": row.link or None, "id": row.id or None}, class_=row.tone or None)[
         [
-            h.td({"data-title": head.title}, class_=_side(head))[cell]
+            # In one piece: on a phone the name of the column stands at the left, and the cell at the right.
+            h.td({"data-title": head.title}, class_=_side(head))[h.div[cell] if cell not in NOTHING else None]
             for head, cell in zip(heads, row.cells, strict=True)
         ]
     ]

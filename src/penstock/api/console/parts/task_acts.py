@@ -66,11 +66,6 @@ def acts_on_one(viewer: Viewer, task: TaskView) -> list[h.Node]:
     if state in FAILED:
         act = Act(link=viewer.api(f"{path}/retry"), scope="submit", done="Queued again")
         buttons.append(act_button(viewer, "Retry", act, look="primary"))
-    if task.webhook and task.webhook.log:
-        act = Act(
-            link=viewer.api(f"{path}/webhook/redeliver"), scope="submit", done="Its last event is delivered again"
-        )
-        buttons.append(act_button(viewer, "Redeliver", act))
     if state.is_final:
         act = Act(
             link=viewer.api(path),

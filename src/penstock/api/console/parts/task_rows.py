@@ -54,5 +54,5 @@ def _now(viewer: Viewer, task: TaskView) -> h.Node:
     if task.progress and not task.finished_at:
         return bar(task.progress.ratio, f"{task.progress.done} of {task.progress.total} {task.progress.unit}")
     if task.queue_position is not None:
-        return f"{number(task.queue_position)} ahead"
+        return f"{number(task.queue_position)} ahead" if task.queue_position else "the next"
     return task.stage if task.status == "RUNNING" else (task.reuse if task.reuse != "miss" else "")

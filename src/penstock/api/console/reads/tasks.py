@@ -7,7 +7,8 @@ from msgspec import UNSET
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.filters import TaskFilter
-from penstock.api.routes import listing, results, tasks
+from penstock.api.routes import listing, results
+from penstock.api.schemas.render import task_view
 from penstock.api.schemas.tasks import TaskList, TaskView
 from penstock.api.services import Services
 from penstock.core.request import Source
@@ -31,7 +32,7 @@ async def listed(
 
 async def shown(task_id: str, request: ApiRequest, services: Services) -> TaskView:
     """Return a task. Raises TaskNotFound, ResultExpired."""
-    return cast(TaskView, (await tasks.read.fn(request=request, services=services, task_id=task_id)).content)
+    return await task_view(await record(task_id, request, services), services.storage, str(request.base_url))
 
 
 async def record(task_id: str, request: ApiRequest, services: Services) -> Task:

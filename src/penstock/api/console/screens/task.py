@@ -3,6 +3,7 @@
 from typing import Any
 
 import htpy as h
+import msgspec
 from litestar import Response, get
 from litestar.params import FromPath
 
@@ -16,6 +17,7 @@ from penstock.api.console.parts.task_acts import acts_on_one
 from penstock.api.console.parts.task_files import inputs_of, result_of
 from penstock.api.console.parts.task_rows import model_of
 from penstock.api.console.parts.timeline import attempts, steps, timeline
+from penstock.api.console.parts.webhook import deliveries
 from penstock.api.console.reads import operations, tasks
 from penstock.api.console.viewer import Viewer, viewer_of
 from penstock.api.http.auth import ApiRequest
@@ -43,6 +45,7 @@ async def show_task(request: ApiRequest, services: ServicesDep, task_id: FromPat
         why_it_waits(viewer, task, await operations.explained(task_id, request, services)) if is_live else None,
         panel("", steps(task), timeline(task), attempts(viewer, task)),
         _result(viewer, task, record),
+        deliveries(viewer, task.webhook, f"/tasks/{task_id}"),
         panel("Log", h.pre(tabindex="0")[log]) if log else None,
         every_s=15 if is_live else 0,
         events=EVENTS if is_live else "",
@@ -97,14 +100,13 @@ def _request(viewer: Viewer, task: TaskView, record: Task) -> h.Element:
         ("Model", model_of(task)),
         ("Key", h.a(href=viewer.page("/tasks", key=record.caller))[record.caller]),
         ("Priority", str(task.priority)),
-        ("Params", h.code[str(record.request.params)] if record.request.params else None),
+        ("Params", h.code[msgspec.json.encode(record.request.params).decode()] if record.request.params else None),
         ("Metadata", [h.div[h.code[f"{name}={value}"]] for name, value in task.metadata.items()]),
         ("Batch", batch),
         ("Client's id", task.client_request_id),
         ("Shared run", {"hit": "the result of an equal task", "coalesced": "ran with an equal task"}.get(task.reuse)),
         ("Deadline", when(task.deadline) if task.deadline else None),
         ("Kept until", when(task.expires_at) if task.expires_at else None),
-        ("Webhook", task.webhook.url if task.webhook else None),
         ("Device", ", ".join(str(task.execution[one]) for one in ("device", "worker") if one in task.execution)),
         ("Device time", f"{task.execution['device_ms']:.0f} ms" if task.execution.get("device_ms") else None),
     ]

@@ -55,7 +55,7 @@ async def show_tasks(
             acts_on_chosen(viewer) if found.data else None,
             rows,
             pages(viewer, "/tasks", dict(query.given), found.next_cursor),
-            every_s=0 if query.has_cursor else 5,
+            every_s=0 if query.has_cursor else 10,
         ),
         screen="tasks",
     )

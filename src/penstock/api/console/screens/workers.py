@@ -8,7 +8,7 @@ from litestar import Response, get
 
 from penstock.api.console.answers import page
 from penstock.api.console.page.acts import Act, act_button
-from penstock.api.console.page.panels import bar, heading, live, notice, panel
+from penstock.api.console.page.panels import all_tenants, bar, heading, live, notice, panel
 from penstock.api.console.page.tables import Column, TableRow, facts, table
 from penstock.api.console.page.words import badge, number, size, when
 from penstock.api.console.reads import operations
@@ -35,7 +35,7 @@ async def show_workers(request: ApiRequest, services: ServicesDep) -> Response[s
     return page(
         request,
         "Workers",
-        heading("Workers", under=under),
+        heading("Workers", all_tenants(viewer, "/workers"), under=under),
         live("workers", viewer.page("/workers"), shown, every_s=LOOK_S),
         screen="workers",
     )

@@ -1,0 +1,1 @@
+"""What scores of images measure, and what they do not."""

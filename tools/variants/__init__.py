@@ -1,0 +1,1 @@
+"""How the variants of superres-x4 do on real photos, in figures and in pictures."""
