@@ -45,11 +45,9 @@ _QUIET = {"/livez", "/readyz", "/startupz", "/metrics", "/v1/stats", "/v1/queues
 NOT_MODIFIED = 304
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 # Most answers are no page. What a browser takes for one loads nothing, runs nothing, and is framed by nobody.
-_UNLESS_SAID = (
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
-)
+_NO_PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
+_NOT_STORED = (b"cache-control", b"no-store")
+_NO_REFERRER = (b"referrer-policy", b"no-referrer")
 
 
 class RequestContext:
@@ -189,7 +187,9 @@ def refusal(error: PenstockError, request_id: str) -> tuple[Headers, bytes]:
 def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     """Return the headers with those that every answer has added."""
     names = dict(headers)
-    extra = [header for header in _UNLESS_SAID if header[0] not in names]
+    extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
+    extra += [] if _NO_PAGE[0] in names else [_NO_PAGE]
+    extra += [] if _NO_REFERRER[0] in names else [_NO_REFERRER]
     extra += [(b"connection", b"close")] if closing else []
     return [*headers, _NO_SNIFFING, *extra, (b"x-request-id", request_id.encode())]
 
