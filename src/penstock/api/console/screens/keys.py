@@ -22,7 +22,8 @@ from penstock.core.access import ALL_SCOPES, USUAL_SCOPES
 COLUMNS = ("Key", "Tenant", "Name", "Scopes", "Status", "Last used", "Ends", "")
 DAY_S = 86_400
 LIVES = ((7, "a week"), (30, "a month"), (90, "90 days"), (365, "a year"), (0, "until it is revoked"))
-NAME = NAME_PATTERN.removeprefix("^(?![Nn][Uu][Ll][Ll]$)").removesuffix(r"(?!\n)$")
+NAME = NAME_PATTERN.removeprefix("^(?![Nn][Uu][Ll][Ll]$)").removesuffix(r"(?!\n)$").replace("-]", r"\-]")
+"""As browsers read it, to whom a dash in brackets is no letter; what does not fit is ignored by them without a word."""
 
 
 @get("/keys", opt=ADMIN)
