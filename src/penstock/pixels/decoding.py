@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec.structs import replace
-from PIL import Image
+from PIL import Image, ImageFile
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
@@ -48,7 +48,7 @@ WrittenParts: TypeAlias = tuple[int, int, bool, bool, int, bool, int]
 """What `decode_to` returns."""
 
 
-def _by_pillow(form: str, data: bytes) -> Image.Image:
+def _by_pillow(form: str, data: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=(form,))
 
 
@@ -66,13 +66,27 @@ def _open_bmp(data: bytes) -> Image.Image:
     return image.convert("RGB") if has_no_alpha else image
 
 
+def _open_gif(data: bytes) -> Image.Image:
+    image = _by_pillow("gif", data)
+    (tile,) = image.tile
+    if tile.extents in (None, (0, 0, *image.size)):
+        return image
+    # What the frame does not cover is transparent, as browsers show it: Pillow fills it with a colour.
+    shown = image.convert("RGBA")
+    opacity = Image.new("L", image.size)
+    opacity.paste(shown.getchannel("A").crop(tile.extents), tile.extents)
+    shown.putalpha(opacity)
+    return shown
+
+
 OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "png": open_png,
     "jpeg": open_jpeg,
     "avif": _open_avif,
     "tiff": open_tiff,
     "bmp": _open_bmp,
-    **{form: partial(_by_pillow, form) for form in ("webp", "gif")},
+    "gif": _open_gif,
+    "webp": partial(_by_pillow, "webp"),
 }
 
 TAKEN_IN_PART = frozenset({"png", "jpeg"})
