@@ -1606,4 +1606,26 @@ MUTATIONS = (
         "",
         "tests/api/test_submit.py::test_a_submit_is_refused_for[a small PNG]",
     ),
+    Mutation(
+        "a body that is announced as too long is not read",
+        "src/penstock/api/http/bodies.py",
+        "    if announced.isdigit() and int(announced) > _limit_of(request):\n",
+        "    if False:\n",
+        "tests/api/test_api.py::test_a_body_that_is_announced_as_too_long_is_refused_before_it_comes",
+    ),
+    Mutation(
+        "JSON is declared as such",
+        "src/penstock/api/http/bodies.py",
+        '    if declared != b"application/json":\n',
+        "    if False:\n",
+        "tests/api/test_http_manners.py::"
+        "test_a_client_that_reads_when_it_has_sent_everything_hears_why_it_was_refused[no JSON-announced]",
+    ),
+    Mutation(
+        "a script that Redis does not answer in time is given up",
+        "src/penstock/store/multiplexed.py",
+        "        answer.set_exception(TimeoutError())\n",
+        "        pass\n",
+        "tests/api/test_retries.py::test_a_frozen_redis_is_answered_with_503_within_a_second",
+    ),
 )
