@@ -63,6 +63,18 @@ async def test_a_wrong_key_is_refused_before_the_body_is_read(server: str, lengt
     assert answer.startswith(b"HTTP/1.1 401")
 
 
+async def test_a_body_that_is_announced_as_too_long_is_refused_before_it_comes(server: str, api_key: str) -> None:
+    url = httpx.URL(server)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    lines = ("POST /v1/tasks HTTP/1.1", "Host: x", f"X-API-Key: {api_key}", "Content-Type: application/json")
+    writer.write("\r\n".join([*lines, "Content-Length: 999999999", "", ""]).encode())
+
+    answer = await reader.readline()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
 def test_without_any_key_the_api_does_not_start(settings: Settings) -> None:
     keyless = msgspec.structs.replace(settings, api=msgspec.structs.replace(settings.api, keys=()))
 

@@ -155,7 +155,7 @@ async def test_a_pause_is_told_with_its_reason_and_its_length(api_key: str) -> N
 
     async with (
         answering(answer) as url,
-        AsyncClient(url, api_key, patience_s=1.5, on_pause=on_pause) as client,
+        AsyncClient(url, api_key, patience_s=5, on_pause=on_pause) as client,
     ):
         error, _ = await refusal_of(client.stats())
 

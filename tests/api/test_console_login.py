@@ -218,3 +218,37 @@ async def test_behind_a_proxy_links_and_the_cookie_have_its_path(settings: Setti
             assert "secure" in cookie
             page = (await browser.get("/console/login")).text
             assert 'action="/gpu/console/login"' in page
+
+
+async def test_a_link_on_another_site_leads_to_the_page_and_not_to_another_login(
+    browser: httpx.AsyncClient, api_key: str
+) -> None:
+    path = "/console/login?next=/console/tasks"
+    first = await browser.get(path, headers={"Sec-Fetch-Site": "cross-site"})
+    assert first.headers["Refresh"] == "0; url=/console/login?next=%2Fconsole%2Ftasks&again=true"
+    assert "sandbox" not in first.headers["Content-Security-Policy"], "it would be another origin"
+    for site in ("same-origin", "cross-site"):
+        shown = await browser.get(f"{path}&again=true", headers={"Sec-Fetch-Site": site})
+        assert ("API key" in shown.text, "Refresh" in shown.headers) == (True, False)
+    await log_in(browser, api_key)
+    led_on = await browser.get(path, headers={"Sec-Fetch-Site": "same-origin"})
+    assert (led_on.status_code, led_on.headers["Location"]) == (303, "/console/tasks")
+
+
+async def test_a_second_login_ends_the_session_of_the_first(browser: httpx.AsyncClient, api_key: str) -> None:
+    await log_in(browser, api_key)
+    first = {"Cookie": f"penstock_session={browser.cookies['penstock_session']}"}
+    await log_in(browser, api_key)
+    assert (await browser.get("/console/")).status_code == 200
+    assert (await browser.get("/console/", headers=first)).status_code == 303
+
+
+@pytest.mark.parametrize("wanted", ["bat_%0d%0aSet-Cookie:%20a=b", "bat_..%2f..", "tsk_%0d%0aX:%20y"])
+async def test_nothing_that_is_looked_for_becomes_a_header(
+    browser: httpx.AsyncClient, api_key: str, wanted: str
+) -> None:
+    await log_in(browser, api_key)
+    answer = await browser.get(f"/console/find?id={wanted}")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/console/tasks")
+    asked = await browser.get("/console/errors/%0d%0aSet-Cookie:%20a=b", headers={"Cookie": ""})
+    assert "a=b" not in str(asked.headers)

@@ -85,3 +85,15 @@ async def test_who_may_not_operate_is_shown_no_button_that_does(
 
     assert all("data-method" not in page for page in pages)
     assert all("Try it" not in page for page in pages)
+    assert (await browser.get("/console/try")).status_code == 403
+
+
+async def test_a_model_is_tried_by_the_form_that_its_schema_makes(browser: httpx.AsyncClient) -> None:
+    page = await shown(browser, f"/try?model={MODEL}")
+
+    assert f'<input type="hidden" name="model" value="{MODEL}">' in page
+    for field in ("input.image", "params.scale", "params.post.min_gain", "output.format", "priority"):
+        assert f'name="{field}"' in page
+    assert 'max="8"' in page
+    assert "general (default)" in page
+    assert (await browser.get("/console/try?model=nobody")).status_code == 404

@@ -1,6 +1,8 @@
 """What pages of other origins may do: those of `api.cors_origins`, and any that has a URL which lets in by itself."""
 
 import json
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,30 @@ def test_a_request_that_is_refused_while_it_is_read_can_be_read_too(server: str,
 
     assert (refused.status_code, allows(refused)) == (400, PAGE)
     assert (unlisted.status_code, allows(unlisted)) == (400, None)
+
+
+@pytest.mark.parametrize(("origin", "of_api"), [(PAGE, PAGE), ("https://anybody.example", None)])
+def test_a_request_that_does_not_come_in_time_is_told_so(
+    settings: Settings, api_key: str, origin: str, of_api: str | None
+) -> None:
+    key = f"X-API-Key: {api_key}\r\n"
+    with in_thread(replace(settings, api=replace(settings.api, receive_s=0.5))) as url:
+        opened = httpx.post(f"{url}/v1/uploads", json={"size": 100}, headers={"X-API-Key": api_key}).json()
+        upload = opened["url"].removeprefix(url)
+        answers = [half_sent(url, "POST /v1/tasks", origin, key), half_sent(url, f"PUT {upload}", origin)]
+
+    assert [answer.partition(" ")[2][:3] for answer in answers] == ["408", "408"]
+    found = [re.findall(r"access-control-allow-origin: (\S+)", answer) for answer in answers]
+    assert found == [[of_api] if of_api else [], ["*"]]
+
+
+def half_sent(url: str, request_line: str, origin: str, headers: str = "") -> str:
+    """The answer to a request whose body stops after its first byte."""
+    at = httpx.URL(url)
+    with socket.create_connection((at.host, at.port or 0), timeout=60) as connection:
+        head = f"{request_line} HTTP/1.1\r\nHost: {at.netloc.decode()}\r\nOrigin: {origin}\r\n{headers}"
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+        return connection.recv(65_536).decode()
 
 
 async def test_a_server_that_is_not_ready_says_so_to_a_page(settings: Settings, api_key: str) -> None:

@@ -1,5 +1,7 @@
 """What the API says of itself: the OpenAPI document, and the page that shows it."""
 
+import base64
+import io
 import json
 import re
 import subprocess
@@ -11,9 +13,11 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import msgspec
 import pytest
+from PIL import Image
 
 from penstock.api.app import openapi_document
 from penstock.api.description.components import wire_types
+from penstock.api.description.examples.parameters import IMAGE
 from penstock.api.description.examples.requests import by_type
 from penstock.errors import codes
 from penstock.intake.call import DURATION_PATTERN, KEY_PATTERN
@@ -145,6 +149,20 @@ async def test_an_example_of_a_submit_is_taken(document: dict[str, Any], client:
         assert (answer.status_code, example["value"]["model"]) == (202, name)
 
 
+async def test_an_example_of_a_prediction_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:
+    content = document["paths"]["/replicate/v1/predictions"]["post"]["requestBody"]["content"]["application/json"]
+
+    answer = await client.post("/replicate/v1/predictions", json=content["example"])
+
+    assert answer.status_code == 201, answer.text
+
+
+def test_the_examples_have_a_picture_that_can_be_decoded() -> None:
+    picture = Image.open(io.BytesIO(base64.b64decode(IMAGE.partition(",")[2])))
+
+    assert picture.convert("RGB").size == (16, 16)
+
+
 async def test_an_example_of_a_batch_is_taken(document: dict[str, Any], client: httpx.AsyncClient) -> None:
     content = document["paths"]["/v1/batches"]["post"]["requestBody"]["content"]
 
@@ -222,7 +240,7 @@ async def test_the_documentation_needs_nothing_from_elsewhere(stranger: httpx.As
     links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     policy = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
     assert page.headers["Content-Type"].startswith("text/html")
-    assert len(links) == 4
+    assert len(links) == 5
     assert policy["script-src"] == "'self'"
     assert "<script>" not in page.text
     for link in links:

@@ -46,7 +46,7 @@ async def test_a_browser_gets_a_page_that_leads_to_the_parts_of_the_server(
 
     check_page(answer)
     links = re.findall(r'href="(/[^"]+)"', answer.text)
-    assert {"/docs", "/schema/openapi.json", "/errors", "/readyz"} <= set(links)
+    assert {"/console", "/docs", "/schema/openapi.json", "/errors", "/readyz"} <= set(links)
     for link in links:
         assert (await stranger.get(link, follow_redirects=True)).status_code == 200, link
     assert f"curl {str(stranger.base_url).rstrip('/')}/v1/models" in answer.text
@@ -69,12 +69,14 @@ async def test_a_program_gets_json(stranger: httpx.AsyncClient, accept: str | No
 
 
 def test_what_is_turned_off_is_not_on_the_page(settings: Settings) -> None:
-    with in_thread(replace(settings, api=replace(settings.api, docs="off"))) as url:
+    off = replace(settings, api=replace(settings.api, docs="off"), console=replace(settings.console, enabled=False))
+    with in_thread(off) as url:
         page = httpx.get(url, headers={"Accept": BROWSER})
 
     check_page(page)
     assert "/docs" not in page.text
     assert "/schema" not in page.text
+    assert "/console" not in page.text
 
 
 def test_behind_a_proxy_the_pages_lead_to_where_it_is(settings: Settings) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CAT = Path(__file__).parents[2] / "src" / "penstock" / "models" / "photo.jpg"
 SCREENS = ["/", "/tasks", "/tasks?status=FAILED&key=nobody", "/errors/queue_full", "/nowhere"]
-SCREENS += ["/batches", "/queues", "/workers", "/models", "/models/superres-x4", "/usage", "/keys", "/audit"]
+SCREENS += ["/batches", "/queues", "/workers", "/models", "/models/superres-x4", "/try", "/usage", "/keys", "/audit"]
 """Those without an id; the pages of the tasks of the test are added."""
 
 
@@ -220,6 +220,17 @@ def test_the_theme_stays_and_a_viewer_has_no_buttons(browser: "Browser", server:
         page.wait_for_url("**/console/login")
         page.goto(f"{server.url}/console/tasks")
         assert "login?next=/console/tasks" in page.url
+    assert complaints == []
+
+
+def test_a_link_on_another_site_leads_to_the_page(browser: "Browser", server: System, tasks: dict[str, str]) -> None:
+    with logged_in(browser, server.url, server.api_key) as (page, complaints):
+        wanted = f"{server.url}/console/tasks/{tasks['score']}"
+        page.route("http://chat.example/", lambda route: route.fulfill(body=f'<a href="{wanted}">look</a>'))
+        page.goto("http://chat.example/")
+        page.get_by_text("look").click()
+        page.wait_for_url(wanted)
+        assert page.get_by_role("heading", name="Result").is_visible()
     assert complaints == []
 
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from penstock.settings import Settings, StorageSettings, environment_of
 from tests.support import chromium
 from tests.support.processes import System, up
 
@@ -52,9 +53,14 @@ def server(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def backend(server: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the page: its files are those of the tutorial, but for the two addresses."""
-    here = tmp_path_factory.mktemp("tutorial")
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+    with running_backend(server, tmp_path_factory.mktemp("tutorial")) as url:
+        yield url
+
+
+@contextmanager
+def running_backend(server: System, here: Path) -> Iterator[str]:
+    """Runs the backend of the tutorial, with its page; their files are as they are but for the two addresses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     (here / "page").mkdir()
     for file in FILES.iterdir():
@@ -62,9 +68,11 @@ def backend(server: System, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (here / "page" / file.name).write_text(text.replace(str(BACKEND), str(port)))
     environ = os.environ | {"KEY": server.api_key, "no_proxy": "*"}
     with subprocess.Popen([sys.executable, "page/server.py"], cwd=here, env=environ, stderr=subprocess.DEVNULL) as run:
-        httpx.Client(transport=httpx.HTTPTransport(retries=10), trust_env=False).get(f"http://127.0.0.1:{port}/")
-        yield f"http://localhost:{port}/"
-        run.terminate()
+        try:
+            httpx.Client(transport=httpx.HTTPTransport(retries=10), trust_env=False).get(f"http://127.0.0.1:{port}/")
+            yield f"http://localhost:{port}/"
+        finally:
+            run.terminate()
 
 
 def photo(width: int, height: int) -> bytes:
@@ -125,6 +133,29 @@ def test_the_page_reads_and_shows_nothing_else(browser: "Browser", backend: str,
     assert [found and found[0] for found in by_url] == [200, 401]
     assert read == [None] * len(hidden)
     assert shown == [True, False, False]
+
+
+def test_the_page_is_the_same_where_a_bucket_stores_the_files(
+    browser: "Browser", s3_server: StorageSettings, tmp_path: Path
+) -> None:
+    environ = {
+        name: value for name, value in environment_of(Settings(storage=s3_server)).items() if "_STORAGE_" in name
+    }
+    with (
+        up(tmp_path / "up", GPU_IDS="cpu", **environ) as server,
+        running_backend(server, tmp_path) as url,
+        chromium.opened(browser) as (page, complaints),
+    ):
+        page.goto(url)
+        picture = enlarged(page, photo(16, 12))
+        size = page.evaluate("[document.images[0].naturalWidth, document.images[0].naturalHeight]")
+        watched = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+        (events,) = (one for one in watched if "/events?token=" in one)
+        read = page.evaluate(READ, [events.replace("/events?", "/result?"), {}])
+
+    assert (size, complaints) == ([64, 48], [])
+    assert picture.startswith(s3_server.s3_endpoint)
+    assert read is not None, "a script that follows the redirect to the bucket can read the result"
 
 
 def test_the_page_says_why_a_photo_cannot_be_enlarged(browser: "Browser", backend: str) -> None:

@@ -121,21 +121,22 @@ def test_a_bmp_whose_alpha_is_nowhere_more_than_0_is_opaque(is_opaque: bool) -> 
     assert picture.alpha is None or np.array_equal(picture.alpha, RAMP)
 
 
-@pytest.mark.parametrize("name", ["gif", "gif, transparent"])
-def test_what_the_frame_of_a_gif_does_not_cover_is_transparent(name: str) -> None:
-    data, (height, width) = bytearray(PLAIN[name]), RAMP.shape
-    frame = data.index(struct.pack("<BHHHH", 0x2C, 0, 0, width, height))
-    data[6:10] = struct.pack("<HH", width + 12, height + 9)
-    data[frame + 1 : frame + 5] = struct.pack("<HH", 7, 5)
-    whole = decode(PLAIN[name])
-    inside = np.full(RAMP.shape, 255, np.uint8) if whole.alpha is None else whole.alpha
+def test_around_a_smaller_frame_of_a_gif_nothing_is_seen() -> None:
+    data = bytearray(saved(Image.fromarray(COLOURS).quantize(16), "GIF"))
+    whole = decode(bytes(data)).rgb
+    struct.pack_into("<HH", data, 6, 70, 40)  # of the screen
+    at = data.index(b",", 13 + 3 * 16)
+    assert struct.unpack_from("<HHHH", data, at + 1) == (0, 0, 64, 32)
+    struct.pack_into("<HH", data, at + 1, 4, 6)
 
     picture = decode(bytes(data))
 
-    assert probe(bytes(data), ImageBounds(1)).has_alpha
+    seen = np.zeros((40, 70), bool)
+    seen[6:38, 4:68] = True
     assert picture.alpha is not None
-    assert np.array_equal(picture.alpha, np.pad(inside, ((5, 4), (7, 5))))
-    assert np.array_equal(picture.rgb[5:-4, 7:-5], whole.rgb)
+    assert np.array_equal(picture.alpha, np.where(seen, 255, 0))
+    assert np.array_equal(picture.rgb[seen].reshape(32, 64, 3), whole)
+    assert probe(bytes(data), ImageBounds(1)).has_alpha
 
 
 def test_an_avif_is_decoded_with_its_transparency() -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from penstock.pixels.decoding import decode
 from penstock.pixels.headers import ImageBounds
-from penstock.pixels.notes import NOTES, Note, bits_of, in_order, notes_in
+from penstock.pixels.notes import NOTES, OF_DECODING, Note, bits_of, in_order, notes_in
 from penstock.settings import LimitSettings
 from tests.pixels.pngs import png
 
@@ -68,9 +68,16 @@ def test_notes_tell_what_was_done(name: str) -> None:
 
 
 def test_notes_pass_as_bits_and_unknown_bits_are_no_notes() -> None:
-    for place, note in enumerate(NOTES):
+    for place, note in enumerate(OF_DECODING):
         assert bits_of([note]) == 1 << place
-    assert notes_in(bits_of(NOTES)) == NOTES
-    assert notes_in(255) == NOTES
-    assert bits_of(NOTES) < 256
+    assert notes_in(bits_of(OF_DECODING)) == OF_DECODING
+    assert bits_of(OF_DECODING) < 256
+
+
+def test_a_decoder_cannot_note_what_is_not_of_decoding() -> None:
+    assert notes_in(2**32 - 1) == OF_DECODING
+    assert {*NOTES} - {*OF_DECODING} == {"recomputed_in_fp32", "below_min_gain"}
+
+
+def test_notes_are_told_once_in_their_order() -> None:
     assert in_order(["metadata_stripped", "turned", "turned"]) == ("turned", "metadata_stripped")

@@ -811,7 +811,7 @@ class Client:
     async def settle(self) -> bool:
         lease, verb = self.a_lease(), self.chance.choice(SETTLING)
         accepted = await settling(self.store, verb, lease, delay_ms=self.chance.randint(1, 50))
-        self.told.answered += max(0, accepted - 1)
+        self.told.answered += max(0, (accepted or 0) - 1)  # None: the task has been deleted meanwhile
         if accepted:
             self.told.accepted[lease.id, lease.epoch].add(verb)
         return bool(accepted)

@@ -43,3 +43,11 @@ def opened(browser: "Browser", **options: Any) -> Iterator[tuple["Page", list[st
         yield page, complaints
     finally:
         context.close()
+
+
+def faults(page: "Page", context: str | None = None, **options: Any) -> list[str]:
+    """Returns the rules of axe that a page breaks, or the part of it that a selector names, each with its first
+    place."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page, context, {"resultTypes": ["violations"], **options}).response["violations"]
+    return [f"{one['id']} ({one['impact']}, {len(one['nodes'])}): {one['nodes'][0]['html'][:150]}" for one in found]

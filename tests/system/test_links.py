@@ -76,6 +76,18 @@ async def test_a_bucket_that_does_not_compare_digests_is_seen(
     assert (report.troubles, report.compares_digests) == ((), False)
 
 
+async def test_a_bucket_is_asked_as_a_browser_asks_for_a_page(faulty: StorageSettings, peer: Peer) -> None:
+    peer.fault = Fault(methods=("OPTIONS",), match=LINK, answer=http("403 Forbidden", "<Error/>"))
+    without = await checked(faulty)
+    for origin in ("*", "https://any-page.example", "https://shop.example.com"):
+        allowed = http("200 OK", "", "text/plain", f"Access-Control-Allow-Origin: {origin}")
+        peer.fault = Fault(methods=("OPTIONS",), match=LINK, answer=allowed)
+        report = await checked(faulty)
+        assert (report.troubles, report.lets_pages_send) == ((), origin != "https://shop.example.com")
+
+    assert (without.troubles, without.lets_pages_send) == ((), False)
+
+
 async def test_a_wrong_region_is_named_though_the_storage_itself_works(faulty: StorageSettings, peer: Peer) -> None:
     peer.fault = Fault(match=LINK, answer=WRONG_REGION)
 
@@ -160,6 +172,7 @@ async def test_the_doctor_tries_the_links_and_looks_for_versions(
     assert found["versions"]["state"] == "warn"
     assert "docs/how-to/buckets.md" in found["versions"]["advice"]
     assert "digests" not in found, "this one compares them"
+    assert (found["pages"]["state"], "versioned-too" in found["pages"]["found"]) == ("ok", True)
 
 
 async def test_the_doctor_fails_a_bucket_whose_links_do_not_work(

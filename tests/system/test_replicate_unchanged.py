@@ -185,7 +185,8 @@ def test_an_input_that_a_model_does_not_have_is_refused_with_those_it_has(client
     written = "format quality lossless max_bytes chroma background dpi bits color metadata keep_location"
     known = ", ".join(
         [
-            "image, variant, alpha, denoise, scale, width, height, fit, tile, accept_truncated, face_enhance",
+            "image, post, compare, variant, alpha, denoise, scale, width, height, fit, tile, accept_truncated",
+            "face_enhance",
             *(f"output_{word}" for word in written.split()),
         ]
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.cli.batch_tables import place_of
+from penstock.cli.batch.tables import place_of
 from penstock.client import Line
 from penstock.client.views import LineResult
 

@@ -2,12 +2,13 @@
 
 import json
 import logging
+import os
 import re
 import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from loguru import logger
@@ -65,6 +66,22 @@ def test_the_line_of_a_request_is_that_of_the_logger_and_keeps_to_its_level(
     assert len(written) == {"DEBUG": 4, "INFO": 2, "WARNING": 0}[level]
     assert written[::2] == written[1::2]
     assert all(line["request_id"] == "req_1" for line in written)
+
+
+def test_a_line_of_a_request_that_cannot_be_written_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_answered = False
+    reader, writer = os.pipe()
+    os.close(reader)
+    logs.set_up_logs(TelemetrySettings(log_format="json"), process="api")
+    with suppress(BrokenPipeError), os.fdopen(writer, "w", buffering=1) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with pytest.raises(BrokenPipeError):
+            stream.write("a line\n")
+
+        logs.write_request("INFO", method="GET", route="/v1/tasks", status=200, ms=1.5)
+        is_answered = True
+
+    assert is_answered
 
 
 def test_on_a_terminal_the_line_of_a_request_is_readable(capsys: pytest.CaptureFixture[str]) -> None:

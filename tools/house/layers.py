@@ -40,7 +40,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"pixels.pillow", "pixels.png", "pixels.exif"},
         {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency", "pixels.flatness"},
         {"pixels.jpegs", "pixels.pngs", "pixels.tiffs"},
-        {"pixels.deep"},
+        {"pixels.deep", "pixels.openers"},
         {"pixels.fitting", "pixels.encoding", "pixels.decoding"},
         {"pixels.canvas", "pixels.deep_canvas", "pixels.row_canvas"},
         {"pixels.row_writer"},

@@ -125,7 +125,7 @@ export class Penstock {
     });
   }
 
-  /** Yields the task now (`status`) and each change, until it has ended (`completed`). It survives broken connections. */
+  /** Yields the task now (`status`) and each change, until it has ended (`completed`), over broken connections too. */
   events(taskId: string, options: EventOptions = {}): Each<types.TaskEvent> {
     return eventsOf(this.#transport, this.#path("watchTask", { path: { task_id: taskId } }), options);
   }

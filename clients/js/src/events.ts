@@ -30,7 +30,7 @@ export function eventsOf(
     for await (const fields of messagesOf(connection, answer)) {
       if (fields.retry) back = Number(fields.retry) / 1000;
       if (!fields.data || !KNOWN.includes(fields.event ?? "")) {
-        if (!fields.retry) yield undefined;
+        yield undefined;
         continue;
       }
       seen = fields.id ?? seen;
@@ -45,12 +45,12 @@ export function eventsOf(
 
 type Fields = { [name in "id" | "event" | "data" | "retry"]?: string };
 
-/** Yields the fields of each message (WHATWG HTML, 9.2.6), and of a comment, which has none. What is cut off is left out. */
+/** Yields the fields of each whole message (WHATWG HTML, 9.2.6); a comment is a field without a name. */
 async function* messagesOf(connection: Connection, answer: Response): AsyncGenerator<Fields> {
   let fields: Fields = {};
   for await (const line of connection.lines(answer)) {
     if (line === "") {
-      yield fields;
+      if (Object.keys(fields).length) yield fields;
       fields = {};
     } else {
       const [, name, value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) as unknown as [string, keyof Fields, string?];

@@ -1,6 +1,6 @@
 import type { Contents, Input, Upload } from "./types.js";
 
-/** Files up to this size, together, are sent inside their submit: in base64 they stay below 1 MB, which any proxy takes. */
+/** Files up to this size, together, are sent inside their submit: in base64 they stay below 1 MB, as any proxy takes. */
 const DIRECT_BYTES = 512 * 1024;
 
 /** The member of an input that is one image. */

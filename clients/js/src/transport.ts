@@ -113,7 +113,10 @@ export class Transport {
     const { body, signal } = { body: said.body ?? null, signal: connection.signal };
     const headers = { ...this.#headers, ...said.headers };
     const sent = this.#fetch(connection.url, { method, headers, body, signal, credentials: "omit" });
-    return accepted(await connection.during(sent), connection);
+    const answer = await accepted(await connection.during(sent), connection);
+    const type = answer.headers.get("content-type");
+    if (said.headers?.["accept"] && type && !type.startsWith(said.headers["accept"])) throw strange(answer, connection);
+    return answer;
   }
 
   /** Returns a path with its query: the tenant, the token, and what is said but for undefined and null. */
@@ -144,14 +147,18 @@ export function text(answer: Response, connection: Connection): Promise<string> 
 
 /** Reads JSON; undefined where there is no body. Throws PenstockApiError if something else than Penstock answered. */
 export async function json<T>(answer: Response, connection: Connection): Promise<T> {
-  const { status } = answer;
   const body = await text(answer, connection);
   try {
     return (body ? JSON.parse(body) : undefined) as T;
   } catch (error) {
-    const said = { code: `http_${status}`, status };
-    throw new PenstockApiError(`${hostOf(connection.url)} answered, and not as Penstock does`, said, error);
+    throw strange(answer, connection, error);
   }
+}
+
+/** Returns the error of an answer that is not Penstock's. */
+function strange({ status }: Response, { url }: Connection, cause?: unknown): PenstockApiError {
+  const said = { code: `http_${status}`, status };
+  return new PenstockApiError(`${hostOf(url)} answered, and not as Penstock does`, said, cause);
 }
 
 /** Fills the names in a path. Throws TypeError for a name that would lead to another path. */

@@ -23,7 +23,7 @@ export interface SendOptions extends Options {
 export type Destination = Pick<OpenedUpload, "url" | "headers">;
 
 /**
- * Sends a file to the URL of an upload, which needs no key: a page sends its file to what your server has opened for it.
+ * Sends a file to the URL of an upload, which needs no key: a page sends it to what your server has opened.
  * It is sent again while that may help. Throws PenstockApiError.
  */
 export async function sendUpload(to: Destination, file: Blob, options: SendOptions = {}): Promise<void> {

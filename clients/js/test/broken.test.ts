@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import { PenstockApiError } from "penstock-client";
+import { PenstockApiError, type Penstock } from "penstock-client";
 import { all, client, killApi, photo, refusedAs, slow, url } from "./server.js";
 
 test("streams of events and waits survive that the server is killed under them", async () => {
@@ -88,6 +88,16 @@ test("a server that is away is given up after the patience, and one that is sile
   silent.closeAllConnections();
   await new Promise((resolve) => silent.close(resolve));
   await assert.rejects(client({ url: `http://127.0.0.1:${port}`, patienceSeconds: 1 }).models(), /ECONNREFUSED/);
+});
+
+test("streams that somebody else answers are not followed for ever", async () => {
+  const answering = (text: string, type: string): Penstock =>
+    client({ fetch: async () => new Response(text, { headers: { "content-type": type } }), patienceSeconds: 1 });
+  const page = answering("<html>\n\n", "text/html");
+
+  await assert.rejects(all(page.events("tsk_x")), refusedAs("http_200"));
+  await assert.rejects(all(page.batchLines("bat_x")), refusedAs("http_200"));
+  await assert.rejects(all(answering("", "text/event-stream").events("tsk_x")), refusedAs("unreachable"));
 });
 
 test("what a proxy answers is an error of its own", async () => {

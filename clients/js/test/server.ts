@@ -1,4 +1,4 @@
-// The server that the tests use: `penstock up` with the model slow-v1, whose address and process are in the environment.
+// The server of the tests: `penstock up` with the model slow-v1, whose address and process are in the environment.
 import { readFileSync } from "node:fs";
 import { Penstock, PenstockApiError, type Settings } from "penstock-client";
 

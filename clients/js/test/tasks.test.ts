@@ -84,7 +84,7 @@ test("a refusal says what is wrong, and where", async () => {
   assert.throws(() => client({ url: "penstock" }), TypeError);
 });
 
-test("a quota is refused with the time when it may be tried again, and not tried for longer than the patience", async () => {
+test("a quota is refused with the time when it may be tried again, and not tried beyond the patience", async () => {
   const { tenant } = (await penstock.call("readUsage", {})).data[0]!;
   await penstock.call("setQuotas", { path: { tenant }, body: { submits_per_minute: 1 } });
   try {

@@ -11,23 +11,23 @@ import msgspec
 from penstock import __version__
 from penstock.cli import (
     admin,
-    batches,
     client,
     config,
     keys,
     matching,
     tasks,
     tenants,
-    top,
     try_model,
-    uploads,
     usage,
     webhooks,
     workers_queues,
 )
+from penstock.cli.batch import group as batch
 from penstock.cli.context import coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.models import group as models
 from penstock.cli.sections import SectionedGroup
+from penstock.cli.top import command as top
+from penstock.cli.uploads import group as uploads
 from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.local.supervisor import StoppedEarly
@@ -236,7 +236,7 @@ for command in (
     *client.COMMANDS,
     *tasks.COMMANDS,
     *top.COMMANDS,
-    *batches.COMMANDS,
+    *batch.COMMANDS,
     *uploads.COMMANDS,
     *webhooks.COMMANDS,
     try_model.try_model,

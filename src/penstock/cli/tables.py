@@ -1,6 +1,6 @@
 """Prints tasks, models, workers and queues as tables on a terminal, or as JSON lines."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TypeVar, Unpack
@@ -59,17 +59,23 @@ async def watch(client: AsyncClient, task_id: str, *, as_json: bool) -> int:
 
 async def ls(client: AsyncClient, *, limit: int, as_json: bool, **which: Unpack[Filter]) -> None:
     """Lists the newest tasks that match, at most `limit`."""
-    shown: list[Task] = []
-    async with aclosing(client.list(**which)) as tasks:
-        async for task in tasks:
-            if as_json:
-                say(task)
-            shown.append(task)
-            if len(shown) == limit:
-                break
+    shown = await first_of(client.list(**which), limit=limit, as_json=as_json)
     if not as_json:
         out = console()
         out.print(tasks_table(shown, out) if shown else "[dim]no tasks[/dim]")
+
+
+async def first_of(items: AsyncGenerator[T, None], *, limit: int, as_json: bool) -> list[T]:
+    """Returns the first items, at most `limit`; with `as_json` each is printed as it comes."""
+    found: list[T] = []
+    async with aclosing(items):
+        async for item in items:
+            if as_json:
+                say(item)
+            found.append(item)
+            if len(found) == limit:
+                break
+    return found
 
 
 def tasks_table(tasks: Sequence[Task], out: Console) -> Table:

@@ -29,7 +29,9 @@ def address_of(url: str | None, api_key: str | None, *, token: str | None = None
     is_own = is_loopback(url) or url == own_url
     key = api_key or environment.api_key or (_read(data_dir / KEY_FILE) if is_own else None)
     if not key:
-        raise ConfigurationError(f"no API key for {url}; give one, or set {CLIENT_KEY}")
+        raise ConfigurationError(
+            f"no API key for {url}; give one, set {CLIENT_KEY}, or run this where `penstock up` was started"
+        )
     if not (key.isascii() and key.isprintable()):
         raise ConfigurationError(
             "the API key has characters that no key has; give what `penstock keys new` has printed"

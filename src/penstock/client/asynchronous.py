@@ -171,15 +171,9 @@ class AsyncClient(Records, Administration, KeyAdministration):
 
     async def list(self, **which: Unpack[Filter]) -> AsyncGenerator[Task, None]:
         """Yields all tasks that match, newest first, reading page by page."""
-        query = {**query_of(which), "limit": PAGE}
-        cursor: str | None = None
-        while True:
-            page = await self._transport.ask("GET", "/v1/tasks", Page, query={**query, "cursor": cursor})
+        async for page in self._transport.pages("/v1/tasks", Page, {**query_of(which), "limit": PAGE}):
             for task in page.data:
                 yield task
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def result(self, task_id: str, name: str | None = None) -> bytes:
         """Returns the bytes of the result, or its JSON if the model gives data; with a `name`, those of that file."""

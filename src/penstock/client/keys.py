@@ -87,15 +87,9 @@ class KeyAdministration:
 
     async def audit(self) -> AsyncGenerator[AuditEntry, None]:
         """Yields who did what to the work or the keys of others, newest first, reading page by page."""
-        cursor: str | None = None
-        while True:
-            query = {"limit": PAGE, "cursor": cursor}
-            page = await self._transport.ask("GET", "/v1/audit", AuditPage, query=query)
+        async for page in self._transport.pages("/v1/audit", AuditPage, {"limit": PAGE}):
             for entry in page.data:
                 yield entry
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
 
 def _quotas_of(tenant: str) -> str:

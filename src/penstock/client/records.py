@@ -42,15 +42,9 @@ class Records:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yields all batches, newest first, reading page by page."""
-        cursor: str | None = None
-        while True:
-            query = {"limit": PAGE, "cursor": cursor}
-            page = await self._transport.ask("GET", "/v1/batches", BatchPage, query=query)
+        async for page in self._transport.pages("/v1/batches", BatchPage, {"limit": PAGE}):
             for batch in page.data:
                 yield batch
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     async def delete_batch(self, batch_id: str) -> None:
         """Deletes a batch that has ended, with its lines. Its tasks stay."""

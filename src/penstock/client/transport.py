@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import httpx
 import msgspec
@@ -38,6 +38,17 @@ OF_A_TASK = "/v1/tasks/"
 CLOSED = "this client is closed"
 
 T = TypeVar("T")
+
+
+class PageOfList(Protocol):
+    """A page of a list."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next page begins; None if this is the last."""
+
+
+P = TypeVar("P", bound=PageOfList)
 
 OnPause = Callable[[PenstockApiError, float], None]
 
@@ -101,6 +112,16 @@ class Transport:
     async def ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
         """Returns the answer to a request that is safe to repeat."""
         return decoded(await self.send(method, path, **request), answer)
+
+    async def pages(self, path: str, answer: type[P], query: Mapping[str, Any]) -> AsyncGenerator[P, None]:
+        """Yields the pages of a list, the first first."""
+        cursor: str | None = None
+        while True:
+            page = await self.ask("GET", path, answer, query={**query, "cursor": cursor})
+            yield page
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     async def send(
         self,

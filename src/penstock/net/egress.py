@@ -92,10 +92,11 @@ async def even_failures() -> AsyncIterator[None]:
 
 
 class HttpAnswer(NamedTuple):
-    """The answer of a host: its status, and the first EXCHANGED_BYTES of its body."""
+    """The answer of a host: its status, the first EXCHANGED_BYTES of its body, and its headers."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
 
 class NoAnswer(Exception):
@@ -122,7 +123,7 @@ async def exchange(method: str, url: str, *, headers: Mapping[str, str] | None =
             body = bytearray()
             while len(body) < EXCHANGED_BYTES and (chunk := await response.content.read(EXCHANGED_BYTES)):
                 body += chunk
-            return HttpAnswer(response.status, bytes(body[:EXCHANGED_BYTES]))
+            return HttpAnswer(response.status, bytes(body[:EXCHANGED_BYTES]), response.headers)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise NoAnswer(str(error) or f"no answer within {EXCHANGE_WITHIN_S:g} s") from error
 

@@ -6,31 +6,28 @@ is decoded, and whatever a decoder raises becomes an error with a code.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec.structs import replace
-from PIL import Image, ImageFile
+from PIL import Image
 
 from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import parts_of, profile_note, take_profile
 from penstock.pixels.deep import deep_parts, is_deep
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
-from penstock.pixels.headers.avif import avif_code_points
 from penstock.pixels.headers.header import broken, truncated, without_hole
 from penstock.pixels.headers.metadata import without_metadata
-from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded, open_jpeg
+from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded
 from penstock.pixels.notes import Note, bits_of, in_order, note, notes_in
+from penstock.pixels.openers import OPENERS
 from penstock.pixels.picture import USUAL, Levels, Picture, PixelForm
 from penstock.pixels.pillow import write_image
-from penstock.pixels.pngs import completed, open_png
-from penstock.pixels.tiffs import open_tiff
+from penstock.pixels.pngs import completed
 from penstock.pixels.turning import UPRIGHT, orientation_of, upright
 
 if TYPE_CHECKING:
@@ -47,47 +44,6 @@ Parts: TypeAlias = "tuple[Image.Image | Levels, Levels | None, bool, bytes | Non
 WrittenParts: TypeAlias = tuple[int, int, bool, bool, int, bool, int]
 """What `decode_to` returns."""
 
-
-def _by_pillow(form: str, data: bytes) -> ImageFile.ImageFile:
-    return Image.open(io.BytesIO(data), formats=(form,))
-
-
-def _open_avif(data: bytes) -> Image.Image:
-    image, code_points = _by_pillow("avif", data), avif_code_points(data, UNBOUNDED)
-    if code_points and "icc_profile" not in image.info:
-        image.info["cicp"] = code_points
-    return image
-
-
-def _open_bmp(data: bytes) -> Image.Image:
-    image = _by_pillow("bmp", data)
-    # Many programs leave the fourth byte 0 and say that it is an alpha: browsers show such an image.
-    has_no_alpha = image.mode == "RGBA" and not image.getchannel("A").getbbox()
-    return image.convert("RGB") if has_no_alpha else image
-
-
-def _open_gif(data: bytes) -> Image.Image:
-    image = _by_pillow("gif", data)
-    (tile,) = image.tile
-    if tile.extents in (None, (0, 0, *image.size)):
-        return image
-    # What the frame does not cover is transparent, as browsers show it: Pillow fills it with a colour.
-    shown = image.convert("RGBA")
-    opacity = Image.new("L", image.size)
-    opacity.paste(shown.getchannel("A").crop(tile.extents), tile.extents)
-    shown.putalpha(opacity)
-    return shown
-
-
-OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
-    "png": open_png,
-    "jpeg": open_jpeg,
-    "avif": _open_avif,
-    "tiff": open_tiff,
-    "bmp": _open_bmp,
-    "gif": _open_gif,
-    "webp": partial(_by_pillow, "webp"),
-}
 
 TAKEN_IN_PART = frozenset({"png", "jpeg"})
 """Of the other formats the decoders give all of the pixels, or none."""

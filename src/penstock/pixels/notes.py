@@ -21,6 +21,9 @@ PNG's cICP, gAMA and cHRM."""
 
 NOTES: tuple[Note, ...] = get_args(Note)
 
+OF_DECODING = NOTES[: NOTES.index("truncated") + 1]
+"""Those that decoding gives, which fit into a byte; the others are of what was made of the image."""
+
 
 _NOTED: ContextVar[set[Note] | None] = ContextVar("noted", default=None)
 
@@ -50,10 +53,10 @@ def in_order(notes: Iterable[Note]) -> tuple[Note, ...]:
 
 
 def bits_of(notes: Iterable[Note]) -> int:
-    """The notes as one number, with a bit for each."""
-    return sum(1 << NOTES.index(note) for note in set(notes))
+    """Notes of decoding as one number, with a bit for each."""
+    return sum(1 << OF_DECODING.index(note) for note in set(notes))
 
 
 def notes_in(bits: int) -> tuple[Note, ...]:
     """The notes that `bits_of` has packed. Bits of no note count for nothing."""
-    return tuple(note for place, note in enumerate(NOTES) if bits >> place & 1)
+    return tuple(note for place, note in enumerate(OF_DECODING) if bits >> place & 1)

@@ -46,7 +46,10 @@ def write_request(level: str, *, method: str, route: str, status: int, ms: float
     elif level in _request_lines.levels:
         line: dict[str, Any] = {"time": datetime.now().astimezone().isoformat(), "level": level, "message": "request"}
         line |= {"process": _request_lines.process} | (request_fields.get() or {}) | fields
-        _write(msgspec.json.encode(line).decode() + "\n")
+        try:  # noqa: SIM105  suppress would be three calls
+            _write(msgspec.json.encode(line).decode() + "\n")
+        except (OSError, ValueError):  # a full disk or a closed pipe is no reason to end a connection
+            pass
 
 
 def _add_request_fields(record: Any) -> None:

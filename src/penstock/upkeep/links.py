@@ -27,6 +27,8 @@ DATA = b"what a client sends and fetches\n"
 OTHER_DATA = DATA[::-1]
 DIGEST = hashlib.sha256(DATA).hexdigest()
 TYPE = "text/plain"
+ANY_PAGE = "https://any-page.example"
+"""The origin of a page that no rule of a bucket is about."""
 LIST_ONE = "?list-type=2&max-keys=1"
 
 _CODE = re.compile(rb"<Code>(\w{1,64})</Code>")
@@ -52,13 +54,15 @@ class Trouble(Struct, frozen=True, kw_only=True):
 class LinkReport(Struct, frozen=True, kw_only=True):
     """The result of a check. `compares_digests` says whether the bucket refuses bytes with another sha256 than was
     announced; None where uploads do not work. `is_public` is what anybody may do without a link, in words; empty for
-    nothing. `stores_once` says whether the bucket refuses to replace a result."""
+    nothing. `stores_once` says whether the bucket refuses to replace a result, and `lets_pages_send` whether pages of
+    any origin may send by its links."""
 
     host: str
     troubles: tuple[Trouble, ...]
     compares_digests: bool | None
     is_public: str
     stores_once: bool
+    lets_pages_send: bool
 
 
 async def check_links(storage: Storage) -> LinkReport | None:
@@ -85,6 +89,7 @@ async def _report(storage: Storage, link: str, stored: str, sent: str, other: st
         compares_digests=None if upload else await _compares_digests(storage, other),
         is_public=await _is_public(link, storage.full_key(stored)),
         stores_once=await storage.stores_once(),
+        lets_pages_send=await _lets_pages_send(storage, other),
     )
 
 
@@ -123,6 +128,21 @@ async def _compares_digests(storage: Storage, key: str) -> bool | None:
         return not _is_success(await _send(await _upload_link(storage, key, DIGEST), OTHER_DATA))
     except egress.NoAnswer:
         return None
+
+
+async def _lets_pages_send(storage: Storage, key: str) -> bool:
+    """Ask as a browser does before it sends for a page."""
+    link = await _upload_link(storage, key, DIGEST)
+    asked = {
+        "Origin": ANY_PAGE,
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": ",".join(sorted(link.headers.keys() - {"content-length"})),
+    }
+    try:
+        answer = await egress.exchange("OPTIONS", link.url, headers=asked)
+    except egress.NoAnswer:
+        return False
+    return _is_success(answer) and answer.headers.get("Access-Control-Allow-Origin") in ("*", ANY_PAGE)
 
 
 async def _is_public(link: str, key: str) -> str:

@@ -23,6 +23,7 @@ from penstock.api.console.screens import (
     replay,
     task,
     tasks,
+    trial,
     usage,
     workers,
 )
@@ -44,6 +45,7 @@ SCREENS: tuple[HTTPRouteHandler, ...] = (
     workers.show_workers,
     models.show_models,
     models.show_model,
+    trial.show_trial,
     batches.show_batches,
     batches.show_batch,
     usage.show_usage,

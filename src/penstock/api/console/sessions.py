@@ -52,12 +52,21 @@ def open_session(app: ASGIApp) -> ASGIApp:
 
     async def opened(scope: Scope, receive: Receive, send: Send) -> None:
         if not is_let_in_by_url(scope["route_handler"].opt):
-            scope["state"][SESSION] = await _session_of(scope)
+            scope["state"][SESSION] = await _checked_session(scope)
         if not scope["path"].startswith(ACTS):
             scope["query_string"] = _EMPTY.sub(b"", scope["query_string"]).strip(b"&")
         await app(scope, receive, send)
 
     return opened
+
+
+async def find_session(scope: Scope) -> BrowserSession | None:
+    """Return the session that the cookies of a request name, if it and its key last. Raises NotReady,
+    StoreUnavailable."""
+    token, state = token_of(scope), scope["litestar_app"].state
+    record = await state.services.store.sessions.find(digest_of(token)) if token else None
+    session = record and BrowserSession(token, record, state.key_ring)
+    return session if session and session.caller() else None
 
 
 def session_of(request: ApiRequest) -> BrowserSession | None:
@@ -72,6 +81,8 @@ async def log_in(secret: bytes, request: ApiRequest, services: Services) -> Cook
     token, life_s = new_token(), services.settings.console.session_s
     record = record_of(token, secret, expires=time.time() + life_s)
     await services.store.sessions.open(digest_of(token), record)
+    if before := token_of(request.scope):  # the browser forgets it now
+        await services.store.sessions.end(digest_of(before))
     return _cookie(token.decode(), life_s, request)
 
 
@@ -89,11 +100,9 @@ def token_of(scope: Scope) -> bytes:
     return next((value for name, _, value in pairs if name == COOKIE.encode()), b"")
 
 
-async def _session_of(scope: Scope) -> BrowserSession:
-    token, state = token_of(scope), scope["litestar_app"].state
-    record = await state.services.store.sessions.find(digest_of(token)) if token else None
-    session = record and BrowserSession(token, record, state.key_ring)
-    if not session or session.caller() is None:
+async def _checked_session(scope: Scope) -> BrowserSession:
+    session = await find_session(scope)
+    if session is None:
         raise Unauthorized(LOG_IN)
     if scope.get("method") not in SAFE and scope["state"]["headers"].get(ACT_TOKEN) != session.act_token.encode():
         raise Forbidden("the page is of another session: load it again")

@@ -39,6 +39,7 @@ PLACES = (
     Screen("queues", "/queues", "Queues", "q"),
     Screen("workers", "/workers", "Workers", "w"),
     Screen("models", "/models", "Models", "m"),
+    Screen("try", "/try", "Try a model", "r", scope="submit"),
     Screen("usage", "/usage", "Usage", "u"),
     Screen("keys", "/keys", "Keys", "k", scope="admin"),
     Screen("audit", "/audit", "Audit", "a", scope="admin"),
@@ -86,7 +87,7 @@ def viewer_of(request: ApiRequest) -> Viewer:
     session = session_of(request)
     theme = request.cookies.get(THEME_COOKIE)
     return Viewer(
-        caller=request.scope.get("auth") if session else None,
+        caller=(request.scope.get("auth") or session.caller()) if session else None,
         theme="light" if theme == "light" else "dark" if theme == "dark" else "auto",
         prefix=request.base_url.path.rstrip("/"),
         act_token=session.act_token if session else "",

@@ -31,7 +31,7 @@ class JsonAnswer(Response[T]):
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send status, headers and body, in the two messages of ASGI."""
         await send(HTTPResponseStartEvent(type="http.response.start", status=self._status, headers=self._headers))
         await send(HTTPResponseBodyEvent(type="http.response.body", body=self._body, more_body=False))
 

@@ -34,7 +34,7 @@ class ApiRequest(Request[None, Caller, State]):
 
     @property
     def auth(self) -> Caller:
-        """Who sends it."""
+        """The caller whose key, session or token came with the request."""
         caller: Caller = self.scope["auth"]
         return caller
 

@@ -149,7 +149,7 @@ async def _next_piece(request: ApiRequest) -> _Piece:
     message: Any = await request.receive()
     if message["type"] == "http.disconnect":
         raise MalformedRequest("the request body broke off")
-    return _Piece(message["body"], not message.get("more_body", False))
+    return _Piece(message.get("body", b""), not message.get("more_body", False))
 
 
 async def _sent(request: ApiRequest, first: _Piece | None = None) -> AsyncGenerator[bytes, None]:

@@ -44,6 +44,11 @@ async def _clients_view(storage: Storage, where: str) -> AsyncIterator[CheckResu
     else:
         found = f"{where} takes a second object under the key of a result, since it does not know If-None-Match"
         yield ok("results", f"{found}; no two attempts have the same keys")
+    if report.lets_pages_send:
+        yield ok("pages", f"pages of any origin may send their files to {where} by its links")
+    else:
+        found = f"{where} has no CORS rule for pages of any origin"
+        yield ok("pages", f"{found}; to send their files there they need one: see docs/how-to/buckets.md")
     if await storage.keeps_versions():
         found = f"{where} keeps old versions of what is deleted"
         yield warn("versions", found, "let a lifecycle rule remove them: see docs/how-to/buckets.md")

@@ -31,8 +31,8 @@ def read_gif(data: bytes, bounds: ImageBounds) -> ImageHeader | None:
             if frames > 1:
                 break
             left, top, columns, rows, _ = _frame_of(data, at)
+            has_alpha = has_alpha or (columns, rows) != (width, height)  # around a smaller frame nothing is drawn
             width, height = max(width, left + columns), max(height, top + rows)
-            has_alpha = has_alpha or (columns, rows) != (width, height)
             bounds.check_size(columns, rows)
             bounds.check_size(width, height)
         elif data[at] in (COMMENT, TEXT):

@@ -97,16 +97,16 @@ const READ = {
   list: (field) => field.value.split(/[\s,]+/).filter(Boolean),
   yes: (field) => field.checked,
   no: (field) => !field.checked,
-  file: async (field) => {
+  file: async (field, member) => {
     const file = field.files[0] ?? (field.dataset.link ? await fetched(field.dataset.link, field.name.split(".").pop()) : null);
-    return file && asMember(file);
+    return file && member(file);
   },
 };
 const SENT_EMPTY = ["yes", "no", "file"];
 
 // The fields of a form as JSON: a name with dots is a member of a member; an empty field is left out. It is null after
-// it has said what is wrong with a field.
-export async function bodyOf(form) {
+// it has said what is wrong with a field. `member` makes of a file what is sent.
+export async function bodyOf(form, member = asMember) {
   const body = {};
   for (const field of form.elements) {
     const { type } = field.dataset;
@@ -117,7 +117,7 @@ export async function bodyOf(form) {
     }
     if ((field.type === "checkbox" || field.type === "radio") && !field.checked && !SENT_EMPTY.includes(type)) continue;
     try {
-      const value = await (READ[type] ?? ((given) => given.value))(field);
+      const value = await (READ[type] ?? ((given) => given.value))(field, member);
       if (value === null && type === "file" && (field.required || field.dataset.link)) return null;
       if (value !== null) put(body, field.name, value);
     } catch (error) {

@@ -3,11 +3,16 @@ export function startCopying() {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    await copy(button.dataset.copy);
-    const before = button.textContent;
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = before), 1500);
+    copyText(button.dataset.copy, button);
   });
+}
+
+// Copies, and says so on the button for a moment.
+export async function copyText(text, button) {
+  await copy(text);
+  const before = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = before), 1500);
 }
 
 async function copy(text) {

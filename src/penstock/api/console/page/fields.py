@@ -16,10 +16,22 @@ def text_field(label: str, name: str, value: str = "", *, hint: str = "", **attr
     ]
 
 
-def json_field(label: str, name: str, value: str = "") -> h.Element:
+def json_field(label: str, name: str, value: str = "", *, hint: str = "") -> h.Element:
     """Return a field for JSON, which is sent as what it is."""
     return h.label(".field")[
-        h.span[label], h.textarea({"data-type": "json"}, name=name, rows="4", spellcheck="false")[value]
+        h.span[label],
+        h.textarea({"data-type": "json"}, name=name, rows="4", spellcheck="false")[value],
+        hint and h.small[hint],
+    ]
+
+
+def drop_field(label: str, name: str, *, accept: str) -> h.Element:
+    """Return a field for a file, which one may drop on it; `accept` has the media types that are offered."""
+    return h.label(".drop")[
+        h.span[label, ": choose one, or drop it here"],
+        h.input({"data-type": "file"}, type="file", name=name, accept=accept or None),
+        h.img(alt="", hidden=True),
+        h.small(data_drop_name=True),
     ]
 
 
@@ -68,14 +80,16 @@ def chips(label: str, name: str, options: Iterable[str], chosen: Sequence[str], 
     ]
 
 
-def filter_form(viewer: Viewer, path: str, *first: h.Node, more: Sequence[h.Node] = (), in_use: int = 0) -> h.Element:
+def filter_form(
+    viewer: Viewer, path: str, *first: h.Node, more: Sequence[h.Node] = (), in_use: int = 0, submit: str = "Filter"
+) -> h.Element:
     """Return the form that filters the list at this path of the console. The fields of `more` are folded away unless
     some, `in_use`, are set."""
     return h.form(".filters", action=viewer.page(path).partition("?")[0], method="get", data_filters=True)[
         h.div(".filters-row")[
             first,
             h.div(".filters-end")[
-                h.button(type="submit", class_="button primary")["Filter"],
+                h.button(type="submit", class_="button primary")[submit],
                 h.a(".button.quiet", href=viewer.page(path))["Reset"],
             ],
         ],

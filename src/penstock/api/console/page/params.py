@@ -17,7 +17,7 @@ LOW, HIGH = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
 
 
 class Param(Struct, frozen=True, kw_only=True):
-    """A param: its name, its schema without `null`, whether a task may leave it out, and its default."""
+    """A param, or a member of one: its name, its schema without `null`, whether it is needed, and its default."""
 
     name: str
     schema: Schema
@@ -47,15 +47,23 @@ class Param(Struct, frozen=True, kw_only=True):
 
 
 def params_of(schema: Schema) -> Iterator[Param]:
-    """Yield the params that this schema describes, in its order; none where it describes no object."""
-    whole = _followed(schema, schema)
-    required = whole.get("required", ())
-    for name, one in whole.get("properties", {}).items():
-        found = _followed(one, schema)
-        options = [_followed(option, schema) for option in found.get("anyOf", ())]
+    """Yield the params that this schema describes, in its order; the members of a member are named with dots. There are
+    none where it describes no object."""
+    yield from _members(_followed(schema, schema), schema, "")
+
+
+def _members(inside: Schema, whole: Schema, prefix: str) -> Iterator[Param]:
+    required = inside.get("required", ())
+    for name, one in inside.get("properties", {}).items():
+        found = _followed(one, whole)
+        options = [_followed(option, whole) for option in found.get("anyOf", ())]
         typed = [option for option in options if option.get("type") != "null"]
         plain = found | typed[0] if len(typed) == 1 else found
-        yield Param(name=name, schema=plain, required=name in required, default=found.get("default"))
+        if plain.get("properties"):
+            yield from _members(plain, whole, f"{prefix}{name}.")
+        else:
+            default = found.get("default")
+            yield Param(name=prefix + name, schema=plain, required=name in required, default=default)
 
 
 def _followed(schema: Schema, whole: Schema) -> Schema:

@@ -134,5 +134,6 @@ def _played(link: str, kind: str, name: str) -> h.Node:
 
 def _json(value: Any) -> h.Element:
     text = value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    cut = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + " …"
-    return h.div(".with-copy")[h.pre(tabindex="0")[cut], copy_button(text[: 10 * SHOWN_CHARS], "Copy the JSON")]
+    if len(text) > SHOWN_CHARS:
+        return h.pre(tabindex="0")[text[:SHOWN_CHARS], " …"]
+    return h.div(".with-copy")[h.pre(tabindex="0")[text], copy_button(text, "Copy the JSON")]

@@ -1,16 +1,16 @@
 """The login: an API key is changed for a session, and logging out ends it."""
 
 from typing import Annotated, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import htpy as h
 from litestar import Response, get, post
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 
 from penstock.api.console.answers import next_page, page
 from penstock.api.console.page.fields import text_field
 from penstock.api.console.page.panels import notice
-from penstock.api.console.sessions import log_in, log_out
+from penstock.api.console.sessions import find_session, log_in, log_out
 from penstock.api.console.viewer import viewer_of
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.scopes import BY_URL, READ
@@ -22,9 +22,20 @@ MOST_BYTES = 4096
 SAME = (b"same-origin", b"none")
 
 
-@get("/login", opt=BY_URL, sync_to_thread=False)
-def show_login(request: ApiRequest, wanted: Annotated[str, QueryParameter(name="next")] = "") -> Response[str]:
-    """Ask for an API key."""
+@get("/login", opt=BY_URL)
+async def show_login(
+    request: ApiRequest, wanted: Annotated[str, QueryParameter(name="next")] = "", again: FromQuery[bool] = False
+) -> Response[Any]:
+    """Ask for an API key; lead on whoever is logged in.
+
+    A link on another site brings no cookie of ours, which are strict. The page that it gets goes on to this address
+    once more, and then the link is our own.
+    """
+    if not again and request.scope["state"]["headers"].get(b"sec-fetch-site", SAME[0]) not in SAME:
+        link = viewer_of(request).own_page(f"/login?{urlencode({'next': next_page(wanted), 'again': 'true'})}")
+        return page(request, "One moment", headers={"Refresh": f"0; url={link}"})
+    if await find_session(request.scope):
+        return Response(b"", status_code=303, media_type="text/plain", headers={"Location": next_page(wanted)})
     return _form(request, next_page(wanted))
 
 

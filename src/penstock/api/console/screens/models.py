@@ -42,6 +42,7 @@ async def show_model(request: ApiRequest, services: ServicesDep, name: FromPath[
     """Show one model; `name@version` is that version."""
     viewer = viewer_of(request)
     model = await operations.described(name, services)
+    trial = h.a(".button.primary", href=viewer.page("/try", model=name))["Try it"] if viewer.can("submit") else None
     versions = panel(
         "Versions",
         table(VERSION_COLUMNS, _versions(model, viewer, operations.is_in_code(name, services)), caption="Versions"),
@@ -49,7 +50,7 @@ async def show_model(request: ApiRequest, services: ServicesDep, name: FromPath[
     return page(
         request,
         model.name,
-        heading(model.name, under=model.title),
+        heading(model.name, trial, under=model.title),
         live("versions", viewer.page(f"/models/{name}"), versions),
         h.div(".columns")[
             panel("Input", table(INPUT_COLUMNS, _inputs(model), caption="Members of the input")),

@@ -23,6 +23,7 @@ from penstock.api.services import Services, ServicesDep
 from penstock.core.task import State
 
 SHOWN = 50
+_BATCH = re.compile(r"bat_[0-9a-f]{32}")
 _ID = re.compile(r"(?:tsk_)?([0-9a-f]{1,32})")
 ANY_ID = TaskFilter(
     model=None, priority=None, batch=None, metadata={}, created_after=None, created_before=None, cursor=None
@@ -68,7 +69,7 @@ async def find(
     """Lead to the task whose id begins like this, or to the list of those whose ids do; an operator's whole id may be
     of any tenant."""
     viewer, text = viewer_of(request), wanted.strip()
-    if text.startswith("bat_"):
+    if _BATCH.fullmatch(text):
         return _to(viewer.page(f"/batches/{text}"), viewer)
     named = _ID.fullmatch(text)
     if named is None:

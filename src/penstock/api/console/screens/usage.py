@@ -65,7 +65,7 @@ async def show_usage(
             all_tenants(viewer, "/usage"),
             under=under,
         ),
-        filter_form(viewer, "/usage", *days),
+        filter_form(viewer, "/usage", *days, submit="Show"),
         [_tenant(one) for one in report.data] or h.div(".empty")["Nobody has used anything on these days."],
         screen="usage",
     )

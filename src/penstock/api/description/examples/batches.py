@@ -2,7 +2,7 @@
 
 import msgspec
 
-from penstock.api.description.examples.parameters import BATCH_ID, CURSOR, IMAGE_URL, TASK_ID
+from penstock.api.description.examples.parameters import BATCH_ID, CURSOR, IMAGE, TASK_ID
 from penstock.api.description.examples.tasks import SCORE
 from penstock.api.schemas.batches import BatchList, BatchView, CountsView, LineResultView, LineView, batch_links
 from penstock.api.schemas.tasks import ProgressView, ResponseBody
@@ -11,11 +11,11 @@ from penstock.core.task import State
 
 REQUEST = {
     "defaults": {"model": "image-scoring-v1"},
-    "lines": [{"custom_id": "photo 1", "input": {"image_url": IMAGE_URL}}],
+    "lines": [{"custom_id": "photo 1", "input": {"image_url": IMAGE}}],
     "client_request_id": "album-42",
 }
-LINES = f'''{{"custom_id": "photo 1", "model": "image-scoring-v1", "input": {{"image_url": "{IMAGE_URL}"}}}}
-{{"custom_id": "photo 2", "model": "superres-x4", "input": {{"image_url": "{IMAGE_URL}"}}}}
+LINES = f'''{{"custom_id": "photo 1", "model": "image-scoring-v1", "input": {{"image_url": "{IMAGE}"}}}}
+{{"custom_id": "photo 2", "model": "superres-x4", "input": {{"image_url": "{IMAGE}"}}}}
 '''
 
 BATCH = BatchView(

@@ -1,6 +1,6 @@
 """Examples of models, their versions, and what operators do to these."""
 
-from penstock.api.description.examples.parameters import IMAGE_URL
+from penstock.api.description.examples.parameters import IMAGE
 from penstock.api.schemas.models import (
     DefaultVersionRequest,
     ExampleAnswerView,
@@ -57,7 +57,7 @@ MODEL = ModelView(
     params={"type": "object", "properties": {"variant": {"enum": ["best", "clean", "general"], "default": "general"}}},
     inputs={"image": MemberView(kind="image", required=True, description="", media_types=(), schema={})},
     example=ExampleView(
-        request={"model": "superres-x4", "input": {"image_url": IMAGE_URL}, "params": {"variant": "general"}},
+        request={"model": "superres-x4", "input": {"image_url": IMAGE}, "params": {"variant": "general"}},
         answer=ExampleAnswerView(data=None, files=("result.png",)),
     ),
 )

@@ -5,7 +5,11 @@ UPLOAD_ID = "upl_5f0c1d7a9b3e4286a1f4c07d92be63d8"
 BATCH_ID = "bat_019a9f3c5d107be25d81c3f0927ad6e4"
 DIGEST = "5d6a1f0e9c3b7a2488d1e0f4b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5"
 CURSOR = "AAZg4T8OwsCOAYKyqQoMTg"
-IMAGE_URL = "https://images.example.com/photo.jpg"
+IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQMAAAAlPW0iAAAABlBMVEX6+vULZHWP+ekoAAAAIUlEQVR42mNgAAP2BwzyP0DI"
+    "+g4I2f+BIgsZqDhQARgAACnSDF51b4ffAAAAAElFTkSuQmCC"
+)
+"""A picture of 16 x 16 pixels, so that examples can be run where no other host is reached."""
 VERSION_ID = "0c2ad5e1b09f3d4768e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7"
 
 EXAMPLES = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from penstock.api.description.examples.parameters import CURSOR, DIGEST, IMAGE_URL, TASK_ID, UPLOAD_ID, VERSION_ID
+from penstock.api.description.examples.parameters import CURSOR, DIGEST, IMAGE, TASK_ID, UPLOAD_ID, VERSION_ID
 from penstock.api.replicate.catalogue import (
     DeploymentAccount,
     DeploymentConfiguration,
@@ -28,7 +28,7 @@ PREDICTION = PredictionView(
     model="penstock/superres-x4",
     version=VERSION_ID,
     status="succeeded",
-    input={"image": IMAGE_URL, "variant": "general"},
+    input={"image": IMAGE, "variant": "general"},
     output=f"{PREDICTIONS}/{TASK_ID}/output/{TASK_ID}.png?token=hZ3XkWm5wTqvJx0gQ2nB8sYd",
     error=None,
     logs="",
@@ -99,13 +99,11 @@ FILE = FileView(
     urls=FileUrls(get=f"{REPLICATE}/files/{UPLOAD_ID}"),
 )
 
-_INPUT = {"image": IMAGE_URL, "variant": "general", "output_format": "webp"}
+_INPUT = {"image": IMAGE, "variant": "general", "output_format": "webp"}
 REQUESTS: dict[type[RequestBody], Any] = {
     PredictionRequest: {
         "version": "penstock/superres-x4",
         "input": _INPUT,
-        "webhook": "https://shop.example.com/told",
-        "webhook_events_filter": ["completed"],
     },
     ModelPredictionRequest: {"input": _INPUT},
 }

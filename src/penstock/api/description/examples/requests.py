@@ -7,7 +7,7 @@ import msgspec
 
 from penstock.api.description.examples import batches, keys, replicate, uploads
 from penstock.api.description.examples import models as of_models
-from penstock.api.description.examples.parameters import IMAGE_URL
+from penstock.api.description.examples.parameters import IMAGE
 from penstock.core.model import Member, Model
 from penstock.errors import InvalidRequest
 from penstock.intake.params import complete_params
@@ -46,13 +46,13 @@ def _input(model: Model) -> dict[str, Any]:
         return model.example.input
     needed = {name: member for name, member in model.inputs.items() if member.required}
     if len(model.inputs) == 1 and model.sole_image in needed:
-        return {"image_url": IMAGE_URL}
+        return {"image_url": IMAGE}
     return {name: _made_up(name, member) for name, member in needed.items()}
 
 
 def _made_up(name: str, member: Member) -> Any:
     if member.kind == "image":
-        return IMAGE_URL
+        return IMAGE
     if member.kind == "file":
         return f"https://files.example.com/{name}"
     for examples in (member.schema.get("examples"), member.schema.get("enum")):

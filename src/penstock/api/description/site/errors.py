@@ -9,8 +9,9 @@ from typing import Any
 from litestar import Response, Router, get
 from litestar.params import FromPath
 
+from penstock.api.console.advice import ADVICE
 from penstock.api.description.examples.answers import problems_by_code
-from penstock.api.description.site.frame import heading, page, prefix_of, prose
+from penstock.api.description.site.frame import heading, listing, page, prefix_of, prose
 from penstock.api.http.auth import ApiRequest
 from penstock.errors import NotFound, PenstockError, codes
 
@@ -57,6 +58,8 @@ def _body(error: type[PenstockError], prefix: str) -> Iterator[str]:
     yield f'<p><a href="{escape(prefix)}/errors">All errors</a></p>'
     yield heading(error.code, f"{error.status} {HTTPStatus(error.status).phrase}")
     yield f"<p>{prose(error.__doc__ or error.title)}</p>"
+    if error.code in ADVICE:
+        yield f"<h2>What to do</h2><p>{prose(ADVICE[error.code])}</p>"
     yield f"<h2>Try again?</h2><p>{prose(AGAIN if error.retryable else NOT_AGAIN)}</p>"
     yield "<h2>How it looks</h2>"
-    yield f"<pre>{escape(json.dumps(problems_by_code()[error.code], indent=2, ensure_ascii=False), quote=False)}</pre>"
+    yield listing(json.dumps(problems_by_code()[error.code], indent=2, ensure_ascii=False), "An example of the problem")

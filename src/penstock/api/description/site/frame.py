@@ -48,6 +48,11 @@ def heading(text: str, tag: str = "") -> str:
     return f"<header>{_MARK}<h1>{escape(text)}</h1>{beside}</header>"
 
 
+def listing(text: str, label: str) -> str:
+    """Return lines as they are; where they are long, the keyboard moves along them."""
+    return f'<pre tabindex="0" role="region" aria-label="{escape(label)}">{escape(text, quote=False)}</pre>'
+
+
 def prose(text: str) -> str:
     """Return a sentence as HTML; what stands between backticks is code."""
     return _CODE.sub(r"<code>\1</code>", escape(re.sub(r"\s+", " ", text).strip(), quote=False))

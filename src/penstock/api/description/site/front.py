@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Response, get
 
 from penstock import __version__
-from penstock.api.description.site.frame import HTML, heading, page, prefix_of, prose
+from penstock.api.description.site.frame import HTML, heading, listing, page, prefix_of, prose
 from penstock.api.http.auth import ApiRequest
 from penstock.api.http.contents import JSON, describe
 from penstock.api.schemas.operators import DiscoveryView
@@ -53,7 +53,8 @@ def _discovery(settings: Settings) -> DiscoveryView:
             "started": "/startupz",
             "errors": "/errors",
         }
-        | ({"metrics": "/metrics"} if api.metrics == "on" else {}),
+        | ({"metrics": "/metrics"} if api.metrics == "on" else {})
+        | ({"console": "/console"} if settings.console.enabled else {}),
     )
 
 
@@ -66,12 +67,14 @@ def _body(settings: Settings, request: ApiRequest) -> Iterator[str]:
     yield "</nav>"
     url = str(request.base_url).rstrip("/")
     yield "<h2>A first request</h2>"
-    yield f"<pre>curl {escape(url)}/v1/models -H &quot;Authorization: Bearer $KEY&quot;</pre>"
+    yield listing(f'curl {url}/v1/models -H "Authorization: Bearer $KEY"', "A first request")
     yield f'<p class="quiet">{prose("Programs get this page as JSON: send `Accept: application/json`, or none.")}</p>'
 
 
 def _parts(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """The path, the name and the use of each part that this server has."""
+    if settings.console.enabled:
+        yield "/console", "Console", "Tasks, queues, workers and models, seen and steered"
     if settings.api.docs == "on":
         yield "/docs", "API", "Every request, described, and ready to be tried"
         yield "/schema/openapi.json", "OpenAPI", "The same for programs that make clients"

@@ -10,7 +10,7 @@ from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, reached
 from penstock.cli.context import coroutine
 
 if TYPE_CHECKING:
-    from penstock.cli.overview import Observer
+    from penstock.cli.top.overview import Observer
 
 PATIENCE_S = 5.0
 
@@ -36,9 +36,9 @@ async def top(url: str | None, api_key: str | None, once: bool, every_s: float, 
 
     With --json there is an object for each read.
     """
-    from penstock.cli.overview import Observer
     from penstock.cli.terminal import console
-    from penstock.cli.top_screen import screen
+    from penstock.cli.top.overview import Observer
+    from penstock.cli.top.screen import screen
 
     async with reached(url, api_key, PATIENCE_S) as client:
         observer = Observer(client)
@@ -67,7 +67,7 @@ async def _live(observer: "Observer", every_s: float) -> None:
     from rich.live import Live
 
     from penstock.cli.terminal import console, plain
-    from penstock.cli.top_screen import screen
+    from penstock.cli.top.screen import screen
     from penstock.client import PenstockApiError
 
     shown = screen(await observer.look())

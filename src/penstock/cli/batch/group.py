@@ -47,8 +47,8 @@ async def submit(
     A line is a task with a custom_id of yours; what it does not say is as the options have it. The custom_id of an
     image is its path below the folder that was named. All lines are checked first: if one is wrong, none is queued.
     """
-    from penstock.cli.batch_lines import submitted
-    from penstock.cli.batch_tables import follow, shown
+    from penstock.cli.batch.lines import submitted
+    from penstock.cli.batch.tables import follow, shown
     from penstock.cli.progress_bars import Pauses
 
     options = {"params": params_of(pairs), "output": taken_from(members), "priority": members["priority"]}
@@ -67,7 +67,7 @@ async def submit(
 @coroutine
 async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first. Times are in UTC."""
-    from penstock.cli.batch_tables import ls as run
+    from penstock.cli.batch.tables import ls as run
 
     async with reached(url, api_key) as client:
         await run(client, limit=limit, as_json=as_json)
@@ -81,7 +81,7 @@ async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) ->
 @coroutine
 async def show(url: str | None, api_key: str | None, batch_id: str, as_json: bool) -> None:
     """Show everything about a batch: counts, progress, the time that is left."""
-    from penstock.cli.batch_tables import shown
+    from penstock.cli.batch.tables import shown
     from penstock.cli.whole_ids import whole_batch_id
 
     async with reached(url, api_key) as client:
@@ -96,7 +96,7 @@ async def show(url: str | None, api_key: str | None, batch_id: str, as_json: boo
 @coroutine
 async def watch(url: str | None, api_key: str | None, batch_id: str, as_json: bool) -> None:
     """Follow a batch until it ends. The exit status is 1 if a line has no result."""
-    from penstock.cli.batch_tables import follow
+    from penstock.cli.batch.tables import follow
     from penstock.cli.progress_bars import Pauses
     from penstock.cli.whole_ids import whole_batch_id
 
@@ -116,7 +116,7 @@ async def results(
     url: str | None, api_key: str | None, batch_id: str, output: Path | None, failed: bool, as_json: bool
 ) -> None:
     """List how the lines have ended so far, and fetch their results. The exit status is 1 if one cannot be fetched."""
-    from penstock.cli.batch_tables import results as run
+    from penstock.cli.batch.tables import results as run
     from penstock.cli.whole_ids import whole_batch_id
 
     async with reached(url, api_key) as client:

@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column
 from rich.text import Text
 
-from penstock.cli.overview import Overview
 from penstock.cli.terminal import filled_table, ids, plain, seconds, state, whole
+from penstock.cli.top.overview import Overview
 from penstock.client import Queue, Worker
 
 BARS = "▁▂▃▄▅▆▇█"

@@ -29,7 +29,7 @@ async def put(url: str | None, api_key: str | None, paths: tuple[Path, ...], as_
     An upload that no task uses is deleted after a day, or as the operator has it. The exit status is 1 if one failed.
     """
     from penstock.cli.progress_bars import Pauses
-    from penstock.cli.upload_tables import put as run
+    from penstock.cli.uploads.tables import put as run
 
     async with reached(url, api_key, 60.0, Pauses()) as client:
         sys.exit(await run(client, paths, as_json=as_json))
@@ -42,7 +42,7 @@ async def put(url: str | None, api_key: str | None, paths: tuple[Path, ...], as_
 @coroutine
 async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) -> None:
     """List the uploads that `put` has sent from here and that are still at the server, the latest first."""
-    from penstock.cli.upload_tables import ls as run
+    from penstock.cli.uploads.tables import ls as run
 
     async with reached(url, api_key) as client:
         await run(client, limit=limit, as_json=as_json)
@@ -55,8 +55,8 @@ async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) ->
 @coroutine
 async def show(url: str | None, api_key: str | None, upload_id: str, as_json: bool) -> None:
     """Show whether the bytes of an upload are there, and how many tasks use them."""
-    from penstock.cli.sent_uploads import whole_upload_id
-    from penstock.cli.upload_tables import show as run
+    from penstock.cli.uploads.sent import whole_upload_id
+    from penstock.cli.uploads.tables import show as run
 
     async with reached(url, api_key) as client:
         run(await client.get_upload(whole_upload_id(client.url, upload_id)), as_json=as_json)
@@ -69,8 +69,8 @@ async def show(url: str | None, api_key: str | None, upload_id: str, as_json: bo
 @coroutine
 async def delete(url: str | None, api_key: str | None, upload_ids: tuple[str, ...], as_json: bool) -> None:
     """Delete uploads that no task uses. The exit status is 1 if one could not be deleted."""
-    from penstock.cli.sent_uploads import whole_upload_id
     from penstock.cli.tables import each
+    from penstock.cli.uploads.sent import whole_upload_id
 
     def told(_: Any) -> str:
         return "deleted"

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 
 import click
@@ -10,6 +9,7 @@ import msgspec
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from penstock.cli.tables import first_of
 from penstock.cli.terminal import (
     add_pairs,
     clock,
@@ -36,14 +36,7 @@ TOGETHER = 8
 
 async def ls(client: AsyncClient, *, limit: int, as_json: bool) -> None:
     """Lists the newest batches, at most `limit`."""
-    known: list[Batch] = []
-    async with aclosing(client.batches()) as batches:
-        async for one in batches:
-            if as_json:
-                say(one)
-            known.append(one)
-            if len(known) == limit:
-                break
+    known = await first_of(client.batches(), limit=limit, as_json=as_json)
     if as_json:
         return
     out = console()

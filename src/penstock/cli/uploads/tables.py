@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from penstock.cli.sent_uploads import remember, sent_to
 from penstock.cli.terminal import add_pairs, console, filled_table, pairs, plain, readable, say, whole
+from penstock.cli.uploads.sent import remember, sent_to
 from penstock.cli.usage_tables import readable_bytes
 from penstock.client import AsyncClient, PenstockApiError, StoredUpload
 
