@@ -378,6 +378,12 @@ async def depth(p: Place) -> Call:
     return lambda: p.store.queues.depths([MODEL])
 
 
+async def shares(p: Place) -> Call:
+    """Many callers have tasks."""
+    await p.of_callers(100)
+    return lambda: p.store.queues.shares([(MODEL, Priority.NORMAL)], None)
+
+
 async def release_unknown(p: Place) -> Call:
     """The tasks are leaders of full groups."""
     await p.groups()
@@ -755,6 +761,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "deliver": [deliver],
     "delivered": [delivered],
     "depth": [depth],
+    "shares": [shares],
     "release_unknown": [release_unknown],
     "doubt": [doubt],
     "drain": [drain],

@@ -17,6 +17,15 @@ pytestmark = pytest.mark.shared_server
 ACT = re.compile(r'data-act-token="([0-9a-f]{32})"')
 
 
+NO_PAGES = [
+    "/console/../v1/tasks",
+    "/console/%2E%2e/v1/tasks",
+    "/console/v1/tasks",
+    "/console/logout",
+    "/console/Assets/x",
+]
+
+
 @pytest.fixture
 async def browser(server: str) -> AsyncIterator[httpx.AsyncClient]:
     """Keeps cookies, follows no redirect, and has no key."""
@@ -55,7 +64,9 @@ async def test_a_page_asks_for_a_login_and_comes_back_to_where_it_was(browser: h
     assert "queue.max_depth" in shown.text
 
 
-@pytest.mark.parametrize("wanted", ["https://evil.example", "//evil.example", "/v1/tasks", "/console\\@evil", ""])
+@pytest.mark.parametrize(
+    "wanted", ["https://evil.example", "//evil.example", "/v1/tasks", "/console\\@evil", "", *NO_PAGES]
+)
 async def test_a_login_leads_to_no_other_place(browser: httpx.AsyncClient, api_key: str, wanted: str) -> None:
     assert (await log_in(browser, api_key, next=wanted)).headers["Location"] == "/console"
 
@@ -87,6 +98,20 @@ async def test_a_page_that_outlives_its_session_slows_nobody(settings: Settings,
 async def test_another_sites_form_cannot_log_anybody_in(browser: httpx.AsyncClient, api_key: str) -> None:
     refused = await browser.post("/console/login", data={"key": api_key}, headers={"Sec-Fetch-Site": "cross-site"})
     assert (refused.status_code, "Set-Cookie" in refused.headers) == (403, False)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://"])
+async def test_nor_can_it_over_plain_http_where_browsers_name_no_relation(
+    browser: httpx.AsyncClient, api_key: str, origin: str
+) -> None:
+    refused = await browser.post("/console/login", data={"key": api_key}, headers={"Origin": origin})
+    assert (refused.status_code, "Set-Cookie" in refused.headers) == (403, False)
+
+    form = await browser.get("/console/login?again=true")
+    assert form.headers["Referrer-Policy"] == "same-origin", "or the own form is of the origin `null`, too"
+    own = str(browser.base_url).rstrip("/")
+    entered = await browser.post("/console/login", data={"key": api_key}, headers={"Origin": own})
+    assert entered.status_code == 303
 
 
 async def test_an_act_needs_the_token_of_its_page(browser: httpx.AsyncClient, api_key: str) -> None:
@@ -216,17 +241,18 @@ async def test_behind_a_proxy_links_and_the_cookie_have_its_path(settings: Setti
             cookie = entered.headers["Set-Cookie"].lower()
             assert "path=/gpu/console" in cookie
             assert "secure" in cookie
-            page = (await browser.get("/console/login")).text
+            page = (await browser.get("/console/login?again=true")).text
             assert 'action="/gpu/console/login"' in page
 
 
 async def test_a_link_on_another_site_leads_to_the_page_and_not_to_another_login(
     browser: httpx.AsyncClient, api_key: str
 ) -> None:
-    path = "/console/login?next=/console/tasks"
-    first = await browser.get(path, headers={"Sec-Fetch-Site": "cross-site"})
-    assert first.headers["Refresh"] == "0; url=/console/login?next=%2Fconsole%2Ftasks&again=true"
-    assert "sandbox" not in first.headers["Content-Security-Policy"], "it would be another origin"
+    path, said_over_http = "/console/login?next=/console/tasks", dict[str, str]()
+    for said in ({"Sec-Fetch-Site": "cross-site"}, said_over_http):
+        first = await browser.get(path, headers=said)
+        assert first.headers["Refresh"] == "0; url=/console/login?next=%2Fconsole%2Ftasks&again=true"
+        assert "sandbox" not in first.headers["Content-Security-Policy"], "it would be another origin"
     for site in ("same-origin", "cross-site"):
         shown = await browser.get(f"{path}&again=true", headers={"Sec-Fetch-Site": site})
         assert ("API key" in shown.text, "Refresh" in shown.headers) == (True, False)

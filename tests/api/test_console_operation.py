@@ -1,6 +1,8 @@
 """The console's screens of operators: queues, workers and models, with the acts that the viewer's key may do."""
 
+import re
 from collections.abc import AsyncIterator
+from html import unescape
 
 import httpx
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from penstock.core.task import Progress
 from penstock.store import Store
 from tests.support.drive import MODEL, WORKER, body, claim, data_uri, image
+from tests.support.stores import submit
 
 pytestmark = pytest.mark.shared_server
 
@@ -45,6 +48,29 @@ async def test_queues_show_what_waits_and_who_paused_them(
     assert ">Paused<" in low
     assert f"/console/v1/queues/{MODEL}/resume?priority=low" in low
     assert f"/console/v1/queues/{MODEL}/purge" in page
+
+
+async def test_queues_show_the_shares_of_keys_to_who_may_know_them(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, server: str, store: Store
+) -> None:
+    callers = {("default", "alice"): 3, ("default", "al"): 1, ("acme", "eve"): 2, ("acme0", "mallory"): 1}
+    for (tenant, caller), count in callers.items():
+        for _ in range(count):
+            await submit(store, tenant=tenant, caller=caller)
+    made = await client.post("/v1/keys", json={"tenant": "acme", "name": "eye", "scopes": ["read"]})
+
+    whole = await shown(browser, "/queues")
+    async with httpx.AsyncClient(base_url=server, timeout=30, verify=False) as viewer:
+        await viewer.post("/console/login", data={"key": made.json()["key"]})
+        own = await shown(viewer, "/queues")
+
+    found = re.findall(r'<a href="([^"]+key=[^"]+)">([^<]+)</a> (\d+), (\d+)%', whole)
+    assert [row[1:] for row in found] == [
+        ("alice", "3", "43"), ("acme/eve", "2", "29"), ("acme0/mallory", "1", "14"), ("al", "1", "14"),
+    ]  # fmt: skip
+    listed = await shown(browser, unescape(found[1][0]).removeprefix("/console"))
+    assert len(re.findall('id="row-tsk_', listed)) == 2
+    assert re.findall(r">([^<]+)</a> (\d+), \d+%", own) == [("eve", "2")]
 
 
 async def test_workers_show_their_tasks_tile_by_tile(

@@ -81,6 +81,27 @@ async def test_a_picture_is_shown_beside_that_of_the_input(
     assert "sandbox" in answers[1].headers["Content-Security-Policy"]
 
 
+async def test_a_file_of_the_input_that_is_not_there_is_said_to_be_gone(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient, store: Store, storage: Storage
+) -> None:
+    given = data_uri(photo())
+    first = await submitted(client, image_url=given)
+    await complete(store, storage, image(32, 24))
+    hit = str((await client.post("/v1/tasks", json=body(image_url=given))).json()["task_id"])
+
+    stored, shared = await shown(browser, first), await shown(browser, hit)
+    (key,) = [source.key for source in (await store.tasks.get(first, "default")).request.inputs.values()]
+    await storage.delete(str(key))
+    deleted, again = await shown(browser, first), (await browser.get(f"/console/tasks/{first}/replay")).text
+
+    is_compared = ["data-compare" in page for page in (stored, shared, deleted)]
+    assert is_compared == [True, False, False]
+    assert f'<a href="/console/tasks/{first}">an equal task</a>' in shared
+    assert "not kept any more" in deleted
+    assert "/inputs/" not in shared + deleted + again
+    assert "choose it again" in again
+
+
 async def test_boxes_and_scores_are_drawn_and_their_words_are_no_html(
     browser: httpx.AsyncClient, client: httpx.AsyncClient, store: Store
 ) -> None:

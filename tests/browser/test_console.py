@@ -97,6 +97,23 @@ def test_a_task_is_found_opened_and_left_by_keyboard(browser: "Browser", server:
     assert complaints == []
 
 
+def test_the_keyboard_stays_where_it_is_when_a_part_is_loaded_again(browser: "Browser", server: System) -> None:
+    with logged_in(browser, server.url, server.api_key, size=PHONE) as (page, complaints):
+        page.goto(f"{server.url}/console/workers")
+        page.get_by_role("button", name="Drain").focus()
+        page.evaluate("document.getElementById('workers').dataset.before = 'yes'")
+        page.locator("#workers:not([data-before])").wait_for()
+        page.locator("[data-act$='/drain']:focus").wait_for()
+        assert page.get_by_role("link", name="Workers").bounding_box()["x"] < PHONE[0] - 50, "its place is in the strip"
+
+        page.goto(f"{server.url}/console/queues")
+        page.get_by_role("button", name="Pause", exact=True).first.focus()
+        for act in ("resume", "pause"):
+            page.keyboard.press("Enter")
+            page.locator(f"[data-act*='/{act}?']:focus").wait_for()
+    assert complaints == []
+
+
 def test_a_task_is_followed_to_its_result_without_a_reload(browser: "Browser", server: System) -> None:
     with server.client() as client:
         client.post("/v1/queues/image-scoring-v1/pause").raise_for_status()

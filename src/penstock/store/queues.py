@@ -1,6 +1,6 @@
 """QueueStore: the queues of each model and priority: how long they are, and what an operator does to them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from penstock.core.task import PRIORITIES, TRANSITIONS, Priority, State, Verb
 from penstock.store.answers import Pace, Purged, QueueDepth
@@ -37,6 +37,16 @@ class QueueStore:
                 pause=pause_of(paused.get(f"{name}:{priority}".encode())),
             )
             for (name, priority), (depth, age) in zip(queues, found, strict=True)
+        ]
+
+    async def shares(self, queues: Sequence[tuple[str, Priority]], tenant: str | None) -> list[dict[str, int]]:
+        """How many tasks wait in each of these queues by `tenant/caller`, of one tenant or of all: of many callers the
+        first 64 by name."""
+        calls = [{"model": model, "priority": priority, "tenant": tenant or ""} for model, priority in queues]
+        found = await self._engine.run_each("shares", calls)
+        return [
+            {flow.decode(): int(count) for flow, count in zip(answer[::2], answer[1::2], strict=True)}
+            for answer in found
         ]
 
     async def ahead(self, tenant: str, caller: str, model: str, priority: Priority) -> int:

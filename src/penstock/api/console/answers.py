@@ -24,7 +24,12 @@ from penstock.settings import StorageSettings
 LOGIN = "/console/login"
 AWS = "https://*.amazonaws.com"
 """Where the links of a bucket lead that names no endpoint."""
-_LOCAL_PATH = re.compile(r"/console(/[A-Za-z0-9._~/@%-]*)?(\?[A-Za-z0-9._~/@%&=+:,*-]*)?")
+_LOCAL_PATH = re.compile(
+    r"/console(?!/(?:login|logout|v1|assets)\b)(?![^?]*(?:\.|%2e){2})"
+    r"(/[A-Za-z0-9._~/@%-]*)?(\?[A-Za-z0-9._~/@%&=+:,*-]*)?",
+    re.IGNORECASE,
+)
+"""A page of the console, and not a file of it, its API, or what is above it."""
 
 
 def page(
@@ -67,7 +72,7 @@ def _origin_of(storage: StorageSettings) -> str:
 
 def next_page(wanted: str) -> str:
     """Return the page of the console that a login leads to: the wanted one, if it is one."""
-    return wanted if _LOCAL_PATH.fullmatch(wanted) and not wanted.startswith(LOGIN) else "/console"
+    return wanted if _LOCAL_PATH.fullmatch(wanted) else "/console"
 
 
 def is_for_part(request: ApiRequest) -> bool:

@@ -43,13 +43,11 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _QUIET = {"/livez", "/readyz", "/startupz", "/metrics", "/v1/stats", "/v1/queues", "/v1/workers"}
 """Routes whose reads are polls: they are logged as DEBUG, as are preflights and answers that nothing has changed."""
 NOT_MODIFIED = 304
-_ALWAYS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-]
-_NOT_STORED = (b"cache-control", b"no-store")
-# No answer but /docs is a page. What a browser takes for one loads nothing, runs nothing, and is framed by nobody.
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+# Most answers are no page. What a browser takes for one loads nothing, runs nothing, and is framed by nobody.
 _NO_PAGE = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
+_NOT_STORED = (b"cache-control", b"no-store")
+_NO_REFERRER = (b"referrer-policy", b"no-referrer")
 
 
 class RequestContext:
@@ -191,8 +189,9 @@ def complete(headers: Headers, request_id: str, *, closing: bool) -> Headers:
     names = dict(headers)
     extra = [] if _NOT_STORED[0] in names else [_NOT_STORED]
     extra += [] if _NO_PAGE[0] in names else [_NO_PAGE]
+    extra += [] if _NO_REFERRER[0] in names else [_NO_REFERRER]
     extra += [(b"connection", b"close")] if closing else []
-    return [*headers, *_ALWAYS, *extra, (b"x-request-id", request_id.encode())]
+    return [*headers, _NO_SNIFFING, *extra, (b"x-request-id", request_id.encode())]
 
 
 def new_request_id(digits: str = "") -> str:

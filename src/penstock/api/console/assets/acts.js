@@ -8,23 +8,22 @@ const MOST_ROUNDS = 1000; // of an act on all that match: each hits up to a thou
 export function startActs() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-act]");
-    if (button) act(button, null);
+    if (button) act(button);
   });
-  document.addEventListener("submit", async (event) => {
+  document.addEventListener("submit", (event) => {
     if (!event.target.matches("form[data-act]")) return;
     event.preventDefault();
-    const body = await bodyOf(event.target);
-    if (body !== null) act(event.target, body);
+    act(event.target, () => bodyOf(event.target));
   });
 }
 
 // Sends one request to the API; returns its answer, or null after it has said what went wrong.
-export async function send(link, { method = "POST", body = null } = {}) {
+export async function send(link, { method = "POST", body } = {}) {
   const headers = { "X-Act-Token": document.body.dataset.actToken };
-  if (body !== null) headers["Content-Type"] = "application/json";
+  if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(link, { method, headers, body: body === null ? null : JSON.stringify(body) });
+    answer = await fetch(link, { method, headers, body: JSON.stringify(body) });
   } catch {
     say("The server cannot be reached.", "bad");
     return null;
@@ -37,15 +36,15 @@ export async function send(link, { method = "POST", body = null } = {}) {
   return null;
 }
 
-async function act(source, body) {
+async function act(source, read = async () => undefined) {
   const { act: link, method, counted, confirm, confirmText, done = "Done" } = source.dataset;
-  if (confirm && !(await confirmed({ title: confirm, text: confirmText, count: counted ? () => countOf(link) : null, isDanger: source.matches(".danger") }))) return;
   const pressed = source.matches("form") ? source.querySelector('[type="submit"]') : source;
-  pressed.setAttribute("aria-busy", "true");
-  pressed.disabled = true;
-  const said = counted ? await sendUntilAll(link) : await send(link, { method, body });
+  if (pressed.hasAttribute("aria-busy")) return;
+  if (confirm && !(await confirmed({ title: confirm, text: confirmText, count: counted ? () => countOf(link) : null, isDanger: source.matches(".danger") }))) return;
+  pressed.setAttribute("aria-busy", "true"); // and not disabled, which would take it from under the keyboard
+  const body = await read(); // busy from here on: large files are uploaded by it
+  const said = body === null ? null : counted ? await sendUntilAll(link) : await send(link, { method, body });
   pressed.removeAttribute("aria-busy");
-  pressed.disabled = false;
   if (said === null) return;
   if (source.dataset.then) {
     location.href = filled(source.dataset.then, said);

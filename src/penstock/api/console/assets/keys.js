@@ -6,6 +6,7 @@ let goUntil = 0;
 let currentLink = null;
 
 export function startKeys() {
+  document.querySelector(".places a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || document.querySelector("dialog[open]")) return;
     const did = Date.now() < goUntil ? go(event.key) : press(event.key);

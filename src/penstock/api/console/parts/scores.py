@@ -1,25 +1,29 @@
-"""Numbers of a result, drawn: scores and classes as bars, a distribution as columns, boxes over their picture."""
+"""Data of a result, drawn: a text, scores and classes as bars, a distribution as columns, boxes over their picture.
+
+It comes from models of anybody, and what does not fit is not drawn: the JSON below has all.
+"""
 
 from typing import Any, TypeGuard
 
 import htpy as h
 
 MOST = 24
-"""Bars or boxes that are drawn; the JSON below has all."""
-TOP_SCORE = 10.0
+"""Bars or boxes that are drawn."""
+LARGEST = 1e12
+"""Of the numbers that are drawn."""
+SHOWN_CHARS = 20_000
 
 
 def scores(data: dict[str, Any]) -> h.Node:
-    """Return what of this data is a score, the classes of a picture, or scores by name."""
-    score, labels, named = data.get("score"), data.get("labels"), data.get("scores")
+    """Return what of this data is a text, a score, the classes of a picture, or scores by name."""
+    text, score, named = data.get("text"), data.get("score"), data.get("scores")
     return [
-        _score(float(score), data.get("distribution")) if _is_number(score) else None,
+        h.p(".said")[text[:SHOWN_CHARS], " …" if len(text) > SHOWN_CHARS else None] if isinstance(text, str) else None,
+        _score(float(score), _listed(data.get("distribution"))) if _is_number(score) else None,
         _bars(
-            {str(one.get("label")): one.get("probability", one.get("score")) for one in labels if isinstance(one, dict)}
-        )
-        if isinstance(labels, list)
-        else None,
-        _bars(named) if isinstance(named, dict) else None,
+            {str(one.get("label")): one.get("probability", one.get("score")) for one in _members(data.get("labels"))}
+        ),
+        _bars(named if isinstance(named, dict) else {str(n): one for n, one in enumerate(_listed(named))}),
     ]
 
 
@@ -31,7 +35,7 @@ def boxes_over(picture: str, data: dict[str, Any]) -> h.Node:
     boxes, width, height = data.get("boxes"), data.get("width"), data.get("height")
     if not isinstance(boxes, list) or not _is_number(width) or not _is_number(height):
         return None
-    drawn = [one for one in boxes if isinstance(one, dict) and _is_box(one.get("box"))][:MOST]
+    drawn = [one for one in _members(boxes) if _is_box(one.get("box"))][:MOST]
     unit = max(float(width), float(height)) / 100
     return h.figure(".boxes")[
         h.img(src=picture, alt="the input, with a box around each thing that was found"),
@@ -41,8 +45,8 @@ def boxes_over(picture: str, data: dict[str, Any]) -> h.Node:
     ]
 
 
-def _score(score: float, distribution: Any) -> h.Element:
-    columns = [float(one) for one in distribution[:MOST]] if isinstance(distribution, list) else []
+def _score(score: float, distribution: list[Any]) -> h.Element:
+    columns = [max(0.0, float(one)) for one in distribution if _is_number(one)][:MOST]
     highest = max(columns, default=0.0) or 1.0
     return h.div(".score")[
         h.div[h.span(".tile-value")[f"{score:.2f}"], h.span(".under")[" score"]],
@@ -62,7 +66,7 @@ def _score(score: float, distribution: Any) -> h.Element:
 
 
 def _bars(values: dict[str, Any]) -> h.Node:
-    numbers = {name: float(value) for name, value in list(values.items())[:MOST] if _is_number(value)}
+    numbers = {name: float(value) for name, value in values.items() if _is_number(value)}
     if not numbers:
         return None
     most = max(1.0, *numbers.values())
@@ -72,14 +76,15 @@ def _bars(values: dict[str, Any]) -> h.Node:
                 h.dt[name],
                 h.dd[h.meter(min="0", max=str(most), value=str(max(0.0, value)))[str(value)], f" {value:.3f}"],
             ]
-            for name, value in numbers.items()
+            for name, value in list(numbers.items())[:MOST]
         ]
     ]
 
 
 def _box(one: dict[str, Any], unit: float) -> list[h.Element]:
     left, top, right, bottom = (float(edge) for edge in one["box"])
-    says = f"{one.get('label', '')} {float(one.get('score', 0.0)):.2f}"
+    label, score = str(one.get("label", "")), one.get("score")
+    says = f"{label} {float(score):.2f}" if _is_number(score) else label
     return [
         h.rect(x=str(left), y=str(top), width=str(max(0.0, right - left)), height=str(max(0.0, bottom - top))),
         h.text(x=str(left + unit / 2), y=str(max(top - unit / 2, 3 * unit)), font_size=f"{3 * unit:.1f}")[says],
@@ -90,5 +95,13 @@ def _is_box(box: Any) -> bool:
     return isinstance(box, list) and len(box) == 4 and all(_is_number(edge) for edge in box)
 
 
+def _members(value: Any) -> list[dict[str, Any]]:
+    return [one for one in _listed(value) if isinstance(one, dict)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

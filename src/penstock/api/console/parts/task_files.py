@@ -1,5 +1,6 @@
 """What went into a task and what came out, shown as what it is: pictures, sound, video, boxes, scores, or JSON."""
 
+from collections.abc import Set
 from typing import Any
 
 import htpy as h
@@ -22,12 +23,13 @@ NOT_SHOWN = ("image/tiff", "image/heic", "image/vnd", "image/jxl")
 """Pictures that browsers do not show."""
 
 
-def result_of(viewer: Viewer, task: TaskView, record: Task) -> h.Node:
-    """Return the result: a picture beside that of the input where both are one, boxes over it, files, scores, JSON."""
+def result_of(viewer: Viewer, task: TaskView, record: Task, gone: Set[str]) -> h.Node:
+    """Return the result: a picture beside that of the input where both are one, boxes over it, files, scores, JSON.
+    `gone` are the files of the input that are not there."""
     result = task.result
     if result is None:
         return None
-    before = _picture_of(viewer, record)
+    before = _picture_of(viewer, record, gone)
     return [
         _picture(viewer, task, result, before),
         scores(result.data) if result.data else None,
@@ -45,12 +47,20 @@ def result_of(viewer: Viewer, task: TaskView, record: Task) -> h.Node:
     ]
 
 
-def inputs_of(viewer: Viewer, record: Task) -> h.Node:
+def inputs_of(viewer: Viewer, task: TaskView, record: Task, gone: Set[str]) -> h.Node:
     """Return the members of the input, each as what it is."""
     return [
-        h.div(".member")[h.h3[name], _member(viewer, record, name, source)]
+        h.div(".member")[h.h3[name], _not_kept(viewer, task) if name in gone else _member(viewer, record, name, source)]
         for name, source in record.request.inputs.items()
     ]
+
+
+def _not_kept(viewer: Viewer, task: TaskView) -> h.Element:
+    equal = task.execution.get("reused_from") if task.reuse == "hit" else None
+    if equal is None:
+        return h.p(".under")["This file is not kept any more."]
+    link = h.a(href=viewer.page(f"/tasks/{equal}"))["an equal task"]
+    return h.p(".under")["This file was not stored: the task had the result of ", link, " at once."]
 
 
 def _member(viewer: Viewer, record: Task, name: str, source: Source) -> h.Node:
@@ -97,9 +107,10 @@ def _are_apart(result: ResultView) -> bool:
     return not (result.width and result.height)
 
 
-def _picture_of(viewer: Viewer, record: Task) -> str | None:
+def _picture_of(viewer: Viewer, record: Task, gone: Set[str]) -> str | None:
     """The link to the one picture of the input; None where it has none here, or several."""
-    pictures = [name for name, source in record.request.inputs.items() if is_here(source) and _may_be_picture(source)]
+    here = [(name, source) for name, source in record.request.inputs.items() if is_here(source) and name not in gone]
+    pictures = [name for name, source in here if _may_be_picture(source)]
     return input_link(viewer, record, pictures[0]) if len(pictures) == 1 else None
 
 

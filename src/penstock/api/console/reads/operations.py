@@ -1,11 +1,12 @@
 """Workers, queues, models, counts, and why a task waits, as the API answers them."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.routes import explain, health, models, operations
 from penstock.api.schemas.models import ModelList, ModelView
-from penstock.api.schemas.operators import ExplainView, QueueList, ReadyView, StatsView, WorkerList
+from penstock.api.schemas.operators import ExplainView, QueueList, QueueView, ReadyView, StatsView, WorkerList
 from penstock.api.services import Services
 
 
@@ -22,6 +23,15 @@ async def workers(request: ApiRequest, services: Services) -> WorkerList:
 async def queues(services: Services) -> QueueList:
     """Return the queues of all models that are served."""
     return cast(QueueList, await operations.list_queues.fn(services=services))
+
+
+async def shares(request: ApiRequest, services: Services, queues: Sequence[QueueView]) -> dict[str, dict[str, int]]:
+    """Return how many tasks wait by `tenant/key` in each queue that has any, by `model:priority`: of all tenants for an
+    operator who looks at no other, else of one."""
+    caller, waiting = request.auth, [(one.model, one.priority) for one in queues if one.depth]
+    tenant = None if "operate" in caller.scopes and caller.home is None else caller.tenant
+    found = await services.store.queues.shares(waiting, tenant)
+    return {f"{model}:{priority}": shares for (model, priority), shares in zip(waiting, found, strict=True)}
 
 
 async def explained(task_id: str, request: ApiRequest, services: Services) -> ExplainView:

@@ -1,5 +1,6 @@
 """Tasks, one and many, as the API answers them."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import cast
 
@@ -13,6 +14,7 @@ from penstock.api.schemas.tasks import TaskList, TaskView
 from penstock.api.services import Services
 from penstock.core.request import Source
 from penstock.core.task import State, Task
+from penstock.errors import ResultExpired
 
 
 async def listed(
@@ -38,6 +40,14 @@ async def shown(task_id: str, request: ApiRequest, services: Services) -> TaskVi
 async def record(task_id: str, request: ApiRequest, services: Services) -> Task:
     """Return the record of a task, which has its input and params. Raises TaskNotFound, ResultExpired."""
     return await services.store.tasks.get(task_id, request.auth.tenant)
+
+
+async def gone(record: Task, services: Services) -> frozenset[str]:
+    """Return which files of the input are not in the storage any more, or never were: a task that had the result of an
+    equal one at once stores none. While the storage does not answer, none is known to be gone."""
+    keys = {name: source.key for name, source in record.request.inputs.items() if source.data is None and source.key}
+    found = await asyncio.gather(*(services.storage.size(key) for key in keys.values()), return_exceptions=True)
+    return frozenset(name for name, size in zip(keys, found, strict=True) if isinstance(size, ResultExpired))
 
 
 async def log(task_id: str, request: ApiRequest, services: Services) -> str:

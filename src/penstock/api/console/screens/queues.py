@@ -1,6 +1,6 @@
 """The queues: what waits for each model, by priority, and the acts of operators on it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import htpy as h
@@ -18,7 +18,18 @@ from penstock.api.http.scopes import OF_ANY_TENANT, READ
 from penstock.api.schemas.operators import QueueView
 from penstock.api.services import ServicesDep
 
-COLUMNS = ("Priority", Column("Waiting", True), Column("Oldest", True), Column("Device time", True), "State", "")
+COLUMNS = (
+    "Priority",
+    Column("Waiting", True),
+    Column("Oldest", True),
+    Column("Device time", True),
+    "By key",
+    "State",
+    "",
+)
+MOST_KEYS = 4
+"""Of a queue that are shown, those with the most tasks."""
+Shares = Mapping[str, Mapping[str, int]]
 
 
 @get("/queues", opt=READ | OF_ANY_TENANT)
@@ -28,18 +39,19 @@ async def show_queues(request: ApiRequest, services: ServicesDep) -> Response[st
     queues = (await operations.queues(services)).data
     models = [(model, tuple(own)) for model, own in groupby(queues, key=lambda queue: queue.model)]
     models.sort(key=lambda one: -sum(queue.depth for queue in one[1]))
-    panels = [_panel(model, own, viewer) for model, own in models]
+    shares = await operations.shares(request, services, queues)
+    panels = [_panel(model, own, shares, viewer) for model, own in models]
     under = "Waiting tasks by model and priority. Running tasks are shown with their workers."
     shown = live("queues", viewer.page("/queues"), panels or h.div(".empty")["No model is served."])
     return page(request, "Queues", heading("Queues", under=under), shown, screen="queues")
 
 
-def _panel(model: str, queues: Sequence[QueueView], viewer: Viewer) -> h.Element:
-    rows = table(COLUMNS, _rows(model, queues, viewer), caption=f"Queues of {model}")
+def _panel(model: str, queues: Sequence[QueueView], shares: Shares, viewer: Viewer) -> h.Element:
+    rows = table(COLUMNS, _rows(model, queues, shares, viewer), caption=f"Queues of {model}")
     return panel(model, rows, acts=_acts(model, queues, viewer))
 
 
-def _rows(model: str, queues: Sequence[QueueView], viewer: Viewer) -> Iterator[TableRow]:
+def _rows(model: str, queues: Sequence[QueueView], shares: Shares, viewer: Viewer) -> Iterator[TableRow]:
     for queue in queues:
         yield TableRow(
             [
@@ -47,12 +59,28 @@ def _rows(model: str, queues: Sequence[QueueView], viewer: Viewer) -> Iterator[T
                 number(queue.depth),
                 duration(queue.oldest_s) if queue.depth else "–",
                 duration(queue.device_s) if queue.depth else "–",
+                _shares(queue, shares.get(f"{model}:{queue.priority}", {}), viewer),
                 _state(queue),
                 h.div(".acts")[_switch(model, queues, viewer, queue)],
             ],
             link=viewer.page("/tasks", status="PENDING", model=model, priority=queue.priority.value),
             id=f"{model} {queue.priority}",
         )
+
+
+def _shares(queue: QueueView, shares: Mapping[str, int], viewer: Viewer) -> h.Node:
+    """The keys whose tasks wait, those with the most first; each leads to its tasks."""
+    largest = sorted(shares.items(), key=lambda one: -one[1])
+    shown: list[h.Node] = [_share(queue, flow, count, viewer) for flow, count in largest[:MOST_KEYS]]
+    return [*shown, h.div(".under")[f"and {len(largest) - MOST_KEYS} more"] if largest[MOST_KEYS:] else None]
+
+
+def _share(queue: QueueView, flow: str, count: int, viewer: Viewer) -> h.Element:
+    tenant, _, key = flow.partition("/")
+    is_own = viewer.caller is not None and tenant == viewer.caller.tenant
+    query = {"status": "PENDING", "model": queue.model, "priority": queue.priority.value, "key": key}
+    link = viewer.page("/tasks", **query, **({} if is_own else {"tenant": tenant}))
+    return h.div[h.a(href=link)[key if is_own else flow], f" {number(count)}, {count / max(queue.depth, count):.0%}"]
 
 
 def _state(queue: QueueView) -> h.Node:

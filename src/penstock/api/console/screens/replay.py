@@ -1,5 +1,6 @@
 """A task once more, with changes: its request as a form, which submits a new task."""
 
+from collections.abc import Set
 from typing import Any
 
 import htpy as h
@@ -35,7 +36,8 @@ async def show_replay(request: ApiRequest, services: ServicesDep, task_id: FromP
         then=viewer.own_page("/tasks/{task_id}"),
         done="Submitted",
     )
-    form = act_form(viewer, act, *_fields(viewer, record, names), submit="Submit")
+    gone = await tasks.gone(record, services)
+    form = act_form(viewer, act, *_fields(viewer, record, names, gone), submit="Submit")
     return page(
         request,
         "Replay",
@@ -45,11 +47,14 @@ async def show_replay(request: ApiRequest, services: ServicesDep, task_id: FromP
     )
 
 
-def _fields(viewer: Viewer, record: Task, models: list[str]) -> list[h.Node]:
+def _fields(viewer: Viewer, record: Task, models: list[str], gone: Set[str]) -> list[h.Node]:
     body = body_of(record)
     return [
         choice("Model", "model", [(name, name) for name in models], str(body["model"])),
-        *(_input(viewer, record, name, source) for name, source in record.request.inputs.items()),
+        *(
+            _missing(name) if name in gone else _input(viewer, record, name, source)
+            for name, source in record.request.inputs.items()
+        ),
         json_field("Params", "params", _json(body.get("params"))),
         json_field("Output", "output", _json(body.get("output"))),
         json_field("Metadata", "metadata", _json(body.get("metadata"))),
@@ -71,6 +76,14 @@ def _input(viewer: Viewer, record: Task, name: str, source: Source) -> h.Element
         h.span[f"Input {name}"],
         h.input({"data-type": "file", "data-link": link}, type="file", name=f"input.{name}"),
         h.small["Without a file, that of the task is sent again: ", h.a(href=link)["look at it"], "."],
+    ]
+
+
+def _missing(name: str) -> h.Element:
+    return h.label(".field")[
+        h.span[f"Input {name}"],
+        h.input({"data-type": "file"}, type="file", name=f"input.{name}", required=True),
+        h.small["The file of the task is not there: choose it again."],
     ]
 
 

@@ -1,5 +1,6 @@
 """One task: how it went, what went in and came out, and what one may do with it."""
 
+from collections.abc import Set
 from typing import Any
 
 import htpy as h
@@ -36,6 +37,7 @@ async def show_task(request: ApiRequest, services: ServicesDep, task_id: FromPat
     viewer = viewer_of(request)
     task, record = await tasks.shown(task_id, request, services), await tasks.record(task_id, request, services)
     is_live = task.finished_at is None
+    gone = frozenset[str]() if is_live else await tasks.gone(record, services)
     log = await tasks.log(task_id, request, services)
     content = live(
         "task",
@@ -44,7 +46,7 @@ async def show_task(request: ApiRequest, services: ServicesDep, task_id: FromPat
         why_it_failed(viewer, task.error) if task.error else None,
         why_it_waits(viewer, task, await operations.explained(task_id, request, services)) if is_live else None,
         panel("", steps(task), timeline(task), attempts(viewer, task)),
-        _result(viewer, task, record),
+        _result(viewer, task, record, gone),
         deliveries(viewer, task.webhook, f"/tasks/{task_id}"),
         panel("Log", h.pre(tabindex="0")[log]) if log else None,
         every_s=15 if is_live else 0,
@@ -55,7 +57,7 @@ async def show_task(request: ApiRequest, services: ServicesDep, task_id: FromPat
         f"Task {task_id}",
         _watched(viewer, task_id, content) if is_live else content,
         h.div(".columns")[
-            panel("Input", inputs_of(viewer, record)),
+            panel("Input", inputs_of(viewer, task, record, gone)),
             panel(
                 "Request",
                 _request(viewer, task, record),
@@ -90,8 +92,8 @@ def _under(viewer: Viewer, task: TaskView) -> list[h.Node]:
     ]
 
 
-def _result(viewer: Viewer, task: TaskView, record: Task) -> h.Node:
-    return panel("Result", result_of(viewer, task, record), name="result") if task.result else None
+def _result(viewer: Viewer, task: TaskView, record: Task, gone: Set[str]) -> h.Node:
+    return panel("Result", result_of(viewer, task, record, gone), name="result") if task.result else None
 
 
 def _request(viewer: Viewer, task: TaskView, record: Task) -> h.Element:
