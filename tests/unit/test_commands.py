@@ -255,6 +255,23 @@ def test_the_list_of_commands_fits_a_terminal_and_has_each_below_a_heading() -> 
     assert "..." not in text.partition("ARGS]...")[2]
 
 
+def groups(command: click.Command) -> Iterator[click.Group]:
+    if isinstance(command, click.Group):
+        yield command
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if inner := command.get_command(context, name):
+                yield from groups(inner)
+
+
+@pytest.mark.parametrize("group", list(groups(cli))[1:], ids=lambda group: group.name)
+def test_what_a_group_says_about_its_commands_ends_with_its_sentence(group: click.Group) -> None:
+    said = group.get_help(click.Context(group, terminal_width=80)).partition("Commands:")[2]
+
+    assert said
+    assert "..." not in said
+
+
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():

@@ -8,9 +8,10 @@ import click
 
 from penstock.cli.client import AS_JSON, at_a_server, reached
 from penstock.cli.context import coroutine
+from penstock.cli.sections import WholeSentences
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def uploads() -> None:
     """Send a file once, and name it in any number of tasks.
 
