@@ -178,8 +178,9 @@ contract *args:
 
 # build and test the npm package, lint the OpenAPI document, generate and run clients in Python and TypeScript, and run Replicate's npm client; needs the npm registry
 [group('measure')]
-clients:
-    {{ python }} -m pytest -q -m clients tests/clients
+[positional-arguments]
+clients *args:
+    {{ python }} -m pytest -q -m clients tests/clients "$@"
 
 # build the wheel, install it in a fresh environment, check a typed program against it and run the demo from it
 [group('measure')]
@@ -208,8 +209,9 @@ alerts:
 
 # open the pages of the server and of the tutorial in a real browser, where there is one; needs the extra `browser`
 [group('measure')]
-browser:
-    {{ python }} -m pytest -q -rs tests/browser
+[positional-arguments]
+browser *args:
+    {{ python }} -m pytest -q -rs tests/browser "$@"
 
 # run the CUDA provider of ONNX Runtime over stand-ins for CUDA, on any machine: just gpu-standin -k plans; -m standin for all
 [group('measure')]

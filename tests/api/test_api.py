@@ -337,7 +337,7 @@ async def test_models_are_described_with_the_schema_of_their_params(client: http
     }
     assert models[MODEL]["score_range"] is None
     assert models["image-scoring-v1"]["score_range"] == {"minimum": 1, "maximum": 10}
-    (struct,) = models[MODEL]["params"]["$defs"].values()
+    struct = models[MODEL]["params"]["$defs"]["SuperresParams"]
     assert (struct["properties"]["variant"]["default"], struct["additionalProperties"]) == ("general", False)
 
 

@@ -160,7 +160,26 @@ def test_a_file_of_lines_is_a_batch_and_what_is_wrong_with_it_is_listed(run: Run
     refused = run("batch", "submit", wrong, "--model", MODEL, status=1).stderr
 
     assert made[0]["counts"]["total"] == 2
-    assert "line 2: another line has this custom_id (custom_id)" in refused
+    assert "line 2 (one): another line has this custom_id (custom_id)" in refused
+
+
+def test_the_files_that_a_batch_cannot_take_are_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "trip").mkdir()
+    (tmp_path / "a.png").write_bytes(image())
+    (tmp_path / "trip" / "broken.png").write_bytes(b"no image")
+
+    refused = run("batch", "submit", tmp_path, "--model", MODEL, status=1).stderr
+
+    assert "line 2 (trip/broken.png): the input is no image that is known" in refused
+
+
+def test_a_line_that_is_no_json_is_told_without_empty_brackets(run: Run, tmp_path: Path) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("no json\n")
+
+    refused = run("batch", "submit", lines, "--model", MODEL, status=1).stderr
+
+    assert "  line 1: the line is not JSON, or is nested too deeply\n" in refused
 
 
 def test_uploads_are_sent_shown_and_deleted(run: Run, tmp_path: Path) -> None:

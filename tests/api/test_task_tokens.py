@@ -109,7 +109,7 @@ async def test_wrong_expired_and_revoked_tokens_are_refused_in_the_same_words(
     links = await submitted(client)
     task, token = links["self"], links["token"]
     task_id = task.rpartition("/")[2]
-    wrong = ["", "tt_", token[:-1], f"{token}A", f"{token}=", "tt_é", "pk_" + token[3:]]
+    wrong = ["tt_", token[:-1], f"{token}A", f"{token}=", "tt_é", "pk_" + token[3:]]
     refused = [await stranger.get(task, params={"token": one}) for one in wrong]
     assert (await client.get(task, params={"token": "anything"})).status_code == 200, "with a key it says nothing"
     assert (await stranger.get(task, params=[("token", token), ("token", token)])).status_code == 422
@@ -118,8 +118,11 @@ async def test_wrong_expired_and_revoked_tokens_are_refused_in_the_same_words(
 
     await client.post("/v1/tokens/revoke?tenant=default")
 
-    refused += [await stranger.get(task, params={"token": token}), await stranger.get(task)]
+    refused += [await stranger.get(task, params={"token": token})]
+    without = [await stranger.get(task, params={"token": ""}), await stranger.get(task)]
     assert {answer.status_code for answer in refused} == {401}
+    assert "the token in this URL has ended" in refused[0].json()["detail"]
+    assert all("send a known API key" in answer.json()["detail"] for answer in without)
     bodies = [answer.json() | {"request_id": ""} for answer in refused]
     assert [one for one in bodies if one != bodies[0]] == []
     assert task_id not in refused[0].text

@@ -16,6 +16,7 @@ class Mutation(NamedTuple):
     fails: str
 
 
+CONSOLE = "tests/api/test_console_login.py::test_"
 BETWEEN = "tests.interleave --first --seconds 120 --only "
 FLIGHT = "tests/unit/test_two_in_flight.py::test_"
 ORDER = "tests/unit/test_device_order.py::test_"
@@ -669,6 +670,55 @@ MUTATIONS = (
         "if too_early_s <= 0:",
         "if True:",
         "tests/unit/test_wrong_keys.py::test_rl2_an_address_with_too_many_wrong_keys_is_refused_and_no_other",
+    ),
+    Mutation(
+        "an act of the console needs the token of its page",
+        "src/penstock/api/console/sessions.py",
+        'scope["state"]["headers"].get(ACT_TOKEN) != session.act_token.encode()',
+        "False",
+        f"{CONSOLE}an_act_needs_the_token_of_its_page",
+    ),
+    Mutation(
+        "a session of the console ends in its time",
+        "src/penstock/api/console/sessions.py",
+        "if self.record.expires <= time.time():",
+        "if False:",
+        "tests/unit/test_console_sessions.py::test_a_session_ends_in_its_time",
+    ),
+    Mutation(
+        "a session of the console ends with its key",
+        "src/penstock/api/http/key_table.py",
+        " or now_ms >= known.until",
+        "",
+        "tests/unit/test_console_sessions.py::test_a_session_ends_when_its_key_expires_or_is_revoked",
+    ),
+    Mutation(
+        "another site logs nobody in",
+        "src/penstock/api/console/screens/login.py",
+        'if request.scope["state"]["headers"].get(b"sec-fetch-site", SAME[0]) not in SAME:\n        raise',
+        "if False:\n        raise",
+        f"{CONSOLE}another_sites_form_cannot_log_anybody_in",
+    ),
+    Mutation(
+        "a login leads to the console alone",
+        "src/penstock/api/console/answers.py",
+        "if _LOCAL_PATH.fullmatch(wanted) and ",
+        "if ",
+        f"{CONSOLE}a_login_leads_to_no_other_place",
+    ),
+    Mutation(
+        "wrong keys at the login of the console are slowed",
+        "src/penstock/api/http/wrong_keys.py",
+        ', "/console/login")',
+        ")",
+        f"{CONSOLE}wrong_keys_are_slowed_by_their_address",
+    ),
+    Mutation(
+        "a browser runs no file of an input",
+        "src/penstock/api/console/screens/inputs.py",
+        "kind.startswith(SHOWN) and kind != HAS_SCRIPT",
+        "True",
+        "tests/api/test_console_task.py::test_a_browser_plays_a_file_of_an_input_and_runs_none",
     ),
     Mutation(
         "no address that a client makes up",
@@ -1402,8 +1452,8 @@ MUTATIONS = (
     Mutation(
         "a JPEG whose data ends early is truncated",
         "src/penstock/pixels/jpegs.py",
-        "        if _MISSING in str(error):\n            raise truncated() from error\n        raise\n",
-        "        return simplejpeg.decode_jpeg(data, colours, buffer=into, strict=False)\n",
+        "        on_missing()\n        return _leniently(data, colours, into)\n",
+        "        return _leniently(data, colours, into)\n",
         TRUNCATED + "a_jpeg_that_lacks_some_of_its_data_is_refused",
     ),
     Mutation(
@@ -1416,7 +1466,7 @@ MUTATIONS = (
     Mutation(
         "a JPEG or TIFF that lacks parts is truncated",
         "src/penstock/pixels/headers/reader.py",
-        "if header.is_partial:",
+        "if header.is_partial and not bounds.takes_truncated:",
         "if False:",
         TRUNCATED + "a_progressive_jpeg_that_ends_between_two_scans_is_refused",
     ),

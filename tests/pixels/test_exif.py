@@ -1,5 +1,6 @@
 """EXIF is rewritten: only what is known goes into a result, whatever a file says."""
 
+import io
 import struct
 
 import pytest
@@ -102,3 +103,24 @@ def test_many_parts_are_not_all_looked_at() -> None:
 
     assert metadata_of(png + 10 * chunk + exif).exif == b"II*\0"
     assert metadata_of(png + 3000 * chunk + exif).exif == b""
+
+
+def avif() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (16, 8), "red").save(out, "AVIF", exif=b"Exif\0\0" + block(), max_threads=1)
+    return out.getvalue()
+
+
+def test_an_avif_has_its_exif_as_an_item() -> None:
+    exif = read(rewritten(metadata_of(avif()).exif))
+
+    assert exif[0x013B] == "Ansel"
+    assert exif.get_ifd(0x8769) == {0x829A: 0.02}
+
+
+def test_an_avif_that_is_damaged_anywhere_has_its_exif_or_none() -> None:
+    data = avif()
+    for at in range(len(data)):
+        metadata_of(data[:at])
+        for wrong in (b"\x00", b"\xff"):
+            rewritten(metadata_of(data[:at] + wrong + data[at + 1 :]).exif)

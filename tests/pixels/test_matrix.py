@@ -57,7 +57,7 @@ AXES: dict[str, tuple[Any, ...]] = {
 CUT_OFF = ("jpeg RGB 4:4:4, progressive", "jpeg L", "png RGB 8 bits", "png RGBA 16 bits", "png P 4 bits")
 CASES = list(pairwise(AXES))
 SOURCE_FORMATS = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp", "AVIF": "avif", "TIFF": "tiff"}
-KEEP_EXIF = ("PNG", "JPEG", "WEBP", "TIFF")
+KEEP_EXIF = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF")
 """The formats whose metadata a result may keep."""
 
 Run = Callable[[bytes, OutputOptions, dict[str, Any]], tuple[Result, bytes]]

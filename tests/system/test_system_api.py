@@ -429,7 +429,8 @@ def test_health_needs_no_key_and_the_first_page_leads_everywhere(system: System)
 
     assert (found["name"], described["info"]["version"]) == ("penstock", found["version"])
     assert {name for name, status in statuses.items() if status == 200} >= {"live", "ready", "started", "metrics"}
-    assert set(statuses.values()) <= {200, 401}
+    assert set(statuses.values()) <= {200, 303, 401}
+    assert {name for name, status in statuses.items() if status == 303} == {"console"}, "it leads to its login"
     assert health == {"/livez": "ok", "/readyz": "ready", "/startupz": "started"}
     assert docs.headers["content-type"].startswith("text/html")
 

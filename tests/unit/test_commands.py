@@ -9,16 +9,17 @@ import click
 import msgspec
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from penstock.cli.client import params_of
 from penstock.cli.main import cli
 from penstock.cli.progress_bars import Pauses
 from penstock.cli.sections import SECTIONS
 from penstock.cli.sources import files_of, request_id
-from penstock.cli.tables import workers
+from penstock.cli.tables import tasks_table, workers
 from penstock.cli.terminal import console, failures_of, ids, plain, table
 from penstock.client import PenstockApiError, Worker
-from penstock.client.views import Failure
+from penstock.client.views import Failure, Task
 from penstock.errors import ConfigurationError
 
 
@@ -135,6 +136,45 @@ def test_nothing_that_others_wrote_is_obeyed_by_a_terminal() -> None:
     assert not set("\x1b\x07\x9b\u202e") & set(text)
 
 
+NARROW, WIDE = (Console(force_terminal=True, width=width, color_system=None) for width in (80, 120))
+
+
+def rows_of(shown: Table, out: Console) -> list[str]:
+    with out.capture() as captured:
+        out.print(shown)
+    return captured.get().splitlines()
+
+
+def test_tasks_are_a_line_each_on_a_terminal_of_80_columns() -> None:
+    failure = Failure(code="image_decode_failed", message="", retryable=False)
+    task = Task(
+        task_id=f"tsk_{'0' * 32}",
+        model="superres-x4",
+        status="FAILED",
+        stage="done",
+        priority="high",
+        created_at="2026-01-01T00:00:00Z",
+        error=failure,
+        timing={"total_ms": 400.0},
+    )
+
+    heads, row = rows_of(tasks_table([task], NARROW), NARROW)
+    wide_heads, _ = rows_of(tasks_table([task], WIDE), WIDE)
+
+    assert heads.split() == ["task", "status", "model", "created", "error"]
+    assert "superres-x4" in row
+    assert "image_decode_failed" in row
+    assert wide_heads.split() == ["task", "status", "model", "priority", "created", "took", "error"]
+
+
+def test_the_code_of_an_error_is_never_broken() -> None:
+    why = Failure(code="unsupported_image_format", message="the input is no image that is known", retryable=False)
+
+    rows = rows_of(failures_of([("photos/a photo.png", why, f"tsk_{'0' * 32}")], NARROW), NARROW)
+
+    assert any("unsupported_image_format" in row for row in rows)
+
+
 def test_a_name_that_is_no_utf8_can_be_shown_on_a_terminal() -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     Console(file=out).print(plain(os.fsdecode(b"latin1-\xe9.png")))
@@ -213,6 +253,23 @@ def test_the_list_of_commands_fits_a_terminal_and_has_each_below_a_heading() -> 
     assert {line.split()[0] for line in text.splitlines() if line.startswith("  ")} >= shown
     assert max(map(len, text.splitlines())) <= 80
     assert "..." not in text.partition("ARGS]...")[2]
+
+
+def groups(command: click.Command) -> Iterator[click.Group]:
+    if isinstance(command, click.Group):
+        yield command
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if inner := command.get_command(context, name):
+                yield from groups(inner)
+
+
+@pytest.mark.parametrize("group", list(groups(cli))[1:], ids=lambda group: group.name)
+def test_what_a_group_says_about_its_commands_ends_with_its_sentence(group: click.Group) -> None:
+    said = group.get_help(click.Context(group, terminal_width=80)).partition("Commands:")[2]
+
+    assert said
+    assert "..." not in said
 
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -64,10 +64,9 @@ export class Penstock {
   /** Calls any operation of the API that answers JSON, by its name in the OpenAPI document, such as `drainWorker`. */
   call<Id extends types.Operation>(
     operation: Id,
-    said: types.Arguments<Id>,
-    options?: CallOptions,
+    ...[said, options]: types.Rest<Id, CallOptions>
   ): Promise<types.Answer<Id>> {
-    return this.#send(operation, said, { ...options }, json<types.Answer<Id>>);
+    return this.#send(operation, said ?? ({} as types.Arguments<Id>), { ...options }, json<types.Answer<Id>>);
   }
 
   /** Queues a task. Files that are too big for the request are uploaded first. Repeats do not become a second task. */

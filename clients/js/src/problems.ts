@@ -28,9 +28,11 @@ export interface Refused {
   readonly retryable: boolean;
   /** In how many seconds it may, if the server said so. */
   readonly retryAfter: number | null;
+  /** What is wrong with each of the first lines of a batch that was refused: its number, its `custom_id`, and why. */
+  readonly findings: readonly components["schemas"]["Finding"][];
 }
 
-const UNSAID = { status: 0, param: null, quota: null, requestId: null, retryable: false, retryAfter: null };
+const UNSAID = { status: 0, param: null, quota: null, requestId: null, retryable: false, retryAfter: null, findings: [] };
 
 export interface PenstockApiError extends Refused {}
 
@@ -54,7 +56,8 @@ export function refusal(url: string, { status, headers }: Response, text: string
   const problem = problemOf(text);
   if (problem) {
     const { detail, code, retryable, param = null, quota = null, request_id: requestId = null } = problem;
-    return new PenstockApiError(detail, { code, status, retryable, param, quota, requestId, retryAfter });
+    const findings = problem.errors ?? [];
+    return new PenstockApiError(detail, { code, status, retryable, param, quota, requestId, retryAfter, findings });
   }
   const bucketCode = /<Code>([^<]{1,300})<\/Code>/.exec(text)?.[1] ?? "";
   const retryable = PASSING.includes(status) || BUCKET_PASSING.includes(bucketCode);

@@ -109,6 +109,10 @@ export type Arguments<Id extends Operation> = (Parameters<Id>["path"] extends un
   : { path: Parameters<Id>["path"] }) &
   (Body<Id> extends undefined ? { body?: undefined } : { body: Body<Id> }) & { query?: Loose<Parameters<Id>["query"]> };
 
+/** What follows the name of an operation; its arguments may be left out where it needs none. */
+export type Rest<Id extends Operation, Options> =
+  object extends Arguments<Id> ? [said?: Arguments<Id>, options?: Options] : [said: Arguments<Id>, options?: Options];
+
 type Loose<T> = { [name in keyof T]: T[name] | undefined };
 
 /** What every method takes: aborting the signal ends the call, and nothing at the server. */

@@ -4,7 +4,7 @@ import { openAsBlob, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { sendUpload } from "penstock-client";
+import { type PenstockApiError, sendUpload } from "penstock-client";
 import { all, client, photo, refusedAs, slow } from "./server.js";
 
 const penstock = client();
@@ -77,4 +77,14 @@ test("a batch is canceled", async () => {
   await penstock.cancelBatch(batch_id);
 
   assert.equal((await penstock.waitBatch(batch_id, { timeoutSeconds: 60 })).counts.canceled, 1);
+});
+
+test("a batch that is refused says which lines are wrong", async () => {
+  const lines = ["good", "twice", "twice"].map((custom_id) => ({ custom_id, input: photo }));
+
+  await assert.rejects(penstock.submitBatch({ lines, defaults: { model: "slow-v1" } }), ({ code, findings }: PenstockApiError) => {
+    assert.equal(code, "invalid_request");
+    assert.deepEqual(findings.map(({ line, custom_id, param }) => [line, custom_id, param]), [[3, "twice", "custom_id"]]);
+    return true;
+  });
 });

@@ -4,6 +4,7 @@ import re
 
 import click
 
+from penstock.cli.terminal import plain
 from penstock.client import PenstockApiError
 from penstock.client.problems import UNREACHABLE
 
@@ -37,7 +38,7 @@ OPTIONS = {"model": "--model", "params": "--param", "output": "--format and its 
 def advised(error: PenstockApiError) -> click.ClickException:
     """Returns an error of the command with what to do at its end, and with the lines of a batch that are wrong."""
     lines = [_told(error)]
-    lines += [f"  {finding}" for finding in error.findings]
+    lines += [f"  {plain(finding)}" for finding in error.findings]
     return click.ClickException("\n".join(lines))
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.cli.client import AS_JSON, at_a_server, reached
 from penstock.cli.context import coroutine, name_of
+from penstock.cli.sections import WholeSentences
 from penstock.core.access import SCOPES
 from penstock.settings import new_key
 
@@ -42,7 +43,7 @@ def scopes_of(_context: click.Context, _option: click.Parameter, value: str) -> 
     return words
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def keys() -> None:
     """Make API keys, list them, replace them and end them.
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, of_tenant, reached
 from penstock.cli.context import coroutine
 from penstock.cli.filters import filtered
+from penstock.cli.sections import WholeSentences
 
 if TYPE_CHECKING:
     from penstock.client import AsyncClient
@@ -66,7 +67,7 @@ class Asked(Struct, frozen=True):
             )
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def tasks() -> None:
     """Cancel, retry or delete all tasks that match a filter."""
 

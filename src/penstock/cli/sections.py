@@ -36,6 +36,20 @@ SHORT = 58
 """Characters of what is said about a command, so that a line has 80."""
 
 
+UNCUT = 1000
+"""More characters than the first sentence of any command has."""
+
+
+class WholeSentences(click.Group):
+    """A group whose help has the first sentence of each command, over as many lines as it takes."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands in the order of `list_commands`."""
+        found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(UNCUT)) for name, one in found if one and not one.hidden])
+
+
 class SectionedGroup(click.Group):
     """A group whose help lists its commands below headings."""
 

@@ -8,7 +8,8 @@ from typing import TypeVar, Unpack
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from penstock.cli.advice import advised
 from penstock.cli.progress_bars import ProgressBars
@@ -26,6 +27,7 @@ from penstock.cli.terminal import (
     shown_ids,
     state,
     whole,
+    without_spare,
 )
 from penstock.client import AsyncClient, Filter, PenstockApiError, Queue, ResultFile, Task, Worker
 
@@ -33,6 +35,9 @@ T = TypeVar("T")
 
 MOST_VERSIONS = 12
 """Versions of the repository that a row of the list of workers names."""
+
+SPARE = ("took", "priority", "stage")
+"""Columns of the list of tasks that a narrow terminal goes without, in this order; `penstock show` has them all."""
 
 USUAL = "normal"
 """The priority of most tasks, which need not be shown."""
@@ -80,8 +85,8 @@ async def first_of(items: AsyncGenerator[T, None], *, limit: int, as_json: bool)
 
 def tasks_table(tasks: Sequence[Task], out: Console) -> Table:
     """Returns a row for each task. What is the same for all and says nothing, such as a normal priority, has no
-    column."""
-    return filled_table(
+    column, and a terminal that has no room for all columns goes without those of SPARE."""
+    columns: list[tuple[str | Column, Sequence[Text]]] = [
         (whole("task"), [plain(one) for one in shown_ids([task.task_id for task in tasks], out)]),
         (whole("status"), [state(task.status) for task in tasks]),
         ("stage", [plain(_progress(task) or ("" if task.is_final else task.stage)) for task in tasks]),
@@ -90,7 +95,8 @@ def tasks_table(tasks: Sequence[Task], out: Console) -> Table:
         (whole("created"), [plain(clock(task.created_at)) for task in tasks]),
         (whole("took"), [plain(_took(task)) for task in tasks]),
         (ids("error"), [plain(task.error.code if task.error else "", "red") for task in tasks]),
-    )
+    ]
+    return filled_table(*without_spare(columns, SPARE, out))
 
 
 def _took(task: Task) -> str:

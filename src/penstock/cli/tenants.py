@@ -7,6 +7,7 @@ import click
 
 from penstock.cli.client import AS_JSON, at_a_server, reached
 from penstock.cli.context import coroutine
+from penstock.cli.sections import WholeSentences
 from penstock.core.quotas import QUOTAS
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def quotas_of(_context: click.Context, _option: click.Parameter, values: tuple[s
     return said
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def tenants() -> None:
     """List the tenants of a server, and show and set what each may use. It asks for a key with the scope admin."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -42,6 +43,9 @@ UNITS_S = (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800), ("d", 86_400,
 """Unit of a time, its seconds, and the seconds from which on the next one is used."""
 
 ONE_DECIMAL_S = 10
+
+GAP = 2
+"""Columns of the terminal between two of a table."""
 
 WIDE = 130
 """Columns of a terminal that has room for whole ids."""
@@ -100,6 +104,27 @@ def filled_table(*columns: tuple[str | Column, Sequence[Text]]) -> Table:
     return rows
 
 
+def without_spare(
+    columns: Sequence[tuple[str | Column, Sequence[Text]]], spare: Sequence[str], out: Console
+) -> list[tuple[str | Column, Sequence[Text]]]:
+    """Returns the columns without as many of the spare ones, the first first, as must go for the others to fit the
+    terminal unbroken."""
+    left = [(head, cells) for head, cells in columns if any(cell.plain for cell in cells)]
+    for name in spare:
+        if sum(_width(head, cells) + GAP for head, cells in left) - GAP <= out.width:
+            break
+        left = [(head, cells) for head, cells in left if _name(head) != name]
+    return left
+
+
+def _width(head: str | Column, cells: Sequence[Text]) -> int:
+    return max(cell_len(_name(head)), *(cell.cell_len for cell in cells))
+
+
+def _name(head: str | Column) -> str:
+    return str(head.header) if isinstance(head, Column) else head
+
+
 def ids(name: str) -> Column:
     """Returns a column that wraps and never cuts: ids are there to be copied."""
     return Column(name, overflow="fold")
@@ -127,7 +152,7 @@ def failures_of(failed: Iterable[tuple[str, Failure, str | None]], out: Console)
     tasks = shown_ids([task_id or "" for _, _, task_id in listed], out)
     return filled_table(
         (ids("file"), [plain(source) for source, _, _ in listed]),
-        (ids("error"), [plain(why.code, "red") for _, why, _ in listed]),
+        (whole("error"), [plain(why.code, "red") for _, why, _ in listed]),
         ("why", [plain(why.message) for _, why, _ in listed]),
         (whole("task"), [plain(task) for task in tasks]),
     )

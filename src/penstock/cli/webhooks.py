@@ -7,6 +7,7 @@ import click
 
 from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, reached
 from penstock.cli.context import coroutine
+from penstock.cli.sections import WholeSentences
 
 if TYPE_CHECKING:
     from penstock.client import AsyncClient
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 OF_BATCHES = "bat_"
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def webhooks() -> None:
     """Show how the events of a task or a batch were delivered, and send the last one again."""
 

@@ -8,11 +8,12 @@ import click
 from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, of_tenant, reached
 from penstock.cli.context import coroutine
 from penstock.cli.filters import PRIORITIES
+from penstock.cli.sections import WholeSentences
 
 OF_PRIORITY = click.option("--priority", type=PRIORITIES, help="Only this priority [all].")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=WholeSentences, invoke_without_command=True)
 @AS_JSON
 @in_a_tenant
 @at_a_server
@@ -45,7 +46,7 @@ workers.add_command(_worker_command("drain", "drain_worker", "Let workers finish
 workers.add_command(_worker_command("resume", "resume_worker", "Let drained workers claim tasks again."))
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=WholeSentences, invoke_without_command=True)
 @AS_JSON
 @at_a_server
 @click.pass_context

@@ -79,10 +79,12 @@ class _Finding(Struct, frozen=True, kw_only=True):
     param: str
     detail: str
     line: int | None = None
+    custom_id: str | None = None
 
     def __str__(self) -> str:
-        place = f"line {self.line}: " if self.line else ""
-        return f"{place}{self.detail} ({self.param})"
+        name = f" ({self.custom_id})" if self.custom_id else ""
+        place = f"line {self.line}{name}: " if self.line else ""
+        return f"{place}{self.detail}" + (f" ({self.param})" if self.param else "")
 
 
 class _Problem(Struct, frozen=True, kw_only=True):

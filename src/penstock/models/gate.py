@@ -78,7 +78,7 @@ def gate_bytes(params: Params, output: OutputOptions, pixels: int) -> int:
 def enlarged(comparison: Comparison) -> Picture:
     """The source in the size of the result, bicubically, as it is stored."""
     source, layout = comparison.source, comparison.layout
-    rgb = fitted(source.rgb, layout, in_linear_light=False)
+    rgb = fitted(source.rgb, layout, in_linear_light=False, alpha=source.alpha)
     return Picture(rgb, fitted_alpha(source.alpha, layout, rgb.dtype), source.grey, profile=source.profile)
 
 
@@ -99,7 +99,7 @@ def side_by_side(before: Picture, after: Picture, *, most_px: int, longest_px: i
 
 
 def _reduced(picture: Picture, layout: Layout) -> Picture:
-    rgb = fitted(picture.rgb, layout, in_linear_light=picture.profile is None)
+    rgb = fitted(picture.rgb, layout, in_linear_light=picture.profile is None, alpha=picture.alpha)
     return Picture(rgb, fitted_alpha(picture.alpha, layout, rgb.dtype), picture.grey)
 
 

@@ -93,6 +93,7 @@ export async function everything(photo: Blob, signal: AbortSignal): Promise<void
   const versions = (await penstock.model("m")).versions.length;
   const used: number | undefined = (await penstock.call("readUsage", { query: { from: "2026-01-01" } })).data[0]?.total
     .device_seconds;
+  const waiting: number | undefined = (await penstock.call("listQueues")).data[0]?.depth;
   const key: string = (await penstock.call("createKey", { body: { tenant: "acme", scopes: ["read"] } }, { signal }))
     .key;
   await sendUpload(await penstock.call("openUpload", { body: { size: photo.size } }), photo, { signal });

@@ -23,6 +23,12 @@ SCHEMES = (b"bearer", b"token")
 HOLDER = "task-token"
 """The name of every caller who comes with a token."""
 
+UNKNOWN_KEY = "send a known API key as X-API-Key, or as Authorization: Bearer"
+
+NOT_LET_IN = (
+    "the token in this URL has ended, or is not that of this task; a submit that is repeated with its "
+    "client_request_id and links.token gives a new one"
+)
 
 SESSION = "session"
 """Where the state of a request has the session of the console with which it came; its `caller()` is asked again as long
@@ -134,10 +140,8 @@ def _caller_of(scope: Scope, state: State) -> Caller:
     secret = _secret(scope)
     caller: Caller | None = state.key_ring.find(secret) if secret else _holder(scope)
     if caller is None:
-        raise Unauthorized(
-            "send a known API key as X-API-Key, or as Authorization: Bearer",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        detail = UNKNOWN_KEY if secret or not _token(scope) else NOT_LET_IN
+        raise Unauthorized(detail, headers={"WWW-Authenticate": "Bearer"})
     return caller
 
 
@@ -148,14 +152,21 @@ def _holder(scope: Scope) -> Caller | None:
     if session is not None:
         known: Caller | None = session.caller()
         return known
-    token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-    if not token or not BY_TOKEN.items() <= scope["route_handler"].opt.items():
+    token = _token(scope)
+    if not token:
         return None
     tenant = scope["litestar_app"].state.key_table.tenant_of(token, scope["path_params"]["task_id"])
     if tenant is None:
         return None
     scope["state"]["task_token"] = token
     return Caller(HOLDER, tenant, frozenset({"read"}))
+
+
+def _token(scope: Scope) -> str:
+    """The token in the query, empty where the route takes none."""
+    if not BY_TOKEN.items() <= scope["route_handler"].opt.items():
+        return ""
+    return parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
 
 
 def _secret(scope: Scope) -> bytes:

@@ -81,7 +81,7 @@ class KeyTable:
         self.ensure_read()
         now_ms = int(self._clock() * 1000)
         known = self._keys.get(key_id, NO_KEY)
-        if not is_it(known.digest) or known.until <= now_ms:
+        if not is_it(known.digest) or now_ms >= known.until:
             return None
         self._used[key_id] = now_ms
         return known.caller

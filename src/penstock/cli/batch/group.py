@@ -9,6 +9,7 @@ import click
 from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, params_of, reached
 from penstock.cli.context import coroutine
 from penstock.cli.filters import PRIORITIES
+from penstock.cli.sections import WholeSentences
 from penstock.cli.written import taken_from, written_as
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ OUTPUT = click.Path(path_type=Path, file_okay=False)
 SUBMIT_PATIENCE_S = 60.0
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def batch() -> None:
     """Submit many tasks in one request, follow them, and fetch their results.
 

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from penstock.cli.client import AS_JSON, at_a_server
+from penstock.cli.sections import WholeSentences
 
 PLACES: Mapping[str, str] = {
     "list": "listing.list_models",
@@ -26,7 +27,7 @@ PLACES: Mapping[str, str] = {
 """Command -> file of this folder and function in it, in the order of `penstock models --help`."""
 
 
-class ModelCommands(click.Group):
+class ModelCommands(WholeSentences):
     """A group that finds its commands in PLACES."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

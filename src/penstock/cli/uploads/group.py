@@ -8,9 +8,10 @@ import click
 
 from penstock.cli.client import AS_JSON, at_a_server, reached
 from penstock.cli.context import coroutine
+from penstock.cli.sections import WholeSentences
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def uploads() -> None:
     """Send a file once, and name it in any number of tasks.
 
@@ -24,9 +25,10 @@ def uploads() -> None:
 @at_a_server
 @coroutine
 async def put(url: str | None, api_key: str | None, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Upload files, and print the id of each, which a task takes as `upload_id`.
+    """Upload files, and print the id of each.
 
-    An upload that no task uses is deleted after a day, or as the operator has it. The exit status is 1 if one failed.
+    A task takes it as `upload_id`. An upload that no task uses is deleted after a day, or as the operator has it. The
+    exit status is 1 if one failed.
     """
     from penstock.cli.progress_bars import Pauses
     from penstock.cli.uploads.tables import put as run
@@ -41,7 +43,10 @@ async def put(url: str | None, api_key: str | None, paths: tuple[Path, ...], as_
 @at_a_server
 @coroutine
 async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) -> None:
-    """List the uploads that `put` has sent from here and that are still at the server, the latest first."""
+    """List the uploads sent from here, the latest first.
+
+    These are those that `penstock uploads put` has sent and that are still at the server.
+    """
     from penstock.cli.uploads.tables import ls as run
 
     async with reached(url, api_key) as client:
@@ -54,7 +59,7 @@ async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) ->
 @at_a_server
 @coroutine
 async def show(url: str | None, api_key: str | None, upload_id: str, as_json: bool) -> None:
-    """Show whether the bytes of an upload are there, and how many tasks use them."""
+    """Show an upload: its state, and how many tasks use it."""
     from penstock.cli.uploads.sent import whole_upload_id
     from penstock.cli.uploads.tables import show as run
 

@@ -59,7 +59,7 @@ def product_without_file(work: TiledImage, output: OutputOptions) -> Product:
 def _picture(work: TiledImage) -> Picture:
     sides, rgb = work.context, work.canvas.pixels
     if sides.layout is not None:
-        rgb = fitted(rgb, sides.layout, in_linear_light=sides.in_linear_light)
+        rgb = fitted(rgb, sides.layout, in_linear_light=sides.in_linear_light, alpha=_alpha(work))
     if sides.grey and rgb.itemsize == 1:
         rgb = greyed(rgb)
     return Picture(rgb, fitted_alpha(_alpha(work), _layout(work), rgb.dtype), sides.grey, profile=sides.profile)

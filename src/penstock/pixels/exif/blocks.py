@@ -5,12 +5,18 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from penstock.errors import PenstockError
 from penstock.pixels.exif.directories import resolution_in
+from penstock.pixels.headers.avif import avif_exif
+from penstock.pixels.headers.header import ImageBounds
 
 MOST_PARTS = 2000
 """Segments of a JPEG, or chunks, that are looked at."""
 
 EXIF_HEAD = b"Exif\0\0"
+BOXES = b"ftyp"
+"""What an AVIF has at its fifth byte."""
+
 PER_METRE, PER_CM = 0.0254, 2.54
 
 
@@ -22,8 +28,10 @@ class FileMetadata(Struct, frozen=True):
 
 
 def metadata_of(data: bytes) -> FileMetadata:
-    """What a JPEG, PNG, WebP or TIFF says; nothing of any other file, and of what is damaged."""
-    reader = next((read for magic, read in _READERS.items() if data.startswith(magic)), None)
+    """What a JPEG, PNG, WebP, AVIF or TIFF says; nothing of any other file, and of what is damaged."""
+    reader = next(
+        (read for magic, read in _READERS.items() if data.startswith(magic, 4 if magic == BOXES else 0)), None
+    )
     if reader is None:
         return FileMetadata()
     exif, dpi = reader(data)
@@ -79,6 +87,13 @@ def _webp(data: bytes) -> tuple[bytes, float | None]:
     return b"", None
 
 
+def _avif(data: bytes) -> tuple[bytes, float | None]:
+    try:
+        return avif_exif(data, ImageBounds()), None
+    except PenstockError:
+        return b"", None
+
+
 def _tiff(data: bytes) -> tuple[bytes, float | None]:
     return data, None
 
@@ -87,6 +102,7 @@ _READERS: dict[bytes, Callable[[bytes], tuple[bytes, float | None]]] = {
     b"\xff\xd8\xff": _jpeg,
     b"\x89PNG\r\n\x1a\n": _png,
     b"RIFF": _webp,
+    BOXES: _avif,
     b"II*\0": _tiff,
     b"MM\0*": _tiff,
 }

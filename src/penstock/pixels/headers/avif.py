@@ -14,6 +14,8 @@ OPACITY = b"auxiliary:alpha\0"
 WIDE, HIGH_RANGE = frozenset({9, 11, 12}), frozenset({16, 18})
 """Numbers of H.273: the primaries of BT.2020 and of Display P3, and the transfers of PQ and HLG."""
 
+ITEMS, PLACES, EXIF_TYPE = b"iinf", b"iloc", b"Exif"
+
 WIDE_LINKS = 1
 """The flag of links with 15 bits for a property, not 7."""
 
@@ -70,6 +72,50 @@ def avif_code_points(data: bytes, bounds: ImageBounds) -> bytes | None:
             if primaries in WIDE or transfer in HIGH_RANGE:
                 return bytes([primaries & 0xFF, transfer & 0xFF, 0, 1])
     return None
+
+
+def avif_exif(data: bytes, bounds: ImageBounds) -> bytes:
+    """The block of EXIF that an AVIF has, as it is in a JPEG behind `Exif`; empty where there is none, or where it is
+    not written in one piece. Raises as `read_avif` does."""
+    meta = _first(b"meta", _boxes(data, 0, len(data), bounds))
+    inside = _inside(data, meta[1] + 4, meta[2], bounds) if meta else []
+    items, places = _first(ITEMS, iter(inside)), _first(PLACES, iter(inside))
+    if items is None or places is None:
+        return b""
+    item = _exif_item(data, items, bounds)
+    begin, length = (0, 0) if item is None else _place_of(item, data, places[1], places[2])
+    stored = data[begin : begin + length]
+    return stored[4 + _number(stored, 0, 4) :]  # the first number says how much stands before the block
+
+
+def _exif_item(data: bytes, items: Box, bounds: ImageBounds) -> int | None:
+    """The number of the item that is EXIF."""
+    head = 6 if _number(data, items[1], 1) == 0 else 8
+    for kind, at, _ in _inside(data, items[1] + head, items[2], bounds):
+        id_bytes = 4 if _number(data, at, 1) == 3 else 2
+        behind = at + 4 + id_bytes
+        if kind == b"infe" and data[behind + 2 : behind + 6] == EXIF_TYPE:
+            return _number(data, at + 4, id_bytes)
+    return None
+
+
+def _place_of(item: int, data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Where an item begins, and its length: 0 unless it is one piece of the file itself."""
+    version, sizes = _number(data, at, 1), _number(data, at + 4, 2)
+    offset_bytes, length_bytes, base_bytes, index_bytes = (sizes >> shift & 0xF for shift in (12, 8, 4, 0))
+    id_bytes, method_bytes = (4 if version == 2 else 2), (2 if version else 0)
+    each = (index_bytes if version else 0) + offset_bytes + length_bytes
+    at, end = at + 6 + id_bytes, min(end, len(data))
+    while at < end:
+        its, method = _number(data, at, id_bytes), _number(data, at + id_bytes, method_bytes) & 0xF
+        at += id_bytes + method_bytes + 2
+        base, pieces = _number(data, at, base_bytes), _number(data, at + base_bytes, 2)
+        at += base_bytes + 2
+        if its == item and pieces == 1 and method == 0:
+            offset = at + each - offset_bytes - length_bytes
+            return base + _number(data, offset, offset_bytes), _number(data, offset + offset_bytes, length_bytes)
+        at += pieces * each
+    return 0, 0
 
 
 def _primary_properties(data: bytes, begin: int, end: int, bounds: ImageBounds) -> list[Box]:

@@ -45,6 +45,11 @@ def duration(seconds: float | None) -> str:
     return ""
 
 
+def brief(seconds: float | None) -> str:
+    """Return a duration in its larger unit alone, where there is little room."""
+    return " ".join(duration(seconds).split(" ")[:2])
+
+
 def between(start: str | None, end: str | None) -> float | None:
     """Return the seconds between two moments in RFC 3339; None where one is not known."""
     if start is None or end is None:

@@ -10,7 +10,7 @@ from penstock.api.console.page.icons import icon
 from penstock.api.console.page.panels import bar, heading, live, notice, panel, tile
 from penstock.api.console.page.sparks import chart, spark
 from penstock.api.console.page.tables import Column, TableRow, table
-from penstock.api.console.page.words import badge, duration, number, prose
+from penstock.api.console.page.words import badge, brief, duration, number, prose
 from penstock.api.console.reads.overview import Now, now
 from penstock.api.console.viewer import PLACES, Viewer, viewer_of
 from penstock.api.console.wrong import wrong_now
@@ -103,7 +103,7 @@ def _tiles(viewer: Viewer, found: Now) -> h.Element:
             spark([float(one.running) for one in samples], "tasks running"),
             link=viewer.page("/tasks", status="RUNNING"),
         ),
-        tile("Oldest waits", duration(oldest), spark([one.oldest_s for one in samples], "seconds of the oldest")),
+        tile("Oldest waits", brief(oldest), spark([one.oldest_s for one in samples], "seconds of the oldest")),
         rates if viewer.can("operate") else [_count(viewer, found, "SUCCESS"), _count(viewer, found, "FAILED")],
     ]
 
@@ -169,7 +169,7 @@ def _hour(viewer: Viewer, found: Now) -> h.Node:
 
 def _errors(viewer: Viewer, found: Now) -> h.Node:
     return table(
-        ["Error", Column("Tasks", True), ""],
+        ["Error", Column("Tasks", True)],
         _error_rows(viewer, found),
         caption="Errors by code",
         empty="No task has failed.",
@@ -179,4 +179,4 @@ def _errors(viewer: Viewer, found: Now) -> h.Node:
 def _error_rows(viewer: Viewer, found: Now) -> Iterator[TableRow]:
     for code, count in found.errors.items():
         link = viewer.page("/tasks", error_code=code, within="1h")
-        yield TableRow([error_link(viewer, code), number(count), h.a(href=link)["Tasks"]], link=link)
+        yield TableRow([error_link(viewer, code), h.a(href=link)[number(count)]], link=link)
