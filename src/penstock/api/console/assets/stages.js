@@ -38,7 +38,7 @@ function caption(looks) {
   for (const [stage, count] of looks.flat()) sums.set(stage, (sums.get(stage) ?? 0) + count);
   const all = [...sums.values()].reduce((sum, count) => sum + count, 0);
   const busy = looks.filter((counts) => counts.some(([, count]) => count)).length;
-  line.append(`Busy in ${Math.round((100 * busy) / looks.length)} % of ${looks.length} looks`);
+  line.append(looks.length === 1 ? "Looked at for the first time" : `Busy in ${Math.round((100 * busy) / looks.length)} % of ${looks.length} looks`);
   for (const [stage, count] of [...sums].filter(([, count]) => count).sort((one, other) => other[1] - one[1])) {
     const part = document.createElement("span");
     const words = document.createElement("b");
