@@ -19,6 +19,7 @@ from penstock.cli.sources import files_of, request_id
 from penstock.cli.tables import tasks_table, workers
 from penstock.cli.terminal import console, failures_of, ids, plain, table
 from penstock.client import PenstockApiError, Worker
+from penstock.client.files import read_all
 from penstock.client.views import Failure, Task
 from penstock.errors import ConfigurationError
 
@@ -282,3 +283,13 @@ def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ..
 
 def has_json(command: click.Command) -> bool:
     return any("--json" in option.opts for option in command.params)
+
+
+def test_a_pipe_is_no_source_and_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "photo.png"
+    os.mkfifo(pipe)
+
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        files_of([pipe], tmp_path / "out", ".png")
+    with pytest.raises(OSError, match="a pipe is no file"):
+        read_all(pipe)

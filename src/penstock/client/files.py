@@ -118,6 +118,8 @@ def _opened(contents: Contents) -> Iterator[IO[bytes]]:
     if isinstance(contents, bytes):
         yield io.BytesIO(contents)
     elif isinstance(contents, Path):
+        if contents.is_fifo():  # opening it would wait for whoever writes, and it can be read only once
+            raise OSError(errno.ESPIPE, "a pipe is no file", str(contents))
         with contents.open("rb") as file:
             yield file
     else:
