@@ -1,13 +1,22 @@
 """The console's screens of batches, keys, usage and the audit."""
 
+import base64
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
+from penstock.settings import Settings, WebhookSettings
 from tests.support.drive import MODEL, body, data_uri, image
 
 pytestmark = pytest.mark.shared_server
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Webhooks are signed."""
+    return replace(settings, webhooks=WebhookSettings(secrets=(f"whsec_{base64.b64encode(bytes(24)).decode()}",)))
 
 
 @pytest.fixture
@@ -85,3 +94,22 @@ async def test_the_audit_says_who_did_what(browser: httpx.AsyncClient, client: h
 
     assert "<code>queue.pause</code>" in page
     assert "priority: low" in page
+
+
+async def test_operators_see_which_endpoints_are_owed_events(
+    browser: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    hook = {"url": "https://93.184.216.34/hook", "events": ["canceled"]}
+    answer = await client.post("/v1/tasks", json=body(image_url=data_uri(image()), webhook=hook))
+    task_id = answer.json()["task_id"]
+    assert "No event waits" in await shown(browser, "/webhooks")
+
+    await client.post(f"/v1/tasks/{task_id}/cancel")
+
+    page = await shown(browser, "/webhooks")
+    assert hook["url"] in page
+    assert "<code>task.canceled</code>" in page
+    assert f"/console/v1/tasks/{task_id}/webhook/redeliver?tenant=default" in page
+    made = await new_key(client, "read", "submit")
+    await browser.post("/console/login", data={"key": made["key"]})
+    assert (await browser.get("/console/webhooks")).status_code == 403

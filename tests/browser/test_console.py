@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 CAT = Path(__file__).parents[2] / "src" / "penstock" / "models" / "photo.jpg"
 SCREENS = ["/", "/tasks", "/tasks?status=FAILED&key=nobody", "/errors/queue_full", "/nowhere"]
-SCREENS += ["/batches", "/queues", "/workers", "/models", "/models/superres-x4", "/try", "/usage", "/keys", "/audit"]
+SCREENS += [
+    "/batches",
+    "/queues",
+    "/workers",
+    "/models",
+    "/models/superres-x4",
+    "/webhooks",
+    "/try",
+    "/usage",
+    "/keys",
+    "/audit",
+]
 """Those without an id; the pages of the tasks of the test are added."""
 
 

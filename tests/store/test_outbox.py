@@ -221,3 +221,20 @@ async def test_the_next_delivery_is_the_first_of_both_kinds(store: Store, outbox
     await outbox.settle(await owed(outbox), REFUSED, status="waiting", wait_s=20.0, rest_s=0, is_prompt=False)
 
     assert 19 < ((await due(outbox)).next_due_s or 0) <= 20
+
+
+async def test_the_endpoints_that_are_owed_events_are_told_with_their_next_ones(store: Store, outbox: Outbox) -> None:
+    assert await outbox.owed() == []
+    first, second = await canceled(store), await canceled(store)
+    leased, _ = (await due(outbox, lease_s=600)).events
+
+    (endpoint,) = await outbox.owed()
+
+    assert (endpoint.name, endpoint.total) == (leased.endpoint, 2)
+    assert (endpoint.is_prompt, endpoint.rests_until) == (False, None)
+    assert {one.subject for one in endpoint.events} == {first, second}
+    assert [(one.tenant, one.event.type) for one in endpoint.events] == [(TENANT, "canceled")] * 2
+    await outbox.settle(leased, REFUSED, status="waiting", wait_s=60, rest_s=300, is_prompt=False)
+    (resting,) = await outbox.owed()
+    assert resting.rests_until is not None
+    assert next(one.event.log for one in resting.events if one.subject == leased.subject) == (REFUSED,)

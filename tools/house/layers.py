@@ -72,6 +72,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.changes", "store.soundness"},
         {"store.salvage"},
         {"store.engine"},
+        {"store.owed"},
         {
             "store.access_keys",
             "store.accounts",

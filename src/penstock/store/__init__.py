@@ -31,6 +31,7 @@ from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.leases import LeaseStore
 from penstock.store.models import ModelStore
 from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
+from penstock.store.owed import OwedEndpoint, OwedEvent
 from penstock.store.queues import QueueStore
 from penstock.store.quotas import QuotaStore, RequestCount
 from penstock.store.store import Store
@@ -60,6 +61,8 @@ __all__ = [
     "NotItsTurn",
     "Opened",
     "Outbox",
+    "OwedEndpoint",
+    "OwedEvent",
     "Pace",
     "Page",
     "Pause",

@@ -9,6 +9,7 @@ from msgspec import Struct
 from penstock.core.events import Delivery, Event
 from penstock.store.connection import listen
 from penstock.store.engine import Engine
+from penstock.store.owed import OwedEndpoint, owed_endpoints
 from penstock.store.verdicts import REDELIVER, verdict
 
 REMEMBERED = 20
@@ -121,6 +122,10 @@ class Outbox:
         Raises TaskNotFound, BatchNotFound, and WebhookNotFound when it has no webhook or had no event yet.
         """
         verdict(REDELIVER, subject, await self._engine.run("redeliver", id=subject, tenant=tenant))
+
+    async def owed(self) -> list[OwedEndpoint]:
+        """Return the endpoints with events that wait, as `owed_endpoints` does."""
+        return await owed_endpoints(self._engine)
 
     def posts(self) -> AsyncIterator[str]:
         """Yields a text whenever an event was queued; also when that may have been missed."""

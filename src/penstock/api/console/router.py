@@ -25,6 +25,7 @@ from penstock.api.console.screens import (
     tasks,
     trial,
     usage,
+    webhooks,
     workers,
 )
 from penstock.api.console.sessions import open_session
@@ -48,6 +49,7 @@ SCREENS: tuple[HTTPRouteHandler, ...] = (
     trial.show_trial,
     batches.show_batches,
     batches.show_batch,
+    webhooks.show_webhooks,
     usage.show_usage,
     keys.show_keys,
     audit.show_audit,

@@ -39,6 +39,7 @@ PLACES = (
     Screen("queues", "/queues", "Queues", "q"),
     Screen("workers", "/workers", "Workers", "w"),
     Screen("models", "/models", "Models", "m"),
+    Screen("webhooks", "/webhooks", "Webhooks", "h", scope="operate"),
     Screen("try", "/try", "Try a model", "r", scope="submit"),
     Screen("usage", "/usage", "Usage", "u"),
     Screen("keys", "/keys", "Keys", "k", scope="admin"),
