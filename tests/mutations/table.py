@@ -695,15 +695,15 @@ MUTATIONS = (
     Mutation(
         "another site logs nobody in",
         "src/penstock/api/console/screens/login.py",
-        'if request.scope["state"]["headers"].get(b"sec-fetch-site", SAME[0]) not in SAME:\n        raise',
-        "if False:\n        raise",
+        "        return site in SAME\n",
+        "        return True\n",
         f"{CONSOLE}another_sites_form_cannot_log_anybody_in",
     ),
     Mutation(
         "a login leads to the console alone",
         "src/penstock/api/console/answers.py",
-        "if _LOCAL_PATH.fullmatch(wanted) and ",
-        "if ",
+        "return wanted if _LOCAL_PATH.fullmatch(wanted) else",
+        "return wanted if wanted else",
         f"{CONSOLE}a_login_leads_to_no_other_place",
     ),
     Mutation(
@@ -996,8 +996,8 @@ MUTATIONS = (
     Mutation(
         "a task token opens no other routes",
         "src/penstock/api/http/auth.py",
-        ' or not BY_TOKEN.items() <= scope["route_handler"].opt.items()',
-        "",
+        'if not BY_TOKEN.items() <= scope["route_handler"].opt.items():',
+        "if False:",
         "tests/api/test_task_tokens.py::test_a_token_opens_nothing_else",
     ),
     Mutation(

@@ -94,7 +94,7 @@ export interface components {
         /**
          * AuditView
          * @description One act: the caller `by` of that tenant did `act` on `subject`, from that address. `details` has more about it,
-         *         such as the number of tasks.
+         *     such as the number of tasks.
          */
         AuditView: {
             id: string;
@@ -133,7 +133,7 @@ export interface components {
         /**
          * BatchLine
          * @description One line: a task, and its `custom_id`, which no other line of the batch has. What it does not say is as the
-         *         defaults of the batch have it; `priority` is low unless one of them says otherwise.
+         *     defaults of the batch have it; `priority` is low unless one of them says otherwise.
          */
         BatchLine: {
             model?: string | null;
@@ -384,8 +384,8 @@ export interface components {
         /**
          * HeldView
          * @description What a tenant holds now: tasks that wait and run, bytes of its records in Redis, bytes of its inputs, uploads and
-         *         results in the storage, unfinished lines of its batches, and the device time that its unfinished tasks are expected
-         *         to take.
+         *     results in the storage, unfinished lines of its batches, and the device time that its unfinished tasks are expected
+         *     to take.
          */
         HeldView: {
             tasks_waiting: number;
@@ -454,7 +454,7 @@ export interface components {
         /**
          * KeyRequest
          * @description A key to make. Keys of one tenant with one name are one caller: they share its limits, so that a key can take the
-         *         place of another. Without a name it is its own id.
+         *     place of another. Without a name it is its own id.
          */
         KeyRequest: {
             tenant: string;
@@ -476,7 +476,7 @@ export interface components {
         /**
          * KeyView
          * @description A managed key, without its secret. `last_used_at` is exact to about a minute; `replaced_by` is the id of the key
-         *         that a rotation has put in its place.
+         *     that a rotation has put in its place.
          */
         KeyView: {
             id: string;
@@ -496,7 +496,7 @@ export interface components {
         /**
          * LimitsView
          * @description Limits of a task: a submit with a larger input is refused, and an attempt that takes longer ends. The formats are
-         *         those of images.
+         *     those of images.
          */
         LimitsView: {
             input_formats: string[];
@@ -550,7 +550,7 @@ export interface components {
         /**
          * LinksView
          * @description Links to what can be done with a task, relative to the server. `token` is there where the submit asked for one,
-         *         and where it was sent: with `?token=` behind them, `self`, `events` and `result` need no key.
+         *     and where it was sent: with `?token=` behind them, `self`, `events` and `result` need no key.
          */
         LinksView: {
             self: string;
@@ -562,7 +562,7 @@ export interface components {
         /**
          * MemberView
          * @description A member of `input`: an image or another file, of one of the media types if there are any, or JSON that fits the
-         *         schema.
+         *     schema.
          */
         MemberView: {
             /** @enum {unknown} */
@@ -575,8 +575,8 @@ export interface components {
         /**
          * MemoryView
          * @description Memory in bytes: what the process uses on the host, what the images of its running tasks use and may use, what
-         *         all its models together may use on the device (null if the driver does not say, or if the device is the host), and
-         *         what is page-locked on the host for a GPU.
+         *     all its models together may use on the device (null if the driver does not say, or if the device is the host), and
+         *     what is page-locked on the host for a GPU.
          */
         MemoryView: {
             process: number;
@@ -596,9 +596,9 @@ export interface components {
         /**
          * ModelView
          * @description A model that is served, with its versions, the oldest first. What is said of the model is said of this `version`,
-         *         the default one unless another was asked for: `state` and `guessed` are those in `versions`, `params` is the JSON
-         *         Schema of a task's `params`, `inputs` has the members of its `input`, and `score_range` has the bounds of `score` in
-         *         the data of a model that gives one.
+         *     the default one unless another was asked for: `state` and `guessed` are those in `versions`, `params` is the JSON
+         *     Schema of a task's `params`, `inputs` has the members of its `input`, and `score_range` has the bounds of `score` in
+         *     the data of a model that gives one.
          */
         ModelView: {
             name: string;
@@ -625,7 +625,7 @@ export interface components {
         /**
          * NewKeyView
          * @description A key that was just made. `key` is its text, which is shown this once and stored nowhere. `replaced` is the key
-         *         whose place it takes, and which works until its `expires_at`.
+         *     whose place it takes, and which works until its `expires_at`.
          */
         NewKeyView: {
             key: string;
@@ -635,7 +635,7 @@ export interface components {
         /**
          * OpenedView
          * @description Where to send the bytes: with `method` to `url`, with these `headers` and without an API key. The request must
-         *         begin before `expires_at`.
+         *     begin before `expires_at`.
          */
         OpenedView: {
             upload_id: string;
@@ -651,9 +651,9 @@ export interface components {
         /**
          * OutputRequest
          * @description How a result image is written. `source` is the format of the input, jpg is another word for jpeg. PNG and TIFF
-         *         are always lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write. A PNG may
-         *         have 16 `bits` where the model computes with as many. `metadata: keep` keeps the EXIF of the input that describes
-         *         the photo, without its places unless `keep_location` is set. What a format cannot do is refused.
+         *     are always lossless, `lossless` makes WebP so: about as small, and up to three times as fast to write. A PNG may
+         *     have 16 `bits` where the model computes with as many. `metadata: keep` keeps the EXIF of the input that describes
+         *     the photo, without its places unless `keep_location` is set. What a format cannot do is refused.
          */
         OutputRequest: {
             /** @default png */
@@ -716,7 +716,7 @@ export interface components {
         /**
          * Problem
          * @description Why a request failed. `code` is stable, `detail` is for people, `param` names the member at fault, and `quota`
-         *         the quota that is used up.
+         *     the quota that is used up.
          */
         Problem: {
             type: string;
@@ -744,7 +744,7 @@ export interface components {
         /**
          * PurgedView
          * @description How many waiting tasks were canceled; if `has_more`, there may be others: repeat the request. With `dry_run` no
-         *         task was canceled: `matched` says how many would be, and `task_ids` has the first 100 of them.
+         *     task was canceled: `matched` says how many would be, and `task_ids` has the first 100 of them.
          */
         PurgedView: {
             matched: number;
@@ -763,7 +763,7 @@ export interface components {
         /**
          * QueueView
          * @description The waiting tasks of one model and priority. `device_s` is the device time that they should take, or null
-         *         until a task of the model has been measured.
+         *     until a task of the model has been measured.
          */
         QueueView: {
             model: string;
@@ -776,7 +776,7 @@ export interface components {
         /**
          * QuotaLeftView
          * @description What is left of the quotas that are about amounts, 0 when nothing is; null where there is no limit. Reserved
-         *         device time counts as used.
+         *     device time counts as used.
          */
         QuotaLeftView: {
             tasks_waiting: number | null;
@@ -811,7 +811,7 @@ export interface components {
         /**
          * QuotasRequest
          * @description What a tenant has in place of the quotas of the settings: all that it has, since this replaces what was set
-         *         before. One that is left out is as in the settings; 0 means no limit.
+         *     before. One that is left out is as in the settings; 0 means no limit.
          */
         QuotasRequest: {
             /** @default null */
@@ -848,7 +848,7 @@ export interface components {
         /**
          * QuoteView
          * @description What a submit would lead to. `run_device_s` is the device time of the task itself; an image behind a URL is not
-         *         fetched for a quote: `input` and `output` are null, and its size is taken to be one megapixel.
+         *     fetched for a quote: `input` and `output` are null, and its size is taken to be one megapixel.
          */
         QuoteView: {
             model: string;
@@ -872,7 +872,7 @@ export interface components {
         /**
          * ResidenceView
          * @description Where a version is on one worker, since when, and why it has failed there. A `cold` or `evicted` version is
-         *         loaded when a task wants it.
+         *     loaded when a task wants it.
          */
         ResidenceView: {
             worker: string;
@@ -886,7 +886,7 @@ export interface components {
         /**
          * ResultFileView
          * @description A file of a result, which `url` serves; its `name` is that of no other. `size` is in bytes, `width` and `height`
-         *         are in pixels.
+         *     are in pixels.
          */
         ResultFileView: {
             name: string;
@@ -900,10 +900,10 @@ export interface components {
         /**
          * ResultView
          * @description The result: files, plain data, or both. What stands beside `files` is about the first of them, or about the data
-         *         where there is none. Every read makes a new signed `url` of each. `notes` say what was done to the images of the
-         *         input: turned upright, a colour profile converted or ignored, colours filled in under transparency, the first frame
-         *         taken, metadata stripped, a truncated file accepted; and that the result was computed once more, in fp32, or that
-         *         its score is below what was asked for.
+         *     where there is none. Every read makes a new signed `url` of each. `notes` say what was done to the images of the
+         *     input: turned upright, a colour profile converted or ignored, colours filled in under transparency, the first frame
+         *     taken, metadata stripped, a truncated file accepted; and that the result was computed once more, in fp32, or that
+         *     its score is below what was asked for.
          */
         ResultView: {
             s3_key: string | null;
@@ -954,7 +954,7 @@ export interface components {
         /**
          * ScoringParams
          * @description With a `grid` of 2 or more, parts of the image are scored too: so many rows and columns, or fewer where a part
-         *         would have less than 224 pixels of height or width.
+         *     would have less than 224 pixels of height or width.
          */
         ScoringParams: {
             /**
@@ -1020,13 +1020,13 @@ export interface components {
         /**
          * SuperresParams
          * @description `general` repairs photos from the open web (noise, JPEG blocks); `clean` stays closest to a clean original;
-         *         `best` shows the most detail, some of it invented, and takes about 15 times as long.
+         *     `best` shows the most detail, some of it invented, and takes about 15 times as long.
          *
-         *         With less `denoise` the result has more of the input's own grain: what the network took for noise comes back.
+         *     With less `denoise` the result has more of the input's own grain: what the network took for noise comes back.
          *
-         *         The result has `scale` times the size of the input, or the `width` and `height`, into which another shape goes as
-         *         `fit` says: `inside` them, `outside`, `contain` with a border, `cover` with its edges cut off, or `fill` by being
-         *         stretched.
+         *     The result has `scale` times the size of the input, or the `width` and `height`, into which another shape goes as
+         *     `fit` says: `inside` them, `outside`, `contain` with a border, `cover` with its edges cut off, or `fill` by being
+         *     stretched.
          */
         SuperresParams: {
             /** @description scores of the input and of the result */
@@ -1133,8 +1133,8 @@ export interface components {
         /**
          * TaskView
          * @description A task with its state, timing and result. `model_guessed` names the members of the definition of its model that
-         *         nobody had confirmed when it was submitted: then its result may mean something else. `execution.model_digest` is
-         *         there where the worker had other files of the model than `model_digest` says.
+         *     nobody had confirmed when it was submitted: then its result may mean something else. `execution.model_digest` is
+         *     there where the worker had other files of the model than `model_digest` says.
          */
         TaskView: {
             task_id: string;
@@ -1197,7 +1197,7 @@ export interface components {
         /**
          * TenantUsageView
          * @description A tenant: what it holds now, what it may use (0 means no limit), what is left of that, and what it has used in
-         *         all and on each day with any use.
+         *     all and on each day with any use.
          */
         TenantUsageView: {
             tenant: string;
@@ -1228,7 +1228,7 @@ export interface components {
         /**
          * UploadRequest
          * @description A file that is going to be sent. The bytes must have this size, and this sha256 if it is given. A task can reuse
-         *         the result of an equal one only if the sha256 is known.
+         *     the result of an equal one only if the sha256 is known.
          */
         UploadRequest: {
             /** @description Bytes; at most limits.max_upload_bytes */
@@ -1249,7 +1249,7 @@ export interface components {
         /**
          * UploadView
          * @description An upload. `expires_at` is when it is deleted; it is null while the number `tasks` of tasks use it.
-         *         `sha256` is null until it is known.
+         *     `sha256` is null until it is known.
          */
         UploadView: {
             upload_id: string;
@@ -1293,8 +1293,8 @@ export interface components {
         /**
          * UsageView
          * @description What was used: tasks that were submitted or run again, and that ended in each state; time that attempts kept a
-         *         device busy, those that failed too; bytes of requests, inputs and uploads that came, and of outcomes and result
-         *         files.
+         *     device busy, those that failed too; bytes of requests, inputs and uploads that came, and of outcomes and result
+         *     files.
          */
         UsageView: {
             submitted: number;
@@ -1309,9 +1309,9 @@ export interface components {
         /**
          * VersionView
          * @description A version that is served. `digest` changes whenever the version gives other results for the same input. `state`
-         *         is the best of those on the READY workers, null where none knows the version. `guessed` says of each member of its
-         *         definition that nobody has confirmed why it is a guess. `differs` has the workers by the digest that they have,
-         *         where these are not the same.
+         *     is the best of those on the READY workers, null where none knows the version. `guessed` says of each member of its
+         *     definition that nobody has confirmed why it is a guess. `differs` has the workers by the digest that they have,
+         *     where these are not the same.
          */
         VersionView: {
             version: string;
@@ -1388,8 +1388,8 @@ export interface components {
         /**
          * WorkerView
          * @description A worker with a current lease. `models` are loaded. A DRAINING worker claims no more tasks, nor does one whose
-         *         spool is full of results that wait for the storage. A worker that is DOWN cannot run, as `reason` says: its device
-         *         is lost or cannot be used, and is tried again later.
+         *     spool is full of results that wait for the storage. A worker that is DOWN cannot run, as `reason` says: its device
+         *     is lost or cannot be used, and is tried again later.
          */
         WorkerView: {
             id: string;

@@ -155,7 +155,7 @@ def places_of(
     """Yields each file with its path relative to the folder that was named, as `files_of` lists them."""
     for path in paths:
         if not path.is_dir():
-            if not path.is_file():
+            if path.exists() and not path.is_file():
                 raise ConfigurationError(f"{path} is no regular file: a pipe, say, may never end; give a file")
             yield path, Path(path.name)
             continue
