@@ -47,7 +47,7 @@ outputs = runners[0].infer(np.stack([work.tile(0)] * 4), work)
 free = difference(before)
 fixed = runners[1].infer(np.stack([work.tile(0)] * 3), work)
 print(json.dumps({
-    "provider": runners[0]._loaded._session.provider,
+    "provider": runners[0]._network._session.provider,
     "most": [runner.max_batch for runner in runners],
     "outputs": [len(outputs), len(fixed), list(outputs[0][0].shape)],
     "warm": [list(work.shape) for work in runners[0].warmup()],
