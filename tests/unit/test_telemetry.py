@@ -160,6 +160,15 @@ def test_a_terminal_shows_values_as_people_write_them(terminal: pytest.CaptureFi
     ]
 
 
+@pytest.mark.parametrize(("status", "shown"), [(("FAILED", "CANCELED"), "FAILED,CANCELED"), ("DOWN", "DOWN")])
+def test_a_terminal_shows_a_status_that_is_none_of_http(
+    terminal: pytest.CaptureFixture[str], status: object, shown: str
+) -> None:
+    logger.bind(status=status, deleted=2).info("tasks deleted by filter")
+
+    assert rows(terminal) == [f"cpu  tasks deleted by filter status={shown} deleted=2"]
+
+
 def test_a_terminal_shows_a_traceback_below_its_event(terminal: pytest.CaptureFixture[str]) -> None:
     try:
         raise ValueError("broken {y} <b>")

@@ -77,4 +77,5 @@ def _row(event: str, said: dict[str, str]) -> str:
 
 
 def _went_wrong(record: Any) -> bool:
-    return bool(record["level"].no >= WARNING or record["extra"].get("status", 0) >= REFUSED)
+    status = record["extra"].get("status")  # a number in the line of a request; others have states of tasks there
+    return bool(record["level"].no >= WARNING or (isinstance(status, int) and status >= REFUSED))
