@@ -200,14 +200,15 @@ def _workers(listed: Sequence[Worker]) -> Table:
         (ids("worker"), [plain(worker.id) for worker in listed]),
         (whole("state"), [state(worker.state) for worker in listed]),
         (whole("device"), [plain(worker.device) for worker in listed]),
-        (whole("memory"), [plain(_memory(worker)) for worker in listed]),
+        (whole("memory"), [plain(memory(worker)) for worker in listed]),
         (whole("running"), [plain(f"{worker.running}/{worker.slots}") for worker in listed]),
         (ids("models"), [plain(_served(worker.models)) for worker in listed]),
         (whole("since"), [plain(clock(worker.started_at)) for worker in listed]),
     )
 
 
-def _memory(worker: Worker) -> str:
+def memory(worker: Worker) -> str:
+    """Returns the memory of the process of a worker; empty while it is not known."""
     return f"{worker.memory.process / 2**20:,.0f} MiB" if worker.memory else ""
 
 

@@ -1,7 +1,7 @@
 """Ids by their beginning, as tables show them: which task, batch or upload a person means."""
 
 import string
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -29,12 +29,6 @@ LOOKED_AT = 5000
 
 NAMED = 5
 """Ids that are named where several have the same beginning."""
-
-
-async def whole_task_ids(client: "AsyncClient", given: Sequence[str]) -> list[str]:
-    """Returns the ids of the tasks that are meant. Raises click.ClickException for a beginning that is that of no task,
-    or of several."""
-    return [await whole_task_id(client, one) for one in given]
 
 
 async def whole_task_id(client: "AsyncClient", given: str) -> str:

@@ -7,13 +7,12 @@ from rich.console import Group, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from penstock.cli.tables import memory
 from penstock.cli.terminal import filled_table, ids, plain, seconds, state, whole
 from penstock.cli.top.overview import Overview
 from penstock.client import Queue, Worker
 
 BARS = "▁▂▃▄▅▆▇█"
-
-MIB = 2**20
 
 LINE = 40
 """Paces that are drawn."""
@@ -76,13 +75,9 @@ def _workers(workers: tuple[Worker, ...]) -> RenderableType:
         (ids("worker"), [plain(worker.id) for worker in workers]),
         (whole("state"), [state(worker.state) for worker in workers]),
         (right("running"), [plain(f"{worker.running}/{worker.slots}") for worker in workers]),
-        (right("memory"), [plain(_memory(worker)) for worker in workers]),
+        (right("memory"), [plain(memory(worker)) for worker in workers]),
         ("now", [plain(_stages(worker)) for worker in workers]),
     )
-
-
-def _memory(worker: Worker) -> str:
-    return f"{worker.memory.process / MIB:,.0f} MiB" if worker.memory else ""
 
 
 def _stages(worker: Worker) -> str:
