@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from penstock.cli.context import name_of
+from penstock.cli.context import coroutine, name_of
 from penstock.cli.filters import PRIORITIES
 from penstock.cli.written import taken_from, written_as
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.client.transport import OnPause
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 
 PATIENCE_S = 5.0
 """How long a command that only reads tries to reach the server: a person is waiting for it."""
@@ -57,6 +58,12 @@ def in_a_tenant(command: F) -> F:
 
     help_ = "Name of another tenant, for a key with the scope operate [that of the key]."
     return click.option("--tenant", callback=remember, expose_value=False, help=help_)(command)
+
+
+def asks_a_server(command: Callable[P, Any]) -> Callable[P, None]:
+    """Adds what most commands about the work of a tenant have, `--json`, `--tenant`, `--url` and `--api-key`, and runs
+    the coroutine."""
+    return AS_JSON(in_a_tenant(at_a_server(coroutine(command))))
 
 
 def tenant_of_call() -> str | None:

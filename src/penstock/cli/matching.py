@@ -8,8 +8,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, of_tenant, reached
-from penstock.cli.context import coroutine
+from penstock.cli.client import asks_a_server, of_tenant, reached
 from penstock.cli.filters import filtered
 from penstock.cli.sections import WholeSentences
 
@@ -75,10 +74,7 @@ def tasks() -> None:
 def _command_of(name: str) -> click.Command:
     @filtered
     @acting
-    @AS_JSON
-    @in_a_tenant
-    @at_a_server
-    @coroutine
+    @asks_a_server
     async def act(url: str | None, api_key: str | None, as_json: bool, **options: Any) -> None:
         asked = Asked.of(name, options)
         asked.check()

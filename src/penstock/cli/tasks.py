@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, reached
-from penstock.cli.context import coroutine
+from penstock.cli.client import asks_a_server, reached
 from penstock.cli.filters import filtered
 from penstock.cli.matching import ENDS, Asked, act_on_matching, acting
 
@@ -15,10 +14,7 @@ WATCH_PATIENCE_S = 60.0
 
 @click.command()
 @click.argument("task_id", metavar="ID")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def watch(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
     """Follow a task until it ends. The exit status is 1 if it has no result."""
     from penstock.cli.progress_bars import Pauses
@@ -32,10 +28,7 @@ async def watch(url: str | None, api_key: str | None, task_id: str, as_json: boo
 @click.command()
 @filtered
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many tasks.")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def ls(url: str | None, api_key: str | None, batch_id: str | None, **filters: Any) -> None:
     """List tasks, newest first. Times are in UTC.
 
@@ -51,10 +44,7 @@ async def ls(url: str | None, api_key: str | None, batch_id: str | None, **filte
 
 @click.command()
 @click.argument("task_id", metavar="ID")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
     """Show everything about a task."""
     from penstock.cli.tables import show as run
@@ -66,10 +56,7 @@ async def show(url: str | None, api_key: str | None, task_id: str, as_json: bool
 
 @click.command()
 @click.argument("task_id", metavar="ID")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def explain(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
     """Say why a task is not done yet: what is ahead of it, what blocks it, and when it should be done."""
     from penstock.cli.explaining import explain as run
@@ -81,10 +68,7 @@ async def explain(url: str | None, api_key: str | None, task_id: str, as_json: b
 
 @click.command()
 @click.argument("task_id", metavar="ID")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def logs(url: str | None, api_key: str | None, task_id: str, as_json: bool) -> None:
     """Print what the code of the model has logged about a task, and its tracebacks."""
     from penstock.cli.tables import print_log
@@ -101,10 +85,7 @@ def _command_of(name: str, help_: str) -> click.Command:
     @click.argument("task_ids", metavar="[IDS]...", nargs=-1)
     @filtered
     @acting
-    @AS_JSON
-    @in_a_tenant
-    @at_a_server
-    @coroutine
+    @asks_a_server
     async def act(
         url: str | None, api_key: str | None, task_ids: tuple[str, ...], as_json: bool, **options: Any
     ) -> None:

@@ -4,8 +4,7 @@ from datetime import date, datetime
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, reached, tenant_of_call
-from penstock.cli.context import coroutine
+from penstock.cli.client import asks_a_server, reached, tenant_of_call
 
 
 def day_of(_context: click.Context, _option: click.Parameter, value: datetime | None) -> date | None:
@@ -21,10 +20,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--from", "first", type=DAY, callback=day_of, metavar="DAY", help="First day [the 1st of the month].")
 @click.option("--to", "last", type=DAY, callback=day_of, metavar="DAY", help="Last day, in UTC [today].")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a row for each day of a tenant, for spreadsheets.")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def usage(
     url: str | None,
     api_key: str | None,

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, reached
-from penstock.cli.context import coroutine
+from penstock.cli.client import asks_a_server, reached
 from penstock.cli.sections import WholeSentences
 
 if TYPE_CHECKING:
@@ -22,10 +21,7 @@ def webhooks() -> None:
 
 @webhooks.command()
 @click.argument("subject", metavar="ID")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def show(url: str | None, api_key: str | None, subject: str, as_json: bool) -> None:
     """Show the webhook of a task or a batch, its events, and each try to deliver them. Times are in UTC."""
     from penstock.cli.webhook_tables import show as run
@@ -41,10 +37,7 @@ async def show(url: str | None, api_key: str | None, subject: str, as_json: bool
 
 @webhooks.command()
 @click.argument("subjects", metavar="IDS...", nargs=-1, required=True)
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def redeliver(url: str | None, api_key: str | None, subjects: tuple[str, ...], as_json: bool) -> None:
     """Send the last event of tasks and batches to their webhooks again, with as many tries as a new event has.
 

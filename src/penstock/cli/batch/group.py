@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, params_of, reached
+from penstock.cli.client import AS_JSON, asks_a_server, at_a_server, params_of, reached
 from penstock.cli.context import coroutine
 from penstock.cli.filters import PRIORITIES
 from penstock.cli.sections import WholeSentences
@@ -62,10 +62,7 @@ async def submit(
 
 @batch.command("ls")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many batches.")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first. Times are in UTC."""
     from penstock.cli.batch.tables import ls as run
@@ -76,10 +73,7 @@ async def ls(url: str | None, api_key: str | None, limit: int, as_json: bool) ->
 
 @batch.command()
 @click.argument("batch_id", metavar="ID")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def show(url: str | None, api_key: str | None, batch_id: str, as_json: bool) -> None:
     """Show everything about a batch: counts, progress, the time that is left."""
     from penstock.cli.batch.tables import shown
@@ -91,10 +85,7 @@ async def show(url: str | None, api_key: str | None, batch_id: str, as_json: boo
 
 @batch.command()
 @click.argument("batch_id", metavar="ID")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def watch(url: str | None, api_key: str | None, batch_id: str, as_json: bool) -> None:
     """Follow a batch until it ends. The exit status is 1 if a line has no result."""
     from penstock.cli.batch.tables import follow
@@ -109,10 +100,7 @@ async def watch(url: str | None, api_key: str | None, batch_id: str, as_json: bo
 @click.argument("batch_id", metavar="ID")
 @click.option("-o", "--output", type=OUTPUT, help="Fetch the results of the lines into this directory.")
 @click.option("--failed", is_flag=True, help="Only lines without a result.")
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def results(
     url: str | None, api_key: str | None, batch_id: str, output: Path | None, failed: bool, as_json: bool
 ) -> None:
@@ -127,10 +115,7 @@ async def results(
 
 @batch.command()
 @click.argument("batch_ids", metavar="IDS...", nargs=-1, required=True)
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def cancel(url: str | None, api_key: str | None, batch_ids: tuple[str, ...], as_json: bool) -> None:
     """Cancel the lines of batches that have not ended. The exit status is 1 if one could not be canceled."""
     async with reached(url, api_key) as client:
@@ -139,10 +124,7 @@ async def cancel(url: str | None, api_key: str | None, batch_ids: tuple[str, ...
 
 @batch.command()
 @click.argument("batch_ids", metavar="IDS...", nargs=-1, required=True)
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def delete(url: str | None, api_key: str | None, batch_ids: tuple[str, ...], as_json: bool) -> None:
     """Delete batches that have ended; their tasks stay. The exit status is 1 if one could not be deleted."""
     async with reached(url, api_key) as client:

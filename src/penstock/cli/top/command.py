@@ -6,15 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, reached
-from penstock.cli.context import coroutine
+from penstock.cli.client import asks_a_server, reached
 
 if TYPE_CHECKING:
     from penstock.cli.top.overview import Observer
-
-PATIENCE_S = 5.0
-
-EVERY = click.FloatRange(0.5, 3600)
 
 
 @click.command()
@@ -27,10 +22,7 @@ EVERY = click.FloatRange(0.5, 3600)
     show_default=True,
     help="Seconds between reads.",
 )
-@AS_JSON
-@in_a_tenant
-@at_a_server
-@coroutine
+@asks_a_server
 async def top(url: str | None, api_key: str | None, once: bool, every_s: float, as_json: bool) -> None:
     """Show what the server does now: pace, queues, workers, failures, and what is wrong. Ctrl-C ends it.
 
@@ -40,7 +32,7 @@ async def top(url: str | None, api_key: str | None, once: bool, every_s: float, 
     from penstock.cli.top.overview import Observer
     from penstock.cli.top.screen import screen
 
-    async with reached(url, api_key, PATIENCE_S) as client:
+    async with reached(url, api_key) as client:
         observer = Observer(client)
         if as_json:
             await _each(observer, every_s, once=once)
