@@ -20,7 +20,7 @@ from penstock.client.inputs import Inputs, Source, large_files, source_of, with_
 from penstock.client.keys import KeyAdministration
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.record_views import Quote
-from penstock.client.records import JSONL, Records
+from penstock.client.records import JSONL, PAGE, Records
 from penstock.client.requests import (
     BatchOptions,
     Options,
@@ -40,8 +40,6 @@ WAIT_S = 30
 
 LOOK_EVERY_S = 0.25
 """Seconds between the reads of `watch`; while nothing changes, the answer is an empty 304."""
-
-PAGE = 100
 
 
 class AsyncClient(Records, Administration, KeyAdministration):
