@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 from rich.table import Table
 
@@ -293,3 +294,13 @@ def test_a_pipe_is_no_source_and_is_not_waited_for(tmp_path: Path) -> None:
         files_of([pipe], tmp_path / "out", ".png")
     with pytest.raises(OSError, match="a pipe is no file"):
         read_all(pipe)
+
+
+def test_a_file_that_cannot_be_read_ends_a_command_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").symlink_to("/proc/self/mem")
+
+    ended = CliRunner().invoke(
+        cli, ["batch", "submit", str(tmp_path), "--url", "http://127.0.0.1:9", "--api-key", "pen_of_a_test"]
+    )
+
+    assert (ended.exit_code, ended.output) == (1, "Error: [Errno 5] Input/output error\n")

@@ -2,6 +2,7 @@
 `penstock up` runs in this directory."""
 
 import asyncio
+import errno
 import json
 import signal
 import sys
@@ -82,8 +83,8 @@ def of_tenant() -> str:
 async def reached(
     url: str | None, api_key: str | None, patience_s: float = PATIENCE_S, on_pause: "OnPause | None" = None
 ) -> AsyncIterator["AsyncClient"]:
-    """Yields a client for the server. A refusal of the server ends the command with one line and exit status 1, and an
-    argument that cannot be sent ends it with exit status 2."""
+    """Yields a client for the server. A refusal of the server, or a file that cannot be read or written, ends the
+    command with one line and exit status 1, and an argument that cannot be sent ends it with exit status 2."""
     from penstock.cli.advice import advised
     from penstock.client import AsyncClient, PenstockApiError
     from penstock.client.requests import EmptyName
@@ -98,6 +99,10 @@ async def reached(
         raise click.BadParameter(f"{error.object!r} is not UTF-8") from error
     except EmptyName as error:
         raise click.BadParameter(str(error)) from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # click ends a command whose output nobody reads any more
+            raise
+        raise click.ClickException(str(error)) from error
 
 
 def params_of(pairs: tuple[str, ...]) -> dict[str, Any]:
