@@ -173,6 +173,20 @@ def test_the_files_that_a_batch_cannot_take_are_named(run: Run, tmp_path: Path) 
     assert "line 2 (trip/broken.png): the input is no image that is known" in refused
 
 
+def test_images_that_are_too_large_for_a_line_keep_their_place_among_the_others(run: Run, tmp_path: Path) -> None:
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    for name, more in zip(names, (800_000, 0, 900_000, 0), strict=True):
+        (tmp_path / name).write_bytes(image() + bytes(more))
+
+    (made,) = lines_of(run("batch", "submit", tmp_path, "--model", MODEL, "--json"))
+    run("batch", "cancel", made["batch_id"])
+    run("batch", "watch", made["batch_id"], "--json", status=1)
+    results = lines_of(run("batch", "results", made["batch_id"], "--json"))
+
+    assert [line["custom_id"] for line in results] == names
+    assert [line["line"] for line in results] == [1, 2, 3, 4]
+
+
 def test_a_line_that_is_no_json_is_told_without_empty_brackets(run: Run, tmp_path: Path) -> None:
     lines = tmp_path / "lines.jsonl"
     lines.write_text("no json\n")

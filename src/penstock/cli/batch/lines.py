@@ -11,6 +11,7 @@ import click
 from penstock.cli.run_plan import counted
 from penstock.cli.sources import places_of
 from penstock.client import AsyncClient, Batch
+from penstock.client.bounded import as_they_end
 from penstock.client.inputs import Source
 from penstock.errors import ConfigurationError
 
@@ -18,6 +19,9 @@ LINES = (".jsonl", ".ndjson")
 
 INLINE_BYTES = 700_000
 """Larger images are uploaded first: a line has 1 MiB, and base64 makes four bytes of three."""
+
+TOGETHER = 8
+"""Images that are uploaded at a time."""
 
 
 async def submitted(client: AsyncClient, paths: Sequence[Path], model: str, options: dict[str, Any]) -> Batch:
@@ -47,7 +51,9 @@ def _images(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 async def _with_uploads(client: AsyncClient, sources: dict[str, Path]) -> dict[str, Source]:
-    return {
-        name: await client.upload(path) if path.stat().st_size > INLINE_BYTES else path
-        for name, path in sources.items()
-    }
+    async def sent(name: str) -> tuple[str, Source]:
+        return name, await client.upload(sources[name])
+
+    large = [name for name, path in sources.items() if path.stat().st_size > INLINE_BYTES]
+    uploads = {name: upload async for name, upload in as_they_end(sent, large, limit=TOGETHER)}
+    return {**sources, **uploads}
