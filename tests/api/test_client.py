@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
@@ -11,6 +12,8 @@ from msgspec.structs import replace
 
 from penstock import AsyncClient, Client, PenstockApiError
 from penstock.cli.models.switching import loaded
+from penstock.cli.top import overview
+from penstock.cli.top.overview import Observer
 from penstock.client import Mapped, Task
 from penstock.client.transport import Transport
 from penstock.core.model import Member, Model, Residence
@@ -195,6 +198,21 @@ async def test_a_task_that_fails_is_an_error_of_run_and_an_answer_of_wait(pensto
     assert (await penstock.wait(task.task_id)).error == task.error
     with pytest.raises(PenstockApiError, match="result_not_ready"):
         await penstock.result(task.task_id)
+
+
+async def test_failures_that_top_shows_are_no_older_than_an_hour(
+    penstock: AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await penstock.submit(image(), MODEL)
+    await fail(store)
+    observer = Observer(penstock)
+    told = [(await observer.look()).failures for _ in range(2)]
+
+    monkeypatch.setattr(overview, "HOUR", timedelta(0))
+    monkeypatch.setattr(overview, "COUNT_EVERY_S", 0.0)
+
+    assert told == [{"image_decode_failed": 1}] * 2
+    assert (await observer.look()).failures == {}
 
 
 async def test_a_wait_that_is_over_says_so(penstock: AsyncClient) -> None:

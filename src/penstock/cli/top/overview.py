@@ -24,6 +24,9 @@ FAILURES = 100
 
 HOUR = timedelta(hours=1)
 
+COUNT_EVERY_S = 30.0
+"""Failures that are shown are counted again after this time, since they grow older than an hour."""
+
 
 class Overview(Struct, frozen=True, kw_only=True):
     """What a server does at a moment. `ended_per_s` is None at the first read; `paces` are those before, the latest
@@ -48,11 +51,12 @@ class Observer:
         self._client = client
         self._paces: deque[float] = deque(maxlen=KEPT)
         self._before: tuple[float, int] | None = None
-        self._failed = 0
+        self._failed, self._counted_at = 0, 0.0
         self._failures: dict[str, int] = {}
 
     async def look(self) -> Overview:
-        """Returns the overview of now, by three requests, and one more if tasks have failed since the last."""
+        """Returns the overview of now, by three requests, and one more if tasks have failed since the last, or the
+        failures that are shown were counted some time ago."""
         ready = await self._client.readiness()
         stats, workers = await self._client.stats(), await self._client.workers()
         return Overview(
@@ -79,14 +83,16 @@ class Observer:
         return pace
 
     async def _count(self, failed: int) -> dict[str, int]:
-        if failed != self._failed:
+        is_old = bool(self._failures) and time.monotonic() - self._counted_at >= COUNT_EVERY_S
+        if failed != self._failed or is_old:
             codes: Counter[str] = Counter()
             async with aclosing(self._client.list(status=["FAILED"], created_after=datetime.now(UTC) - HOUR)) as tasks:
                 async for task in tasks:
                     codes[task.error.code if task.error else "unknown"] += 1
                     if codes.total() == FAILURES:
                         break
-            self._failed, self._failures = failed, dict(codes.most_common())
+            self._failed, self._counted_at = failed, time.monotonic()
+            self._failures = dict(codes.most_common())
         return self._failures
 
 
