@@ -1628,4 +1628,12 @@ MUTATIONS = (
         "        pass\n",
         "tests/api/test_retries.py::test_a_frozen_redis_is_answered_with_503_within_a_second",
     ),
+    Mutation(
+        "a script that a held-up loop asked for is not given up before its answer can be read",
+        "src/penstock/store/multiplexed.py",
+        "        answer.get_loop().call_later(rest_s, _give_up, answer)\n",
+        "        _give_up(answer)\n",
+        "tests/store/test_multiplexed.py::"
+        "test_an_answer_comes_though_the_loop_was_held_up_for_longer_than_the_time_that_it_may_take",
+    ),
 )
