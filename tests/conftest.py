@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
@@ -18,6 +19,11 @@ from tests.support import compiled, redis_server
 API_KEY = "a-key-only-for-the-tests"
 MOST_AT_ONCE = 16
 """Each has a Redis of its own, and some have an S3 server and two workers."""
+
+
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
+"""No test fails because the machine has something else to do."""
 
 
 def pytest_report_header() -> str:
