@@ -46,7 +46,7 @@ class Snapshot:
 
     def attempts(self, task_id: str) -> list[dict[str, Any]]:
         """Returns the ended attempts of a task."""
-        return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", [])]
+        return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", "").splitlines()]
 
     def is_gone(self, task_id: str) -> bool:
         """Whether Redis remembers that this task was deleted, by the six bytes in the middle of its id."""

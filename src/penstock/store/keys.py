@@ -9,7 +9,7 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | 64 bytes would cost it the compact encoding          |                         |
 | `body:<id>`                | string | the request as JSON, written once                    | pruned                  |
 | `outcome:<id>`             | string | result or error and timing as JSON                   | pruned                  |
-| `attempts:<id>`            | list   | one JSON object for each ended attempt               | pruned                  |
+| `attempts:<id>`            | string | one line of JSON for each ended attempt              | pruned                  |
 | `log:<id>`                 | string | what the models have said during its attempts, at    | pruned                  |
 |                            |        | most 64 KiB; none for most                           |                         |
 | `queue:<model>:<priority>` | zset   | what waits, by its bytes: `<tenant>/<caller>`, a     | claimed, canceled       |
