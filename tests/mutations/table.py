@@ -1382,7 +1382,7 @@ MUTATIONS = (
     Mutation(
         "a tenant is known with its first task",
         f"{LUA}/submit.lua",
-        "redis.call('SADD', ROOT .. 'tenants', tenant)\n",
+        "list_tenant(tenant)\n",
         "",
         IN_STORE + "tasks_of_all_tenants_are_counted",
     ),

@@ -29,7 +29,7 @@
 --        timeout_s start_within_ms ttl_s version state finish_within_ms reuse_digest must_run max_followers
 --        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms uploads own_input
 --        input_bytes file_seen
--- needs: account.count_for base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
+-- needs: account.count_for account.list_tenant base.ROOT base.now_ms base.now_us base.target batch.batch_key batch.open_key core.PRIORITIES
 --        held.TASK_BYTES held.held_text objects.LATE_MS objects.await_input objects.condemn objects.has_files
 --        objects.input_key pace.expected_ms position.ahead_in_class position.position_of position.waiting_task
 --        queue.all_of queue.enqueue queue.flow_of queue.paused_queues queue.queue_key quotas.beyond_redis
@@ -228,7 +228,7 @@ count_for(tenant, 'submitted', 1, 'bytes_in', #body + input_bytes, 'redis', held
   'reserved_ms', reserved_ms)
 redis.call('SET', ROOT .. 'body:' .. id, body)
 redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. state, now, id)
-redis.call('SADD', ROOT .. 'tenants', tenant)
+list_tenant(tenant)
 redis.call('HSET', task_key(id), 'version', version, 'tenant', tenant, 'caller', caller, 'model', model,
   'priority', priority, 'state', state, 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
   'cost', cost, 'created', now, 'max_retries', max_retries, 'timeout_s', timeout_s, 'ttl_s', ttl_s,
