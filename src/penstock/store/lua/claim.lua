@@ -9,7 +9,7 @@
 -- takes: moves worker device lease_ms guard models priorities fence round
 -- needs: claim.choose claim.give claim.lateness claim.nothing_to_claim claim.queue_due_retries claim.refusal_of_claim
 --        pools.open_pool task.read_task
-local refusal = refusal_of_claim(worker, round)
+local refusal = refusal_of_claim(worker, round, models)
 if refusal then return refusal end
 queue_due_retries()
 local pool = open_pool(models)

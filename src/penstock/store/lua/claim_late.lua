@@ -7,7 +7,7 @@
 --        overrun_outcome
 -- needs: base.target claim.choose claim.give claim.lateness claim.nothing_to_claim claim.refusal_of_claim
 --        counting.may_go_on pools.open_pool task.finish task.read_task
-local refusal = refusal_of_claim(worker, round)
+local refusal = refusal_of_claim(worker, round, models)
 if refusal then return refusal end
 local ends = {expire = {expire_moves, expire_outcome}, overrun = {overrun_moves, overrun_outcome}}
 local pool = open_pool(models)

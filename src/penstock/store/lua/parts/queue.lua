@@ -23,10 +23,10 @@ local function pause_of(model, priority)
   return redis.call('HGET', ROOT .. 'paused', model .. ':' .. priority)
 end
 
--- The keys of all queues that are paused -> true.
+-- The keys of all queues that are paused -> true. Their names are on the board, beside what else is read there.
 local function paused_queues()
   local paused = {}
-  for _, queue in ipairs(redis.call('HKEYS', ROOT .. 'paused')) do paused[ROOT .. 'queue:' .. queue] = true end
+  for queue in string.gmatch(field_of(BOARD, 'paused') or '', '%S+') do paused[ROOT .. 'queue:' .. queue] = true end
   return paused
 end
 
