@@ -43,13 +43,18 @@ local function counts_after(counts, passed_over, served)
   return changed
 end
 
--- Chooses the priority to serve: the highest of those that the slot serves; but one that was passed over `guard` times
--- has its turn in any slot. Answers its head (see `head_of`) and the counts to write when that task is given; nil when
--- nothing waits that may be given.
-local function choose(pool, models, classes, guard)
-  local paused, counts, passed_over, chosen, due = paused_queues(), {}, {}, nil, nil
+-- How many claims have passed each priority over. What else is needed of the pool to give a task of this tenant is read
+-- with that.
+local function counts_of(pool, head)
+  local key, v, counts = pool_key(pool), 'v:' .. head.priority, {}
+  read_fields(key, 'models', v, v .. ':' .. head.tenant, passed_fields())
+  for priority in string.gmatch(PRIORITIES, '%S+') do counts[priority] = tonumber(field_of(key, 'passed:' .. priority) or 0) end
+  return counts
+end
+
+local function look_for_head(pool, models, classes, guard)
+  local paused, passed_over, counts, chosen, due = paused_queues(), {}, nil, nil, nil
   for priority in string.gmatch(PRIORITIES, '%S+') do
-    counts[priority] = tonumber(field_of(pool_key(pool), 'passed:' .. priority) or 0)
     if chosen then
       passed_over[priority] = redis.call('ZCOUNT', flows_key(pool, priority), '-inf', '(inf') > 0
       local is_due = passed_over[priority] and guard > 0 and counts[priority] >= guard
@@ -60,10 +65,20 @@ local function choose(pool, models, classes, guard)
       end
     elseif string.find(classes, priority, 1, true) then
       chosen = head_of(pool, models, priority, paused)
+      counts = chosen and counts_of(pool, chosen)
     end
   end
   local head = due or chosen
   return head, head and counts_after(counts, passed_over, head.priority)
+end
+
+-- Chooses the priority to serve: the highest of those that the slot serves; but one that was passed over `guard` times
+-- has its turn in any slot. Answers its head (see `head_of`) and the counts to write when that task is given; nil when
+-- nothing waits that may be given. In a pool that is not there nobody is listed: then it is made.
+local function choose(pool, models, classes, guard)
+  local head, counts = look_for_head(pool, models, classes, guard)
+  if head or not open_pool(models) then return head, counts end
+  return look_for_head(pool, models, classes, guard)
 end
 
 -- How a task ends that is too late to be started: 'overrun', 'expire', or nil when it is not.

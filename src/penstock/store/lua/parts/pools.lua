@@ -3,13 +3,9 @@
 local MOST_POOLS = 32
 local POOL_KEPT_MS = 3600000
 
--- What a pool keeps of each priority: its clock, and how many claims have passed it over.
-local function fields_of_classes()
+local function passed_fields()
   local fields = {}
-  for priority in string.gmatch(PRIORITIES, '%S+') do
-    fields[#fields + 1] = 'v:' .. priority
-    fields[#fields + 1] = 'passed:' .. priority
-  end
+  for priority in string.gmatch(PRIORITIES, '%S+') do fields[#fields + 1] = 'passed:' .. priority end
   return unpack(fields)
 end
 
@@ -45,13 +41,11 @@ local function drop_pool(pool)
   redis.call('ZREM', ROOT .. 'pools:seen', pool)
 end
 
--- Makes the pool of these models, which a worker serves, unless it is there. Answers its name. What claims need of it is
--- read with that.
+-- Makes the pool of these models, which a worker serves, unless it is there. Answers whether it is new.
 local function open_pool(models)
   local pool = pool_of(models)
   local key = pool_key(pool)
-  read_fields(key, 'models', fields_of_classes())
-  if field_of(key, 'models') then return pool end
+  if field_of(key, 'models') then return false end
   set_field(key, 'models', models)
   redis.call('HSET', ROOT .. 'pools', pool, models)
   local seen = ROOT .. 'pools:seen'
@@ -61,5 +55,5 @@ local function open_pool(models)
     set_field(BOARD, 'pools:' .. model, (field_of(BOARD, 'pools:' .. model) or '') .. ' ' .. pool)
     for priority in string.gmatch(PRIORITIES, '%S+') do look_through(pool, priority, model) end
   end
-  return pool
+  return true
 end
