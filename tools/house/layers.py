@@ -171,7 +171,7 @@ VENDORS: dict[str, set[str]] = {
     "onnxruntime": {"models/onnxruntime/runtime.py"},
     "opentelemetry": {"telemetry/metrics.py"},
     "pynvml": {"telemetry/nvml.py"},
-    "prometheus_client": {"telemetry/exposition.py", "telemetry/histograms.py"},
+    "prometheus_client": {"telemetry/exposition.py", "telemetry/histograms.py", "telemetry/summed.py"},
     "hiredis": {"store/multiplexed.py"},
     "jsonschema_rs": {"intake/params.py"},
     "redis": {"store"},

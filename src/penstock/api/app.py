@@ -143,14 +143,14 @@ class Application(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar:
+def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_all: str = "") -> Litestar:
     """Return the API as an ASGI application; nothing is opened before its lifespan starts. It works on so many requests
-    of one tenant at a time.
+    of one tenant at a time, and shows the metrics of `metrics_of_all`, by default those of this process.
 
     Raises ConfigurationError when no API key is set.
     """
     check_declared((*V1, *REPLICATE))
-    state = _state_of(settings, most_of_tenant)
+    state = _state_of(settings, most_of_tenant, metrics_of_all)
     has_docs = settings.api.docs == "on"
 
     @asynccontextmanager
@@ -208,7 +208,7 @@ def _console() -> list[Router]:
     return console(V1)
 
 
-def _state_of(settings: Settings, most_of_tenant: int) -> State:
+def _state_of(settings: Settings, most_of_tenant: int, metrics_of_all: str) -> State:
     """Return what all requests share, by its name in `app.state`; `services` are added when the server starts."""
     quotas = QuotaTable(settings.quotas)
     key_table = KeyTable(quotas=quotas)
@@ -222,7 +222,8 @@ def _state_of(settings: Settings, most_of_tenant: int) -> State:
             "output_links": predictions.OutputLinks(key_table.secret),
             "storage_watch": StorageWatch(),
             "tenant_limits": TenantLimits(quotas, most_of_tenant),
-            "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
+            "body_memory": BodyMemory(settings.bodies_of_process),
+            "metrics_of_all": metrics_of_all,
             "recent_errors": {},
             "draining": False,
             "started": False,

@@ -1,6 +1,7 @@
 """The command group `penstock`, and the commands that run servers. What these import stays in memory for as long as the
 servers run: the other commands are in `penstock.cli.others`."""
 
+import asyncio
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ EXIT_INTERRUPTED = 130
 """Exit status that shells give a command which Ctrl-C ended."""
 
 PATH = click.Path(path_type=Path)
+PROCESSES = click.option("--processes", type=click.IntRange(1), help="Processes of the API, one for each core [1].")
 
 
 def main() -> None:
@@ -51,6 +53,7 @@ def cli(config: Path | None) -> None:
 @cli.command()
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
+@PROCESSES
 @click.option("--data-dir", type=click.Path(), help="Directory of queue, objects and API key [penstock-data].")
 @click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
 @click.option("--show-key", is_flag=True, help="Print the API key too, and not only where it is.")
@@ -59,6 +62,7 @@ def cli(config: Path | None) -> None:
 async def up(
     host: str | None,
     port: int | None,
+    processes: int | None,
     data_dir: str | None,
     as_json: bool,
     show_key: bool,
@@ -73,7 +77,11 @@ async def up(
 
     free_metrics_port = 0 if port == 0 else None  # who asks for a free port wants one for the metrics too
     settings = settings_of_call(
-        api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port
+        api_host=host,
+        api_port=port,
+        api_processes=processes,
+        up_data_dir=data_dir,
+        telemetry_metrics_port=free_metrics_port,
     )
     settings = models_of_call(settings, models, reload=reload)
     set_up_logs(settings.telemetry, process="up")
@@ -150,16 +158,45 @@ def bare_loop(model: str, device: str, directory: Path) -> None:
 @cli.command()
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on [8000].")
-@click.option("--listen-fd", type=int, hidden=True)
-def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
+@PROCESSES
+def api(host: str | None, port: int | None, processes: int | None) -> None:
     """Run the HTTP API."""
-    from penstock.api.serve import serve
     from penstock.telemetry.logs import set_up_logs
 
-    settings = settings_of_call(api_host=host, api_port=port)
+    settings = settings_of_call(api_host=host, api_port=port, api_processes=processes)
     set_up_logs(settings.telemetry, process="api")
+    if settings.api.processes > 1:
+        from penstock.local.api_processes import serve_api
+
+        sys.exit(asyncio.run(serve_api(settings)))
+    from penstock.api.serve import serve
+
     _serve_metrics_apart(settings)
-    serve(settings, listen_fd=listen_fd)
+    serve(settings)
+
+
+@cli.command("api-process", hidden=True)
+@click.option("--name", required=True)
+@click.option("--listen-fd", "listen_fds", type=int, multiple=True)
+@click.option("--metrics-of-all", required=True)
+@click.option("--report-fd", type=int)
+def api_process(name: str, listen_fds: tuple[int, ...], metrics_of_all: str, report_fd: int | None) -> None:
+    """Run one process of the API. `up` and `api` start this command."""
+    from penstock.api.serve import Supervised, serve
+    from penstock.local.api_processes import LOOPBACK, PATIENCE
+    from penstock.telemetry import exposition
+    from penstock.telemetry.logs import set_up_logs
+    from penstock.worker.heartbeat import Heartbeat
+
+    settings = settings_of_call()
+    set_up_logs(settings.telemetry, process=name)
+    supervised = Supervised(
+        listen_fds=listen_fds,
+        metrics_url=f"http://{LOOPBACK}:{exposition.serve_metrics(LOOPBACK, 0)}/metrics",
+        metrics_of_all=metrics_of_all,
+        parent=Heartbeat(report_fd, silence_s=PATIENCE.silence_s),
+    )
+    serve(settings, supervised)
 
 
 @cli.command()
