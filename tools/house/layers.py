@@ -37,7 +37,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "pixels.quality",
             "pixels.turning",
         },
-        {"pixels.pillow", "pixels.png", "pixels.exif"},
+        {"pixels.pillow", "pixels.png", "pixels.exif", "pixels.elsewhere"},
         {"pixels.resampling", "pixels.colours", "pixels.filling", "pixels.transparency", "pixels.flatness"},
         {"pixels.jpegs", "pixels.pngs", "pixels.tiffs"},
         {"pixels.deep", "pixels.openers"},

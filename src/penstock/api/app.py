@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.routes import HTTPRoute
 from loguru import logger
 
@@ -130,6 +132,17 @@ OPEN = (front.discover, health.livez, health.readyz, health.startupz)
 """The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
+class Application(Litestar):
+    """An application whose types are those of msgspec and of the standard library.
+
+    Litestar imports pydantic and attrs where they are installed, also for who uses neither: 9 MB in each process.
+    """
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_all: str = "") -> Litestar:
     """Return the API as an ASGI application; nothing is opened before its lifespan starts. It works on so many requests
     of one tenant at a time, and shows the metrics of `metrics_of_all`, by default those of this process.
@@ -154,7 +167,7 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_
         services: Services = app.state.services
         return services
 
-    app = Litestar(
+    app = Application(
         route_handlers=[
             *OPEN,
             *([health.metrics] if settings.api.metrics == "on" else []),

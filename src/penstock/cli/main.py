@@ -1,4 +1,5 @@
-"""The command group `penstock`, and the commands that run servers."""
+"""The command group `penstock`, and the commands that run servers. What these import stays in memory for as long as the
+servers run: the other commands are in `penstock.cli.others`."""
 
 import asyncio
 import sys
@@ -10,29 +11,14 @@ import click
 import msgspec
 
 from penstock import __version__
-from penstock.cli import (
-    admin,
-    client,
-    config,
-    keys,
-    matching,
-    tasks,
-    tenants,
-    try_model,
-    usage,
-    webhooks,
-    workers_queues,
-)
-from penstock.cli.batch import group as batch
-from penstock.cli.context import coroutine, models_of_call, settings_of_call, with_own_models
-from penstock.cli.models import group as models
+from penstock.cli.context import AS_JSON, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.sections import SectionedGroup
-from penstock.cli.top import command as top
-from penstock.cli.uploads import group as uploads
 from penstock.errors import ConfigurationError
-from penstock.local.deaths import EXIT_CONFIGURATION
-from penstock.local.supervisor import StoppedEarly
+from penstock.lazy_import import lazy_import
 from penstock.settings import Settings
+
+deaths = lazy_import("penstock.local.deaths")
+supervisors = lazy_import("penstock.local.supervisor")
 
 EXIT_INTERRUPTED = 130
 """Exit status that shells give a command which Ctrl-C ended."""
@@ -47,13 +33,17 @@ def main() -> None:
         cli.main(prog_name="penstock", standalone_mode=True)
     except ConfigurationError as error:
         click.echo(f"penstock: {error}", err=True)
-        sys.exit(EXIT_CONFIGURATION)
-    except StoppedEarly:
+        sys.exit(deaths.EXIT_CONFIGURATION)
+    except supervisors.StoppedEarly:
         click.echo("penstock: stopped before it was ready", err=True)
         sys.exit(EXIT_INTERRUPTED)
 
 
-@click.group(cls=SectionedGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=SectionedGroup,
+    others="penstock.cli.others",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__)
 @click.option("--config", type=click.Path(path_type=Path), envvar="PENSTOCK_CONFIG", help="TOML file with settings.")
 def cli(config: Path | None) -> None:
@@ -101,7 +91,7 @@ async def up(
             click.echo(msgspec.json.encode(address).decode() if as_json else hello)
             async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
                 await supervisor.until_stopped()
-    except StoppedEarly:  # Ctrl-C before it is ready is no failure
+    except supervisors.StoppedEarly:  # Ctrl-C before it is ready is no failure
         return
     sys.exit(supervisor.exit_status)
 
@@ -109,7 +99,7 @@ async def up(
 @cli.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory of the results [.].")
-@client.AS_JSON
+@AS_JSON
 @coroutine
 async def demo(photos: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Upscale a photo (the bundled one, or yours), score it before and after, and leave nothing running."""
@@ -215,20 +205,19 @@ def api_process(name: str, listen_fds: tuple[int, ...], metrics_of_all: str, rep
 async def worker(models: tuple[str, ...], reload: bool) -> None:
     """Run one worker process per device of this host, and restart those that end."""
     from penstock.local.reload import reloading
-    from penstock.local.supervisor import Supervisor
     from penstock.local.up import add_workers, serve_metrics
     from penstock.telemetry.logs import set_up_logs
 
     settings = models_of_call(settings_of_call(), models, reload=reload)
     set_up_logs(settings.telemetry, process="worker")
-    supervisor = Supervisor()
+    supervisor = supervisors.Supervisor()
     supervisor.stop_on_signals()
     try:
         await add_workers(settings, supervisor)
         serve_metrics(settings, supervisor)
         async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
             await supervisor.until_stopped()
-    except StoppedEarly:  # nor is this a failure
+    except supervisors.StoppedEarly:  # nor is this a failure
         return
     finally:
         await supervisor.close()
@@ -255,7 +244,7 @@ def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     except ConfigurationError:
         if report_fd is None:
             raise
-        sys.exit(EXIT_CONFIGURATION)  # the parent has been told why, and says it once
+        sys.exit(deaths.EXIT_CONFIGURATION)  # the parent has been told why, and says it once
 
 
 @cli.command()
@@ -267,26 +256,6 @@ def openapi() -> None:
     from penstock.settings import ModelSettings
 
     click.echo(openapi_document(descriptions(load_runners(ModelSettings()))))
-
-
-for command in (
-    *client.COMMANDS,
-    *tasks.COMMANDS,
-    *top.COMMANDS,
-    *batch.COMMANDS,
-    *uploads.COMMANDS,
-    *webhooks.COMMANDS,
-    try_model.try_model,
-    *models.COMMANDS,
-    *matching.COMMANDS,
-    *workers_queues.COMMANDS,
-    *usage.COMMANDS,
-    *keys.COMMANDS,
-    *tenants.COMMANDS,
-    *config.COMMANDS,
-    *admin.COMMANDS,
-):
-    cli.add_command(command)
 
 
 def _serve_metrics_apart(settings: Settings) -> None:
