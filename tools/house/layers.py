@@ -68,6 +68,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "store": [
         {"store.keys", "store.scripts", "store.failures", "store.multiplexed", "store.answers"},
+        {"store.subscription"},
         {"store.connection", "store.records", "store.encoding"},
         {"store.changes", "store.soundness"},
         {"store.salvage"},
@@ -172,7 +173,7 @@ VENDORS: dict[str, set[str]] = {
     "opentelemetry": {"telemetry/metrics.py"},
     "pynvml": {"telemetry/nvml.py"},
     "prometheus_client": {"telemetry/exposition.py", "telemetry/histograms.py"},
-    "hiredis": {"store/multiplexed.py"},
+    "hiredis": {"store/multiplexed.py", "store/subscription.py"},
     "jsonschema_rs": {"intake/params.py"},
     "redis": {"store"},
     "simplejpeg": {"pixels/jpegs.py"},
