@@ -61,7 +61,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.routes"},
         {"api.replicate"},
         {"api.console"},
-        {"api.description", "api.webhook_bodies"},
+        {"api.description", "api.late_console", "api.webhook_bodies"},
         {"api.app"},
         {"api.serving"},
         {"api.serve"},
