@@ -73,7 +73,10 @@ class RedisSettings(Section, frozen=True):
     """The task store."""
 
     url: str = "redis://127.0.0.1:6379/0"
-    """`redis://`, `rediss://` or `unix:///path`; a password is part of the URL."""
+    """`redis://`, `rediss://` or `unix:///path`; a password may be part of the URL, with characters such as `@`
+    percent-encoded."""
+    password: str = ""
+    """Password of Redis as it is, for a URL without one."""
     namespace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "penstock"
     """Prefix of all keys in Redis and in the storage, so that several installations can share either."""
     timeout_s: Seconds = 2.0
