@@ -198,7 +198,7 @@ class StorageSettings(Section, frozen=True):
     """True: a directory of this machine. False: an S3 bucket."""
     directory: str = "penstock-data/objects"
     s3_endpoint: str = ""
-    """URL of the S3 server, such as MinIO; empty means AWS."""
+    """URL of the S3 server, such as SeaweedFS or MinIO; empty means AWS."""
     s3_bucket: str = "penstock"
     s3_region: str = "us-east-1"
     s3_access_key: str = ""
