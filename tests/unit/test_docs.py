@@ -150,7 +150,7 @@ def test_the_tests_that_are_named_exist(path: Path) -> None:
 
     assert named - names_of_tests() == set()
     for file in re.findall(r"`((?:tests|tools|src|deploy)/[\w/]+(?:\.\w+)?)`", text):
-        assert (ROOT / file).exists(), file
+        assert (ROOT / file).exists() or file.startswith("deploy/secrets"), file  # those are made by deploy/init.sh
 
 
 LAST_IDS = ["SS13", "UP10", "AU6", "TE4", "RL3", "PK2", "RE3", "MO3", "ST3", "LO2", "HT5", "WH2", "SC2", "CO3"]
