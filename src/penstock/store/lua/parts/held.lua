@@ -74,5 +74,5 @@ local function held_again(id)
     bytes = bytes + (type(size) == 'number' and size or 0)
   end
   for _, entry in ipairs(redis.pcall('LRANGE', ROOT .. 'attempts:' .. id, 0, -1)) do bytes = bytes + #entry end
-  return held_text(bytes, 0, 0, 0)
+  return held_text(bytes + inline_size(id), 0, 0, 0)
 end
