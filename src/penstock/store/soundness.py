@@ -37,6 +37,7 @@ PATTERNS = {
     "batch": r"\d+ \S+",
     "hook": r"\S+( \w+)*",
     "input": r"(-\w+)?/?",
+    "inline": r"\d+ (-\w+)?/?",
     "held": r"\d+ \d+ \d+ \d+",
 }
 """The pattern of each field of a task's record; any other field is TEXT."""
