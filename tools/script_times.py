@@ -618,10 +618,12 @@ async def tidy(p: Place) -> Call:
     await p.pools(100)
     pools = await p.pool_names()
     await p.client.zadd(f"{p.keys.root}pools:seen", dict.fromkeys(pools[::2], 1.0))
-    callers = [part for n in range(200) for part in (f"f:caller-{n}", 0)]
     for pool in pools:
         for priority in PRIORITIES:
-            await p.write(f"clock:{pool}:{priority}", "v", 10**9, *callers)
+            callers = [part for n in range(200) for part in (f"f:{priority}:caller-{n}", 0)]
+            await p.write(f"pool:{pool}", f"v:{priority}", 10**9, *callers)
+    rounds = [part for n in range(1000) for part in (f"round:gone-{n}", "1 0")]
+    await p.write("board", *rounds)
     return p.store.overdue.prune
 
 

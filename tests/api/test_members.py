@@ -241,9 +241,7 @@ def caller(server: str, api_key: str) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")  # the server's thread does
-@examples(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(sent=INPUTS, model=st.sampled_from((SPEECH, MASKED, ANYTHING, "image-scoring-v1")))
 def test_an_odd_input_is_taken_or_refused_with_a_reason(caller: httpx.Client, sent: Any, model: str) -> None:
     text = json.dumps({"model": model, "input": sent})

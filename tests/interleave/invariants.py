@@ -18,7 +18,7 @@ from tests.support.accounts import HELD
 from tests.support.queue_snapshot import Snapshot, check_places
 
 KEPT = re.compile(
-    r"gone:.*|round:.*|(pools|flows|clock|passed|unseen|rate|uploadrate)(:.*)?|caps|capped|parked|pace|prompt|reaper|grace|workers|workers:seen"
+    r"gone:.*|board|(pool|pools|flows|unseen|rate|uploadrate)(:.*)?|caps|parked|prompt|reaper|grace|workers|workers:seen"
     r"|drained|paused|tenants|account:.*|usage(:.*)?"
 )
 """The keys that may be there when all tasks, batches and uploads are deleted."""

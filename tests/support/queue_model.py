@@ -171,7 +171,7 @@ class QueueModel:
             if task.starting and task.start_by <= self.now:
                 self._finish_as(task, Verb.EXPIRE, "start_deadline_exceeded")
                 continue
-            task.pool, task.charged = pool, self.shares.give(pool, turn, passed_over)
+            task.pool, task.charged = pool, self.shares.give(pool, turn, passed_over, self.paused)
             task.is_capped = task.is_capped or self.cap > 0
             self._move(task, Verb.CLAIM, "running", self.now + self._lease_ms, stage="fetch")
             task.epoch, task.worker, task.progress, task.took_ms = task.epoch + 1, worker, None, None

@@ -46,7 +46,7 @@ class Snapshot:
 
     def attempts(self, task_id: str) -> list[dict[str, Any]]:
         """Returns the ended attempts of a task."""
-        return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", [])]
+        return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", "").splitlines()]
 
     def is_gone(self, task_id: str) -> bool:
         """Whether Redis remembers that this task was deleted, by the six bytes in the middle of its id."""
@@ -124,6 +124,22 @@ def check_places(snapshot: Snapshot) -> None:
     }
     assert {digest: value.split()[0] for digest, value in snapshot.under("idem:").items()} == named
     assert snapshot.keys.get("workers", {}).keys() == snapshot.keys.get("workers:seen", {}).keys()
+    check_board(snapshot)
+
+
+def check_board(snapshot: Snapshot) -> None:
+    """Checks that the board agrees with what is told at length elsewhere."""
+    board = snapshot.keys.get("board", {})
+    assert set(board.get("paused", "").split()) == snapshot.keys.get("paused", {}).keys()
+    drained = {name.removeprefix("drained:") for name in board if name.startswith("drained:")}
+    assert drained == snapshot.keys.get("drained", {}).keys()
+    assert ("capped" in board) == ("caps" in snapshot.keys)
+    found = [
+        (name.removeprefix("pools:"), one) for name in board if name.startswith("pools:") for one in board[name].split()
+    ]
+    pools = snapshot.keys.get("pools", {})
+    assert sorted(found) == sorted((model, one) for one, models in pools.items() for model in models.split())
+    assert {f"pool:{one}" for one in pools} == {key for key in snapshot.keys if key.startswith("pool:")}
 
 
 def check_flows(snapshot: Snapshot) -> None:
@@ -167,8 +183,12 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
                 for name in models
                 for task in model.shares.waiting_in(name, priority)
             }
-            times = {name: float(text) for name, text in snapshot.keys.get(f"clock:{key}", {}).items()}
-            kept = {name.removeprefix("f:"): start for name, start in times.items()}
+            of_pool = snapshot.keys[f"pool:{pools[models]}"]
+            kept = {
+                name.removeprefix(f"f:{priority}:"): float(start)
+                for name, start in of_pool.items()
+                if name.startswith(f"f:{priority}:")
+            }
             callers = snapshot.under(f"flows:{key}:")
             for tenant in clock.callers.keys() | callers.keys():
                 wait = {caller for of, caller in waiting if of == tenant}
@@ -177,8 +197,8 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
             tenants = {name: start for name, start in flows.items() if name != "*"}
             _meet(clock.tenants, tenants, {tenant for tenant, _ in waiting}, clock.left, kept)
             _agree(clock.tenants, tenants, slack_ms)
-            assert times.get("v", 0.0) == clock.v, (key, times, clock)
-            assert int(snapshot.keys.get(f"passed:{pools[models]}", {}).get(priority, 0)) == clock.passed
+            assert float(of_pool.get(f"v:{priority}", 0.0)) == clock.v, (key, of_pool, clock)
+            assert int(of_pool.get(f"passed:{priority}", 0)) == clock.passed
             here = clock.tenants.keys() | {f"{tenant}/{name}" for tenant in callers for name in callers[tenant]}
             left = {name: start for name, start in clock.left.items() if name not in here}
             _agree(left, {name: start for name, start in kept.items() if name in left}, slack_ms)

@@ -7,6 +7,7 @@ import pytest
 
 API = """
 import asyncio, sys
+import penstock.cli.main
 from penstock.api.app import create_app
 from penstock.api import serve
 from penstock.settings import ApiSettings, Settings
@@ -46,6 +47,17 @@ async def main():
 asyncio.run(main())
 """
 
+OF_NO_IMAGES = """
+import sys
+import penstock.cli.main
+from penstock.models import load_runners
+from penstock.settings import ModelSettings
+from penstock.worker import process
+
+load_runners(ModelSettings(modules=("penstock.models.noop",), serve=("noop-v1",)))
+print(*sys.modules)
+"""
+
 PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
 
 
@@ -56,6 +68,11 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
             API,
             "onnxruntime aioboto3 botocore aiohttp arq numpy PIL simplejpeg isal httpx rich",
             id="the API with local storage",
+        ),
+        pytest.param(
+            API,
+            "pydantic attr yaml.nodes jwt.api_jwt cryptography.hazmat jsonschema_rs penstock.cli.client penstock.local",
+            id="the API, of what its libraries could do",
         ),
         pytest.param(
             API,
@@ -72,7 +89,16 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
             id="a worker with local storage that fetches no URL",
         ),
         pytest.param(
-            PARENT, "onnxruntime numpy PIL litestar redis opentelemetry importlib.metadata", id="the parent of all"
+            OF_NO_IMAGES,
+            "numpy PIL simplejpeg isal onnxruntime jwt.api_jwt cryptography.hazmat penstock.cli.client "
+            "penstock.pixels.decoding penstock.pixels.encoding penstock.models.scoring penstock.models.superres "
+            "penstock.models.tiling penstock.models.declared.runner",
+            id="a worker of a model that takes no image",
+        ),
+        pytest.param(
+            PARENT,
+            "onnxruntime numpy PIL litestar redis opentelemetry importlib.metadata penstock.cli.client",
+            id="the parent of all",
         ),
     ],
 )

@@ -175,6 +175,13 @@ def test_every_part_is_in_some_script() -> None:
     assert {name for name in names if not any(re.search(rf"\b{name}\b", text) for text in TEXTS.values())} == set()
 
 
+@pytest.mark.parametrize("name", sorted(TAKES))
+def test_a_script_that_changes_fields_writes_them_when_it_is_over(name: str) -> None:
+    has_end = TEXTS[name].endswith("local answer = answer_of_script()\nwrite_fields()\nreturn answer")
+
+    assert has_end == ("set_field(" in TEXTS[name])
+
+
 def test_reading_a_task_sends_nothing_of_webhooks_batches_and_uploads() -> None:
     defined = set(re.findall(r"^local (?:function )?(\w+)", TEXTS["read"], re.MULTILINE))
 

@@ -17,6 +17,9 @@ class ApiSettings(Section, frozen=True):
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    processes: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Processes that accept connections at this address and share the work, in `penstock api` and `penstock up`; each
+    uses one core. What counts for each of them, and what for all, is in docs/how-to/scale.md."""
     keys: tuple[str, ...] = ()
     """API keys, each `secret`, `name:secret` or `name:secret:scopes` (such as `read+submit`); a secret has at least 16
     characters, a name letters, digits, `_`, `.` and `-`."""
@@ -60,7 +63,8 @@ class ApiSettings(Section, frozen=True):
     """Serve `/metrics`, which needs no key, on the port of the API: `on`, `off`, or `auto`, which is on in
     `penstock up` alone."""
     metrics_port: Port = 0
-    """Port on which an API process serves its metrics apart, at `telemetry.metrics_host`; 0 means none."""
+    """Port on which `penstock api` serves the metrics of all its processes apart, at `telemetry.metrics_host`; 0 means
+    none."""
     cors_origins: tuple[str, ...] = ()
     """Origins, such as `https://shop.example.com`, whose pages may use the API with a key that they have. Pages of any
     origin may send uploads to their URLs, and read a task by its token."""
@@ -217,8 +221,8 @@ class LimitSettings(Section, frozen=True):
 
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_bodies_bytes: Positive = 1024 * 1024 * 1024
-    """Bodies that one API process receives into memory at a time; a tenant may have half of it. Further ones are
-    answered 503, or 429."""
+    """Bodies that the API receives into memory at a time, divided among its processes, but at least two of the longest
+    for each; a tenant may have half of it. Further ones are answered 503, or 429."""
     max_batch_bytes: Positive = 200 * 1024 * 1024
     max_input_bytes: Positive = 50 * 1024 * 1024
     """Largest image or file that a task names, wherever it comes from."""
@@ -310,3 +314,9 @@ class Settings(Section, frozen=True):
     webhooks: WebhookSettings = WebhookSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     up: UpSettings = UpSettings()
+
+    @property
+    def bodies_of_process(self) -> int:
+        """Bytes of bodies that each process of the API may receive into memory at a time."""
+        most = self.limits.max_bodies_bytes
+        return max(most // self.api.processes, min(most, 2 * self.limits.max_body_bytes))

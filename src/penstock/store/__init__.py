@@ -1,5 +1,9 @@
 """The store of tasks, batches and uploads: the one place that talks to Redis."""
 
+from penstock.lazy_import import postpone
+
+postpone("jwt")  # redis-py imports it for the tokens of clouds, and it imports a HTTP client and cryptography
+
 from penstock.store.access_keys import AccessKeyStore, KnownKeys
 from penstock.store.accounts import AccountStore, Holdings, Usage, UsageDay
 from penstock.store.answers import (

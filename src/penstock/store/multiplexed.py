@@ -45,7 +45,7 @@ class Multiplexer:
         if self._shared is None or self._shared.is_left:
             self._shared = SharedConnection(self._new_connection(), self._timeout_s)
         shared, answer = self._shared, self._shared.send(packed)
-        timer = shared.loop.call_later(within_s, _give_up, answer)
+        timer = shared.loop.call_later(within_s / 2, _wait_on, answer, within_s / 2)
         shared.callers += 1
         try:
             return await answer
@@ -178,6 +178,12 @@ async def transport_of(
     assert writer is not None  # noqa: S101  it is open
     writer.transport.set_protocol(protocol)
     return writer.transport
+
+
+def _wait_on(answer: Answer, rest_s: float) -> None:
+    # The second half of the time counts from here: a loop that was held up may not have sent the command before.
+    if not answer.done():
+        answer.get_loop().call_later(rest_s, _give_up, answer)
 
 
 def _give_up(answer: Answer) -> None:

@@ -95,7 +95,7 @@ class Held(NamedTuple):
     fields: dict[bytes, bytes] | ResponseError
     body: bytes | ResponseError | None
     outcome: bytes | ResponseError | None
-    attempts: list[bytes] | ResponseError
+    attempts: bytes | ResponseError | None
     events: dict[bytes, bytes] | ResponseError
     listed: Mapping[State, float]
 
@@ -121,7 +121,7 @@ def flaw_of_task(held: Held) -> str | None:
             read(held)
         with reading(held.id):
             flat = _flat(_of_type(held.id, "task", held.fields, dict))
-            task_of(held.id, [flat, held.body, outcome or b"", held.attempts, -1, -1, []])
+            task_of(held.id, [flat, held.body, outcome or b"", held.attempts or b"", -1, -1, []])
     except UnreadableRecord as error:
         return error.reason
     return None
@@ -221,7 +221,7 @@ def _body(held: Held) -> None:
 
 def _attempts(held: Held) -> None:
     with reading(held.id):
-        attempts_of(_of_type(held.id, "attempts", held.attempts, list))
+        attempts_of(_of_type(held.id, "attempts", held.attempts, bytes))
 
 
 def _events(held: Held) -> None:

@@ -25,7 +25,6 @@ from penstock.models.description import descriptions
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree
-from penstock.pixels.pillow import keep_memory
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check_server, connect
@@ -143,6 +142,8 @@ async def _open(
 def _memory_of_tasks(settings: Settings, device: Device) -> MemoryBudget:
     if device.kind == "cuda":
         sys.setswitchinterval(SWITCH_S)
+        from penstock.pixels.pillow import keep_memory  # Pillow, which not every worker needs
+
         keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
     return MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
 

@@ -8,11 +8,11 @@
 --          {'', 0, 'late'} when it is the turn of a task whose time is over: `claim_late` ends it and goes on
 -- takes: moves worker device lease_ms guard models priorities fence round
 -- needs: claim.choose claim.give claim.lateness claim.nothing_to_claim claim.queue_due_retries claim.refusal_of_claim
---        pools.open_pool task.read_task
-local refusal = refusal_of_claim(worker, round)
+--        pools.pool_of task.read_task
+local refusal = refusal_of_claim(worker, round, models)
 if refusal then return refusal end
 queue_due_retries()
-local pool = open_pool(models)
+local pool = pool_of(models)
 local head, counts = choose(pool, models, priorities, tonumber(guard))
 if not head then return nothing_to_claim() end
 local task = read_task(string.match(head.place, '%S+$'))

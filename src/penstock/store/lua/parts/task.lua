@@ -19,7 +19,8 @@ local function publish_change(id)
   redis.call('PUBLISH', ROOT .. 'changed:' .. id, '')
 end
 
--- Changes state, index and counts of a task together, and with them the fields that follow: name, value, name ...
+-- Changes state, index and counts of a task together, and with them the texts that were noted and the fields that
+-- follow: name, value, name ...
 -- Answers the batch of the task, if it has one, and the place of its line.
 local function move(task, to, ...)
   local index = ROOT .. 'state:' .. task.tenant .. ':'
@@ -27,6 +28,8 @@ local function move(task, to, ...)
   redis.call('ZREM', index .. task.state, task.id)
   redis.call('ZADD', index .. to, task.created, task.id)
   redis.call('HSET', task.key, 'state', to, 'held', settle_account(task), ...)
+  if task.texts then redis.call('MSET', unpack(task.texts)) end
+  task.texts = nil
   publish_change(task.id)
   return count_line(task, to)
 end
@@ -36,11 +39,11 @@ end
 local function finish_record(task, to, outcome, ...)
   local due = now_ms() + task.ttl_s * 1000 -- first, since it fails for a damaged record
   note_outcome(task, to, outcome)
+  if outcome ~= '' then write_with(task, ROOT .. 'outcome:' .. task.id, outcome) end
   local batch, place = move(task, to, 'stage', 'done', 'finished', now_ms(), ...)
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
   if task.deadline then redis.call('ZREM', ROOT .. 'deadlines', task.id) end
   redis.call('ZADD', ROOT .. 'finals', due, task.id)
-  if outcome ~= '' then redis.call('SET', ROOT .. 'outcome:' .. task.id, outcome) end
   redis.call('PUBLISH', ROOT .. 'ended', task.id)
   if task.hook then post_end(task.id, to, task.hook) end
   if batch then end_line(batch, place, to, outcome) end
