@@ -26,4 +26,5 @@ class Noop(BaseModelRunner[Params]):
         return tiles
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
+        """Return that it went well."""
         return Product(data={"ok": True})

@@ -77,7 +77,10 @@ class RedisSettings(Section, frozen=True):
     """The task store."""
 
     url: str = "redis://127.0.0.1:6379/0"
-    """`redis://`, `rediss://` or `unix:///path`; a password is part of the URL."""
+    """`redis://`, `rediss://` or `unix:///path`; a password may be part of the URL, with characters such as `@`
+    percent-encoded."""
+    password: str = ""
+    """Password of Redis as it is, for a URL without one."""
     namespace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "penstock"
     """Prefix of all keys in Redis and in the storage, so that several installations can share either."""
     timeout_s: Seconds = 2.0
@@ -199,7 +202,7 @@ class StorageSettings(Section, frozen=True):
     """True: a directory of this machine. False: an S3 bucket."""
     directory: str = "penstock-data/objects"
     s3_endpoint: str = ""
-    """URL of the S3 server, such as MinIO; empty means AWS."""
+    """URL of the S3 server, such as SeaweedFS or MinIO; empty means AWS."""
     s3_bucket: str = "penstock"
     s3_region: str = "us-east-1"
     s3_access_key: str = ""

@@ -171,7 +171,8 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
     """
     try:
         pool = Pool.from_url(
-            settings.url,
+            settings.url,  # a password in it has precedence
+            password=settings.password or None,
             max_connections=POOL_SIZE,
             timeout=settings.timeout_s,
             socket_timeout=settings.timeout_s,

@@ -164,6 +164,12 @@ class SharedConnection(asyncio.Protocol):
             self.connection_lost(error)
 
 
+def _wait_on(answer: Answer, rest_s: float) -> None:
+    # The second half of the time counts from here: a loop that was held up may not have sent the command before.
+    if not answer.done():
+        answer.get_loop().call_later(rest_s, _give_up, answer)
+
+
 async def transport_of(
     connection: AbstractConnection, timeout_s: float, protocol: asyncio.Protocol
 ) -> asyncio.WriteTransport:
@@ -178,12 +184,6 @@ async def transport_of(
     assert writer is not None  # noqa: S101  it is open
     writer.transport.set_protocol(protocol)
     return writer.transport
-
-
-def _wait_on(answer: Answer, rest_s: float) -> None:
-    # The second half of the time counts from here: a loop that was held up may not have sent the command before.
-    if not answer.done():
-        answer.get_loop().call_later(rest_s, _give_up, answer)
 
 
 def _give_up(answer: Answer) -> None:
