@@ -58,7 +58,12 @@ load_runners(ModelSettings(modules=("penstock.models.noop",), serve=("noop-v1",)
 print(*sys.modules)
 """
 
-PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
+PARENT = """
+import sys, penstock.cli.main, penstock.local.up
+from penstock.telemetry import metrics
+metrics.report("process.restarts", 0, child="api")
+print(*sys.modules)
+"""
 
 
 @pytest.mark.parametrize(
@@ -71,7 +76,8 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
         ),
         pytest.param(
             API,
-            "pydantic attr yaml.nodes jwt.api_jwt cryptography.hazmat jsonschema_rs penstock.cli.client penstock.local",
+            "opentelemetry.sdk pydantic attr yaml.nodes jwt.api_jwt cryptography.hazmat jsonschema_rs "
+            "penstock.cli.client penstock.local",
             id="the API, of what its libraries could do",
         ),
         pytest.param(
@@ -90,7 +96,7 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
         ),
         pytest.param(
             OF_NO_IMAGES,
-            "numpy PIL simplejpeg isal onnxruntime jwt.api_jwt cryptography.hazmat penstock.cli.client "
+            "opentelemetry numpy PIL simplejpeg isal onnxruntime jwt.api_jwt cryptography.hazmat penstock.cli.client "
             "penstock.pixels.decoding penstock.pixels.encoding penstock.models.scoring penstock.models.superres "
             "penstock.models.tiling penstock.models.declared.runner",
             id="a worker of a model that takes no image",

@@ -22,6 +22,7 @@ from litestar import Litestar
 from loguru import logger
 from msgspec import Struct
 
+from penstock import collector
 from penstock.api.app import create_app
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.cors import Cors
@@ -76,6 +77,7 @@ def serve(settings: Settings, supervised: Supervised | None = None) -> None:
     sys.setswitchinterval(SWITCH_S)
     server = ApiServer(settings, supervised)
     asyncio.run(_check_services(settings))
+    collector.settle()
     server.run([socket.socket(fileno=fd) for fd in supervised.listen_fds] if supervised else None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from penstock import __version__
+from penstock import __version__, collector
 from penstock.cli.context import AS_JSON, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.sections import SectionedGroup
 from penstock.errors import ConfigurationError
@@ -161,6 +161,7 @@ def bare_loop(model: str, device: str, directory: Path) -> None:
 @PROCESSES
 def api(host: str | None, port: int | None, processes: int | None) -> None:
     """Run the HTTP API."""
+    collector.pause()
     from penstock.telemetry.logs import set_up_logs
 
     settings = settings_of_call(api_host=host, api_port=port, api_processes=processes)
@@ -168,6 +169,7 @@ def api(host: str | None, port: int | None, processes: int | None) -> None:
     if settings.api.processes > 1:
         from penstock.local.api_processes import serve_api
 
+        collector.resume()
         sys.exit(asyncio.run(serve_api(settings)))
     from penstock.api.serve import serve
 
@@ -182,6 +184,7 @@ def api(host: str | None, port: int | None, processes: int | None) -> None:
 @click.option("--report-fd", type=int)
 def api_process(name: str, listen_fds: tuple[int, ...], metrics_of_all: str, report_fd: int | None) -> None:
     """Run one process of the API. `up` and `api` start this command."""
+    collector.pause()
     from penstock.api.serve import Supervised, serve
     from penstock.local.api_processes import LOOPBACK, PATIENCE
     from penstock.telemetry import exposition
@@ -232,6 +235,7 @@ async def worker(models: tuple[str, ...], reload: bool) -> None:
 @click.option("--report-fd", type=int)
 def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     """Run one worker process. `up` and `worker` start this command."""
+    collector.pause()
     from penstock.local.up import device_of
     from penstock.telemetry.logs import set_up_logs
     from penstock.worker.process import run

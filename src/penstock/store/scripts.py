@@ -7,6 +7,7 @@ others: a server compiles a script once, but makes all its functions anew at eac
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -103,8 +104,12 @@ def needs_of(text: str) -> list[str]:
 
 def used_in(code: str, parts: Mapping[str, str]) -> list[str]:
     """The names of the parts that some Lua uses, in its order, whatever its comments and texts say."""
-    words = re.findall(r"\w+", _NO_NAMES.sub("", code))
-    return list(dict.fromkeys(word for word in words if word in parts))
+    return [word for word in _names_in(code) if word in parts]
+
+
+@cache  # a part is in most scripts
+def _names_in(code: str) -> Sequence[str]:
+    return list(dict.fromkeys(re.findall(r"\w+", _NO_NAMES.sub("", code))))
 
 
 def assembled(script: str, takes: Takes, parts: Mapping[str, str], counting: str = "") -> str:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import uvloop
 from loguru import logger
 
+from penstock import collector
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
 from penstock.core.model import Model
@@ -73,6 +74,7 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
     heartbeat = Heartbeat(report_fd, silence_s=longest_silence_s(settings))
     try:
         names = load_runners(settings.models, in_storage=not settings.storage.local)
+        collector.settle()
         uvloop.run(_serve(settings, device, names, worker_id, heartbeat))
     except ConfigurationError as error:
         heartbeat.ends(str(error))
