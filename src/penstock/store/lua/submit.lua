@@ -32,11 +32,11 @@
 -- needs: account.count_for account.list_tenant base.ROOT base.now_ms base.now_us base.target batch.batch_key
 --        batch.open_key core.PRIORITIES fields.BOARD fields.read_fields held.TASK_BYTES held.held_text objects.LATE_MS
 --        objects.await_input objects.condemn objects.has_files objects.input_key pace.expected_ms
---        position.ahead_in_class position.position_of position.waiting_task queue.all_of queue.enqueue queue.flow_of
---        queue.paused_queues queue.queue_key quotas.beyond_redis quotas.beyond_storage quotas.beyond_tasks
---        quotas.limits_of quotas.submits_key rate.count_in rate.rate_state reuse.answer_from reuse.equal_to
---        reuse.follow reuse.following_key reuse.step_down task.read_task task.task_key upload.has_upload
---        upload.upload_field upload.use_upload
+--        position.ahead_in_class position.position_of position.waiting_task queue.enqueue queue.paused_queues
+--        queue.queue_key quotas.beyond_redis quotas.beyond_storage quotas.beyond_tasks quotas.limits_of
+--        quotas.submits_key rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow
+--        reuse.following_key reuse.step_down task.read_task task.task_key upload.has_upload upload.upload_field
+--        upload.use_upload
 rate_limit = tonumber(rate_limit)
 read_fields(BOARD, 'paused', 'pools:' .. model, 'ms:' .. model, 'cost:' .. model)
 local now, paused = now_us(), paused_queues()
@@ -216,8 +216,7 @@ elseif as ~= 'hit' then
     redis.call('HSET', ROOT .. 'reuse', digest, id)
   end
   local task = {id = id, tenant = tenant, caller = caller, model = model, priority = priority, created = now}
-  enqueue(task)
-  local flow = redis.call('ZLEXCOUNT', queue_key(model, priority), all_of(flow_of(task)))
+  local flow = enqueue(task)
   position = ahead + ahead_in_class(model, priority, tenant, caller, flow - 1, flow, in_class + 1)
 end
 local reused = (as == 'hit' or as == 'coalesced') and as or ''

@@ -29,15 +29,14 @@ local function later_of(pool, one, other)
   return math.max(tonumber(field_of(key, one) or 0), tonumber(field_of(key, other) or 0))
 end
 
--- Lists a caller that has a waiting task: it starts where it stopped, but not before what is being served now.
+-- Lists a caller that has a waiting task, unless it is listed: it starts where it stopped, but not before what is being
+-- served now.
 local function enter(pool, priority, tenant, caller)
-  local callers = callers_key(pool, priority, tenant)
-  if redis.call('ZSCORE', callers, caller) then return end
   local v, f = 'v:' .. priority, 'f:' .. priority .. ':' .. tenant
   local of_callers, of_caller = v .. ':' .. tenant, f .. '/' .. caller
   read_fields(pool_key(pool), v, f, of_callers, of_caller)
   redis.call('ZADD', flows_key(pool, priority), 'NX', later_of(pool, v, f), tenant)
-  redis.call('ZADD', callers, later_of(pool, of_callers, of_caller), caller)
+  redis.call('ZADD', callers_key(pool, priority, tenant), 'NX', later_of(pool, of_callers, of_caller), caller)
 end
 
 local function leave(pool, priority, set, member, flow, start)
