@@ -42,6 +42,7 @@ from penstock.store.caps import EVERYBODY
 from penstock.store.keys import Keys
 from penstock.store.outbox import Quota
 from penstock.store.submits import MAX_FOLLOWERS
+from penstock.store.tasks import WATCHED_TOGETHER
 from tests.support import redis_server
 from tests.support.monitor import Command, monitoring
 
@@ -668,6 +669,12 @@ async def upload_retire(p: Place) -> Call:
     return lambda: p.uploads.retire(upload_id, tenant=TENANT, caller=CALLER)
 
 
+async def watch(p: Place) -> Call:
+    """A server connects again that has all event streams it may."""
+    ids = await p.tasks(WATCHED_TOGETHER)
+    return lambda: p.store.tasks.watch(ids)
+
+
 async def account_read(p: Place) -> Call:
     await _used_long_ago(p, 300)
     return lambda: p.store.accounts.held([f"t{number}" for number in range(300)])
@@ -802,6 +809,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "usage_prune": [usage_prune],
     "usage_read": [usage_read],
     "upload_retire": [upload_retire],
+    "watch": [watch],
     "write": [write],
 }
 """A test compares them with the scripts that there are."""

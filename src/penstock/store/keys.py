@@ -157,7 +157,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | `idle <worker> <models>`, and `model <act> <id>`:    |                         |
 |                            |        | for workers                                          |                         |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
-| `changed:<id>` (channel)   | –      | nothing, when the task has changed: for its watchers | –                       |
+| `changed:<id>` (channel)   | –      | nothing, when the task has changed and its record    | –                       |
+|                            |        | says that it is `watched`: for its watchers          |                         |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
 | `catalogue` (channel)      | –      | nothing, whenever what is published of models        | –                       |

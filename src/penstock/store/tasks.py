@@ -19,6 +19,9 @@ STATES = tuple(State)
 DELETED_TOGETHER = 100
 """Tasks that one call of a script is asked to delete; it answers for as many as it had time for."""
 
+WATCHED_TOGETHER = 500
+"""Tasks that one script notes as watched, which is 1,000 commands."""
+
 
 class TaskStore:
     """Tasks. Every method raises StoreUnavailable when Redis cannot be reached or refuses writes.
@@ -141,7 +144,7 @@ class TaskStore:
 
     def changes(self) -> Changes:
         """Tells of single tasks as they change."""
-        return Changes(self._engine.client, self._keys.changed)
+        return Changes(self._engine.client, self._keys.changed, self.watch)
 
     async def cancel(self, task_id: str, tenant: str, *, states: Collection[State] = STATES) -> bool:
         """End a waiting or running task in CANCELED, at once. Returns False when it was canceled before.
@@ -186,3 +189,9 @@ class TaskStore:
             total += answers.count(b"ok")
             left = left[len(answers) :]
         return total, condemned
+
+    async def watch(self, task_ids: Sequence[str]) -> None:
+        """Let every change of these tasks be told from now on; for others no message is sent. Ids of tasks that are not
+        there are passed over."""
+        for at in range(0, len(task_ids), WATCHED_TOGETHER):
+            await self._engine.run("watch", ids=task_ids[at : at + WATCHED_TOGETHER])

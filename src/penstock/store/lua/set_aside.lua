@@ -20,6 +20,7 @@ end_lease(id)
 for _, set in ipairs({'starting', 'deadlines', 'delayed'}) do redis.call('ZREM', ROOT .. set, id) end
 local task = read_task(id)
 task.held = task.held or counted
+task.watched = 1 -- nobody knows any more
 grow(task, #body)
 withdraw(task)
 if redis.call('ZSCORE', ROOT .. 'finals', id) then

@@ -15,7 +15,7 @@ local function queue_due_retries()
     redis.call('ZREM', ROOT .. 'delayed', id)
     if not task.is_missing then
       redis.call('HSET', task.key, 'stage', 'queued')
-      publish_change(id)
+      publish_change(task)
       enqueue(task)
     end
   end

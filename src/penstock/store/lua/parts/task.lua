@@ -14,9 +14,9 @@ local function read_task(id)
   return task
 end
 
--- Tells those who watch this task that it has changed. The channel exists only while somebody listens.
-local function publish_change(id)
-  redis.call('PUBLISH', ROOT .. 'changed:' .. id, '')
+-- Tells those who watch this task that it has changed. Most tasks are watched by nobody: see `watch`.
+local function publish_change(task)
+  if task.watched then redis.call('PUBLISH', ROOT .. 'changed:' .. task.id, '') end
 end
 
 -- Changes state, index and counts of a task together, and with them the texts that were noted and the fields that
@@ -30,7 +30,7 @@ local function move(task, to, ...)
   redis.call('HSET', task.key, 'state', to, 'held', settle_account(task), ...)
   if task.texts then redis.call('MSET', unpack(task.texts)) end
   task.texts = nil
-  publish_change(task.id)
+  publish_change(task)
   return count_line(task, to)
 end
 
