@@ -21,7 +21,6 @@ from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
 
 from penstock.bench.figures import percentile
 from penstock.bench.plan import NOOP
@@ -51,20 +50,17 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Runs all rounds and prints a row for each."""
+    """Runs all rounds and prints a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--submits", type=int, default=20_000)
     parser.add_argument("--rounds", default="1,2,1,2")
     options = parser.parse_args()
-    table = Table("processes", "submits/s", "p50 ms", "p99 ms", "CPU ms: API", "of each", "Redis", "client", "PSS MB")
-    load = os.getloadavg()[0]
+    console = Console(highlight=False, width=140)
+    console.print(f"{os.cpu_count()} cores, {options.submits:,} submits a round")
     with tempfile.TemporaryDirectory(prefix="api-processes-") as home, RedisProcess(Path(home)) as redis:
         for number, processes in enumerate(map(int, options.rounds.split(","))):
             settings = _settings(Path(home), redis.url, number, processes)
-            table.add_row(str(processes), *asyncio.run(_round(settings, options.submits, Path(home))))
-    console = Console(highlight=False, width=120)
-    console.print(f"{os.cpu_count()} cores, load average before {load:.2f}, {options.submits:,} submits a round")
-    console.print(table)
+            console.print(asyncio.run(_round(settings, options.submits, Path(home))), soft_wrap=True)
 
 
 def _settings(home: Path, redis_url: str, number: int, processes: int) -> Settings:
@@ -78,7 +74,7 @@ def _settings(home: Path, redis_url: str, number: int, processes: int) -> Settin
     )
 
 
-async def _round(settings: Settings, submits: int, home: Path) -> list[str]:
+async def _round(settings: Settings, submits: int, home: Path) -> str:
     publish_now(settings)
     path = home / f"{settings.redis.namespace}.log"
     with path.open("wb") as log:
@@ -101,9 +97,12 @@ async def _round(settings: Settings, submits: int, home: Path) -> list[str]:
     finally:
         api.terminate()
         api.wait()
-    times = [percentile(took, 50) * 1000, percentile(took, 99) * 1000]
-    figures = [f"{submits / seconds:.0f}", *(f"{ms:.1f}" for ms in times), f"{sum(each):.2f}"]
-    return [*figures, " ".join(f"{ms:.2f}" for ms in each), f"{of_redis:.2f}", f"{client:.2f}", " + ".join(memory)]
+    p50, p99 = (1000 * percentile(took, percent) for percent in (50, 99))
+    return (
+        f"{settings.api.processes} processes: {submits / seconds:6.0f} submits/s, p50 {p50:.1f} p99 {p99:.1f} ms; "
+        f"CPU ms of one: API {sum(each):.2f} ({' '.join(f'{ms:.2f}' for ms in each)}), Redis {of_redis:.2f}, "
+        f"client {client:.2f}; PSS {' + '.join(memory)} MB; load average {os.getloadavg()[0]:.1f}"
+    )
 
 
 async def _load(port: int, submits: int) -> list[float]:
