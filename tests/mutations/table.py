@@ -1658,4 +1658,47 @@ MUTATIONS = (
         "tests/store/test_multiplexed.py::"
         "test_an_answer_comes_though_the_loop_was_held_up_for_longer_than_the_time_that_it_may_take",
     ),
+    Mutation(
+        "those who share a port accept one connection at a time",
+        "src/penstock/api/serving/acceptor.py",
+        "        for _ in range(self._at_once):\n",
+        "        for _ in range(AT_ONCE):\n",
+        SERVING + "test_those_who_accept_one_at_a_time_share_a_burst[1-taken0]",
+    ),
+    Mutation(
+        "what a process counted before its end stays in the sum of all",
+        "src/penstock/telemetry/summed.py",
+        "        self._ended = merged([self._ended, counted])\n",
+        "",
+        "tests/unit/test_summed.py::test_what_a_process_counted_before_its_end_stays_in_the_sum",
+    ),
+    Mutation(
+        "a process at the port of a dead one is another one",
+        "src/penstock/telemetry/summed.py",
+        "        if url in self._last and _started(self._last[url]) != _started(scraped):\n",
+        "        if False:\n",
+        "tests/unit/test_summed.py::test_a_process_at_the_port_of_one_that_ended_is_another_one",
+    ),
+    Mutation(
+        "the processes of the API divide the memory for bodies",
+        "src/penstock/settings/sections.py",
+        "        return max(most // self.api.processes, min(most, 2 * self.limits.max_body_bytes))\n",
+        "        return most\n",
+        "tests/unit/test_settings.py::"
+        "test_the_processes_of_the_api_divide_the_memory_of_bodies_but_each_may_have_two_of_the_longest",
+    ),
+    Mutation(
+        "a process of the API shows the metrics of all or none",
+        "src/penstock/api/routes/health.py",
+        "    if not of_all:\n",
+        "    if True:\n",
+        "tests/api/test_serve.py::test_a_process_of_several_tells_its_parent_that_it_is_ready_and_that_it_lives",
+    ),
+    Mutation(
+        "a process of the API shows that it lives",
+        "src/penstock/api/serve.py",
+        '        self._beating = asyncio.create_task(parent.beat(), name="heartbeat")\n',
+        "",
+        "tests/api/test_serve.py::test_a_process_of_several_tells_its_parent_that_it_is_ready_and_that_it_lives",
+    ),
 )
