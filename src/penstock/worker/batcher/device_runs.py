@@ -1,8 +1,9 @@
 """What threads do with a batch: its tiles are stacked, the model runs, and the time that the device computed counts."""
 
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -52,7 +53,8 @@ class DeviceRuns:
         if tiles[0].task.runner.one_at_a_time:
             with model_code("tile", *_logs_of(tiles)):
                 return [tile.work.tile(tile.tile) for tile in tiles]
-        size = next(b for b in self._device.batches if b >= len(tiles))
+        sizes = self._device.batches
+        size = sizes[bisect_left(sizes, len(tiles))]
         array = np.empty if work.dtype.hasobject else self._array  # no device reads objects
         pixels = array((size, *work.shape), work.dtype)
         with model_code("write_tile", *_logs_of(tiles)):
@@ -107,7 +109,9 @@ def _infer(batch: DeviceBatch) -> Outputs:
         return task.runner.infer(batch.stacked, work)
 
 
-def _logs_of(tiles: Iterable[TileRef]) -> list[TaskLog]:
+def _logs_of(tiles: Sequence[TileRef]) -> list[TaskLog]:
+    if len(tiles) == 1:
+        return [tiles[0].task.log]
     return [task.log for task in {tile.task for tile in tiles}]
 
 
