@@ -53,7 +53,17 @@ demo *args:
 worker *args:
     {{ python }} -m penstock worker {{ args }}
 
-# start the containers: API, worker, Redis, MinIO, Prometheus, Grafana
+# make the secrets and the .env of the containers, once
+[group('deploy')]
+init:
+    deploy/init.sh
+
+# build the images
+[group('deploy')]
+build *args:
+    {{ compose }} build {{ args }}
+
+# start the containers: proxy, API, worker, Redis, object store, Prometheus, Grafana
 [group('deploy')]
 up *args:
     {{ compose }} up -d --build {{ args }}
@@ -73,6 +83,26 @@ logs *args:
 restart:
     {{ compose }} restart api worker
 
+# run so many of a service: just scale api=2 worker=3
+[group('deploy')]
+scale +args:
+    {{ compose }} up -d --no-recreate {{ prepend("--scale ", args) }}
+
+# start the containers with NVIDIA GPUs
+[group('deploy')]
+gpu-up *args:
+    {{ compose }} -f compose.yaml -f deploy/compose.gpu.yaml up -d --build {{ args }}
+
+# stop the containers, write their data and the secrets into a folder, and start them again
+[group('deploy')]
+backup folder:
+    COMPOSE="{{ compose }}" deploy/backup.sh {{ folder }}
+
+# put the data of a folder into a new installation
+[group('deploy')]
+restore folder:
+    COMPOSE="{{ compose }}" deploy/restore.sh {{ folder }}
+
 # list the containers, and ask the server whether it is ready
 [group('deploy')]
 status url="http://127.0.0.1:8000":
@@ -82,7 +112,7 @@ status url="http://127.0.0.1:8000":
 # print the address of the Grafana dashboard
 [group('deploy')]
 dashboard:
-    @echo "http://127.0.0.1:3000/d/penstock (user admin, password GRAFANA_PASSWORD of your .env)"
+    @echo "http://127.0.0.1:3000/d/penstock (user admin, password in deploy/secrets/grafana_password)"
 
 # write deploy/requirements anew: the newest versions that are allowed, with the digests of their files; needs a package index
 [group('deploy')]
@@ -197,7 +227,7 @@ models:
 foreign *args:
     {{ python }} -m tools.foreign {{ args }}
 
-# build the container images where an engine runs, and check compose files
+# build the images and run the whole of compose.yaml where an engine runs, and check the files that are deployed
 [group('measure')]
 containers:
     {{ python }} -m pytest -q -rs tests/containers

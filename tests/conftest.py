@@ -1,6 +1,5 @@
 """What every ring of tests may use: a real Redis, a namespace of one's own in it, a storage, settings."""
 
-import compileall
 import os
 import secrets
 import signal
@@ -9,23 +8,27 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import BatchStore, Condemned, Engine, Store, UploadStore, connect
-from tests.support import redis_server
+from tests.support import compiled, redis_server
 
 API_KEY = "a-key-only-for-the-tests"
 MOST_AT_ONCE = 16
 """Each has a Redis of its own, and some have an S3 server and two workers."""
 
 
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
+"""No test fails because the machine has something else to do."""
+
+
 def pytest_report_header() -> str:
     return f"redis: {redis_server.choice() or 'none found'}"
 
-
-ROOT = Path(__file__).parents[1]
 
 LONGEST_FIRST = ("contract", "system", "store", "api", "storage", "worker", "models")
 """Rings by the time of their files, so that all processes of a run end together; the others follow."""
@@ -38,16 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False
     os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / "penstock-tests-state")
     if not hasattr(config, "workerinput"):  # once for all processes of a run
-        _compile_for_all()
+        compiled.compile_package()
+        if config.getoption("numprocesses", None):
+            compiled.compile_tests(config)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _compile_for_all() -> None:
-    """Keeps the package compiled: where PYTHONDONTWRITEBYTECODE is set, as in most containers, each of the processes
-    that tests start would compile it again, which is a quarter of the CPU time of a `penstock up`."""
-    for folder in ("src", "tests/support", "tools"):
-        compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

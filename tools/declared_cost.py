@@ -33,8 +33,8 @@ from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work
-from penstock.models.declared import declared_runner
 from penstock.models.declared.files import exact_file
+from penstock.models.declared.runner import declared_runner
 from penstock.models.onnxruntime.network import NetworkSession
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.scheduler import DeviceScheduler

@@ -68,9 +68,7 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")  # the server's thread does
-@hypothesis_settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(made=_tasks, act=_acts, narrowed=_filters, limit=st.integers(1, 7))
 async def test_an_act_hits_what_its_dry_run_says_and_the_list_shows(
     client: httpx.AsyncClient,

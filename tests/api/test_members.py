@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from penstock.core.request import Source
 from penstock.core.task import Outcome, Result
-from penstock.settings import LimitSettings, ModelSettings, Settings
+from penstock.settings import LimitSettings, ModelSettings, QueueSettings, Settings
 from penstock.store import Store, UploadStore
 from tests.support.drive import data_uri, image, stored_objects
 from tests.support.member_models import ANYTHING, MASKED, SPEECH
@@ -33,9 +33,11 @@ URL = "https://files.example.com/a.wav"
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """With the models of these tests, and small limits."""
+    """With the models of these tests, and small limits. Redis keeps one long member, but no two."""
     models = ModelSettings(modules=("tests.support.member_models",))
-    return msgspec.structs.replace(settings, limits=LIMITS, models=models)
+    return msgspec.structs.replace(
+        settings, limits=LIMITS, models=models, queue=QueueSettings(inline_input_bytes=10_000)
+    )
 
 
 def wav(seconds: float = 0.01) -> bytes:
@@ -241,9 +243,7 @@ def caller(server: str, api_key: str) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")  # the server's thread does
-@examples(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(sent=INPUTS, model=st.sampled_from((SPEECH, MASKED, ANYTHING, "image-scoring-v1")))
 def test_an_odd_input_is_taken_or_refused_with_a_reason(caller: httpx.Client, sent: Any, model: str) -> None:
     text = json.dumps({"model": model, "input": sent})

@@ -78,9 +78,9 @@ DAMAGES: dict[str, Damage] = {
     "the body lacks a member": _part("body", b'{"model": "superres-x4"}'),
     "the body is missing": _part("body", None),
     "the body is a list": _part("body", [b"text"]),
-    "an attempt is no JSON": _part("attempts", [b"{"]),
-    "an attempt lacks members": _part("attempts", [b'{"n": 1}']),
-    "the attempts are a string": _part("attempts", b"text"),
+    "an attempt is no JSON": _part("attempts", b"{"),
+    "an attempt lacks members": _part("attempts", b'{"n": 1}'),
+    "the attempts are a list": _part("attempts", [b"text"]),
 }
 USUAL_PAIRS = {f"{name} is {value.decode()}" for name, value in zip(SUMMED, BEYOND, strict=True)}
 """Each of these fields and each of these values once; the other pairs at length."""

@@ -1,44 +1,14 @@
 """The same files, judged by the programs that will read them; each test says what is missing where it cannot run."""
 
 import json
-import os
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
 from penstock.local.redis_server import find_server
-
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
-BASE_IMAGE = "python:3.12-slim-bookworm"
-
-ENV = """\
-API_KEYS=me:0123456789abcdef0123456789abcdef
-REDIS_PASSWORD=0123456789abcdef
-S3_SECRET_KEY=fedcba9876543210
-MINIO_ROOT_PASSWORD=0f1e2d3c4b5a6978
-GRAFANA_PASSWORD=89abcdef01234567
-"""
-
-
-def run(*argv: str, timeout_s: float = 60, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, cwd=ROOT, **options)
-
-
-def passes(*argv: str, timeout_s: float = 60) -> str:
-    done = run(*argv, timeout_s=timeout_s)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
-
-
-def program(name: str) -> str:
-    return shutil.which(name) or pytest.skip(f"{name} is not installed")
-
+from tests.containers.programs import DEPLOY, compose, passes, program, run
 
 # --- Prometheus -----------------------------------------------------------------------------------------------
 
@@ -70,29 +40,26 @@ def test_promtool_accepts_the_expressions_of_the_dashboard(tmp_path: Path) -> No
 # --- Compose, systemd, Redis ----------------------------------------------------------------------------------
 
 
-def compose() -> list[str]:
-    """Compose 2, else 1; neither needs an engine to read files."""
-    if shutil.which("docker") and run("docker", "compose", "version").returncode == 0:
-        return ["docker", "compose"]
-    return [program("docker-compose")]
+@pytest.mark.parametrize("more", [[], ["deploy/compose.gpu.yaml"], ["deploy/compose.tls.yaml"]])
+def test_compose_accepts_the_files(more: list[str], checkout: Path) -> None:
+    names = [part for file in ["compose.yaml", *more] for part in ("-f", str(checkout / file))]
+
+    passes("env", "SITE=images.example.com", *compose(), *names, "config", "-q")
 
 
-@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "deploy/compose.gpu.yaml"]])
-def test_compose_accepts_the_files(files: list[str], tmp_path: Path) -> None:
-    (tmp_path / "env").write_text(ENV)
-    names = [part for file in files for part in ("-f", file)]
+def test_compose_refuses_a_proxy_for_nobody_and_says_what_to_set(checkout: Path) -> None:
+    files = ["-f", str(checkout / "compose.yaml"), "-f", str(checkout / "deploy/compose.tls.yaml")]
 
-    passes(*compose(), "--env-file", str(tmp_path / "env"), *names, "config", "-q")
-
-
-def test_compose_refuses_the_example_environment_and_says_what_to_set() -> None:
-    command = compose()
-    environ = {name: value for name, value in os.environ.items() if f"{name}=" not in ENV}
-
-    refused = run(*command, "--env-file", "deploy/.env.example", "-f", "compose.yaml", "config", "-q", env=environ)
+    refused = run(*compose(), *files, "config", "-q")
 
     assert refused.returncode != 0
-    assert "openssl rand -hex" in refused.stderr
+    assert "set SITE in .env" in refused.stderr
+
+
+def test_caddy_accepts_the_file_of_the_proxy() -> None:
+    caddy = program("caddy")
+
+    passes(caddy, "validate", "--adapter", "caddyfile", "--config", str(DEPLOY / "proxy/Caddyfile"))
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
@@ -126,46 +93,7 @@ def test_a_redis_server_accepts_the_configuration(tmp_path: Path) -> None:
     assert (tmp_path / "appendonlydir").is_dir()
 
 
-def test_the_bucket_is_made_once_and_the_step_may_be_repeated(tmp_path: Path) -> None:
-    """With a stand-in for `mc` that refuses, as the real one does, to attach a policy twice."""
-    mc = tmp_path / "mc"
-    mc.write_text(
-        "#!/bin/sh\n"
-        'echo "$*" >> "$LOG"\n'
-        'case "$*" in\n'
-        '"admin policy attach"*) [ ! -e "$LOG.attached" ] && touch "$LOG.attached" ;;\n'
-        '"admin user info"*) printf "AccessKey: penstock\\nStatus: enabled\\nPolicyName: "\n'
-        '  [ ! -e "$LOG.attached" ] || printf penstock\n'
-        '  printf "\\nMemberOf: []\\n" ;;\n'
-        "esac\n"
-    )
-    mc.chmod(0o755)
-    log = tmp_path / "log"
-    environ = {"PATH": f"{tmp_path}:/bin:/usr/bin", "S3_SECRET_KEY": "fedcba9876543210", "LOG": str(log)}
-
-    for _ in range(2):
-        done = run("/bin/sh", str(DEPLOY / "minio/create-bucket.sh"), env=environ)
-        assert done.returncode == 0, done.stderr
-
-    said = log.read_text().splitlines()
-    assert said[0] == "mb --ignore-existing store/penstock"
-    assert said.count("admin policy attach store penstock --user penstock") == 1
-
-
 # --- images ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def engine() -> str:
-    docker = program("docker")
-    done = run(docker, "version", "--format", "{{.Server.Version}}")
-    if done.returncode:
-        pytest.skip(f"no container engine answers: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
-    if run(docker, "image", "inspect", BASE_IMAGE).returncode:
-        pulled = run(docker, "pull", BASE_IMAGE, timeout_s=300)
-        if pulled.returncode:
-            pytest.skip(f"{BASE_IMAGE} is not here and cannot be pulled: {pulled.stderr.strip()[-200:]}")
-    return docker
 
 
 @pytest.fixture(scope="module", params=["api", "worker"])
@@ -200,35 +128,3 @@ def test_the_pushed_layers_hold_no_build_tools(image: tuple[str, str], engine: s
     ask = hardened(engine, "--entrypoint", "python", tag, "-c", "import os; print(os.path.exists('/wheels'))")
 
     assert passes(*ask).strip() == "False"
-
-
-@pytest.fixture(scope="module")
-def stack(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The whole of compose.yaml, running; ports of this machine as published."""
-    command = compose()
-    file = tmp_path_factory.mktemp("stack") / "env"
-    file.write_text(ENV)
-    whole = [*command, "--env-file", str(file), "-p", "penstock-test", "-f", "compose.yaml"]
-    pulled = run(*whole, "pull", "--quiet", "redis", "minio", timeout_s=600)
-    if pulled.returncode:
-        pytest.skip(f"an image cannot be pulled: {pulled.stderr.strip()[-300:]}")
-    try:
-        passes(*whole, "up", "-d", "--build", timeout_s=1200)
-        yield
-    finally:
-        run(*whole, "down", "-v", "--timeout", "60", timeout_s=180)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(2400)
-def test_the_stack_becomes_ready(stack: None) -> None:
-    deadline, answer = time.monotonic() + 240, ""
-    while time.monotonic() < deadline and '"workers":1' not in answer:
-        try:
-            with urlopen("http://127.0.0.1:8000/readyz", timeout=5) as response:
-                answer = response.read().decode()
-        except OSError as error:
-            answer = type(error).__name__
-        time.sleep(1)
-
-    assert '"workers":1' in answer

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
@@ -116,6 +115,9 @@ def gain(runner: SuperResolution, shape: str) -> Gain:
 
 
 def nearness(made: Pixels, whole: Image.Image) -> NDArray[np.float64]:
+    # It loads SciPy, for two seconds in each process that collects the tests.
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
     truth = np.asarray(whole)
     return np.array([peak_signal_noise_ratio(truth, made), structural_similarity(truth, made)])
 

@@ -19,9 +19,10 @@ from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.intake.inline import bytes_of
 from penstock.models.base import Interrupted
-from penstock.models.declared import DeclaredRunner, answer_of_folder, declared_runner, describe_folder
 from penstock.models.declared.check import answered, stored_form
+from penstock.models.declared.folders import answer_of_folder, describe_folder
 from penstock.models.declared.kinds.tiles import TiledTensor
+from penstock.models.declared.runner import DeclaredRunner, declared_runner
 from penstock.settings import LimitSettings
 from tests.support.declared import (
     ALONE,

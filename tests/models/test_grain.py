@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.metrics import structural_similarity
 
 from penstock.core.request import OutputOptions
 from penstock.core.sizes import TileSides
@@ -57,6 +56,8 @@ def enlarged(runner: SuperResolution, image: Pixels, denoise: float) -> Pixels:
 
 
 def likeness(image: Pixels, original: Image.Image) -> float:
+    from skimage.metrics import structural_similarity  # it loads SciPy: see test_alpha.py
+
     wanted = np.asarray(original)[: len(image)]
     return float(structural_similarity(image, wanted, channel_axis=2, gaussian_weights=True, sigma=1.5))
 

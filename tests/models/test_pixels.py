@@ -57,7 +57,7 @@ def crops(photos: Mapping[str, Image.Image]) -> Array:
     return np.stack([*(np.asarray(p.crop((100, 60, 204, 132))) for p in photos.values()), noise, hard])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(arrays(np.float32, (1, 3, 3, 7), elements=st.floats(-2, 3, width=32)))
 def test_any_values_become_the_levels_that_numpy_makes(written: Run, planes: Array) -> None:
     assert (written(planes)[0] == levels(planes)).all()

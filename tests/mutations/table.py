@@ -359,8 +359,8 @@ MUTATIONS = (
     Mutation(
         "a task is charged when it is claimed",
         f"{LUA}/parts/flows.lua",
-        "head.caller_start + ms, head.caller)",
-        "head.caller_start, head.caller)",
+        "tenant .. '/' .. head.caller, head.caller_start + ms,",
+        "tenant .. '/' .. head.caller, head.caller_start,",
         SHARE_TIME + "nobody_who_waits_gets_less_than_another_by_more_than_one_task",
     ),
     Mutation(
@@ -380,8 +380,8 @@ MUTATIONS = (
     Mutation(
         "a tenant that waited at its cap has no claim on that time",
         f"{LUA}/parts/caps.lua",
-        "math.max(tonumber(t[1] or 0), tonumber(t[2] or 0))",
-        "tonumber(t[2] or 0)",
+        "later_of(pool, v, f), tenant",
+        "tonumber(field_of(pool_key(pool), f) or 0), tenant",
         CAPS + "a_tenant_that_waited_at_its_cap_is_owed_no_device_time",
     ),
     Mutation(
@@ -478,8 +478,8 @@ MUTATIONS = (
     Mutation(
         "nobody has a claim on the time when he had no task",
         f"{LUA}/parts/flows.lua",
-        "math.max(tonumber(t[3] or 0), tonumber(t[4] or 0))",
-        "tonumber(t[4] or 0)",
+        "later_of(pool, of_callers, of_caller)",
+        "tonumber(field_of(pool_key(pool), of_caller) or 0)",
         "tests/store/test_claims.py::test_a_caller_who_was_idle_has_no_claim_on_the_past",
     ),
     Mutation(
@@ -500,7 +500,8 @@ MUTATIONS = (
         "late tasks pass nobody over",
         f"{LUA}/claim_late.lua",
         "  local how = ends[lateness(task)]\n",
-        "  local how = ends[lateness(task)]\n  redis.call('HSET', ROOT .. 'passed:' .. pool, unpack(counts))\n",
+        "  local how = ends[lateness(task)]\n"
+        "  for i = 1, #counts, 2 do set_field(pool_key(pool), counts[i], counts[i + 1]) end\n",
         SHARES + "late_tasks_that_are_met_pass_nobody_over",
     ),
     Mutation(
@@ -1397,7 +1398,7 @@ MUTATIONS = (
     Mutation(
         "a tenant is known with its first task",
         f"{LUA}/submit.lua",
-        "redis.call('SADD', ROOT .. 'tenants', tenant)\n",
+        "list_tenant(tenant)\n",
         "",
         IN_STORE + "tasks_of_all_tenants_are_counted",
     ),
@@ -1642,5 +1643,13 @@ MUTATIONS = (
         "        answer.set_exception(TimeoutError())\n",
         "        pass\n",
         "tests/api/test_retries.py::test_a_frozen_redis_is_answered_with_503_within_a_second",
+    ),
+    Mutation(
+        "a script that a held-up loop asked for is not given up before its answer can be read",
+        "src/penstock/store/multiplexed.py",
+        "        answer.get_loop().call_later(rest_s, _give_up, answer)\n",
+        "        _give_up(answer)\n",
+        "tests/store/test_multiplexed.py::"
+        "test_an_answer_comes_though_the_loop_was_held_up_for_longer_than_the_time_that_it_may_take",
     ),
 )

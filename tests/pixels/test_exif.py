@@ -66,7 +66,7 @@ def test_a_block_is_never_longer_than_a_jpeg_can_hold() -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b""]), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_give_a_sound_block_or_none(data: bytes, head: bytes, keep_location: bool) -> None:
     made = rewritten(head + data, keep_location=keep_location)
 
@@ -76,7 +76,7 @@ def test_any_bytes_give_a_sound_block_or_none(data: bytes, head: bytes, keep_loc
 
 
 @given(st.integers(0, 400), st.integers(0, 255))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_damaged_block_loses_what_is_damaged_alone(at: int, value: int) -> None:
     data = bytearray(block())
     data[at % len(data)] = value
@@ -91,7 +91,7 @@ def test_a_damaged_block_loses_what_is_damaged_alone(at: int, value: int) -> Non
 
 
 @given(st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF____WEBP", b"II*\0"]), st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_of_a_damaged_file_nothing_is_read(magic: bytes, data: bytes) -> None:
     assert isinstance(metadata_of(magic + data), FileMetadata)
 

@@ -32,7 +32,7 @@ def disc(hidden: tuple[int, int, int], *, soft: bool) -> Picture:
     seen=st.floats(0, 1),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_seen_stays_and_what_is_hidden_lies_between_seen_colours(
     height: int, width: int, seen: float, seed: int
 ) -> None:

@@ -124,7 +124,7 @@ def test_a_filter_is_chosen_that_suits_what_is_drawn(what: str) -> None:
     assert len(written(pixels, 256)) < pixels.nbytes / (10 if what == "lines" else 100)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(1, 90), height=st.integers(1, 300), order=st.randoms(use_true_random=False),
     rows=st.integers(1, 100), columns=st.integers(1, 60), twice=st.booleans(),

@@ -51,6 +51,14 @@ async def test_re1_a_server_elsewhere_without_password_or_tls_is_warned_of(own_r
     assert any("rediss://" in warning for warning in with_password)
 
 
+async def test_a_password_with_any_characters_is_given_beside_the_url(own_redis: RedisProcess) -> None:
+    async with connect(RedisSettings(url=own_redis.url)) as client:
+        await client.config_set("requirepass", "a@b:c#d/e?%")
+
+    async with connect(RedisSettings(url=own_redis.url, password="a@b:c#d/e?%")) as client:
+        assert await client.ping()
+
+
 @pytest.mark.parametrize(
     ("host", "is_encrypted", "is_warned"),
     [("redis.example.com", False, True), ("10.0.0.7", False, True), ("redis", False, False), ("10.0.0.7", True, False)],

@@ -50,7 +50,7 @@ async def test_how_fast_a_retracted_version_ran_is_forgotten(store: Store) -> No
     """Versions come and go for years."""
     await store.models.publish([FIRST, SECOND], worker="w1")
     rows = {f"{what}:{model.id}": 5 for what in ("ms", "cost") for model in (FIRST, SECOND)}
-    await store.engine.pipelined([("HSET", store.engine.keys.pace, name, value) for name, value in rows.items()])
+    await store.engine.pipelined([("HSET", store.engine.keys.board, name, value) for name, value in rows.items()])
 
     await store.models.retract([FIRST.id])
 

@@ -118,6 +118,20 @@ async def test_nothing_is_left_of_a_connection_on_which_all_gave_up(
     assert await until_one_is_left(other) == answer
 
 
+async def test_an_answer_comes_though_the_loop_was_held_up_for_longer_than_the_time_that_it_may_take(
+    shared: Multiplexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    await shared.ask("PING")
+    asked = asyncio.create_task(shared.ask("ECHO", "text", within_s=60))
+    await asyncio.sleep(0)
+
+    held_up_until = loop.time() + 90
+    monkeypatch.setattr(loop, "time", lambda: held_up_until)  # as if a callback had computed all that time
+
+    assert await asked == b"text"
+
+
 async def test_all_who_wait_are_told_when_the_connection_breaks(
     shared: Multiplexer, own_redis: RedisProcess, other: "redis.asyncio.Redis[bytes]"
 ) -> None:

@@ -60,8 +60,9 @@ def _of_tasks(snapshot: "Snapshot") -> defaultdict[str, Counter[str]]:
 
 
 def _bytes_of(snapshot: "Snapshot", task_id: str) -> int:
-    texts = [snapshot.keys.get(f"{part}:{task_id}", "") for part in ("body", "outcome", "log")]
-    return sum(len(text.encode()) for text in [*texts, *snapshot.keys.get(f"attempts:{task_id}", [])])
+    texts = [snapshot.keys.get(f"{part}:{task_id}", "") for part in ("body", "outcome", "attempts", "log")]
+    inline = snapshot.keys.get(f"input:{task_id}", {}).values()
+    return sum(len(text.encode()) for text in texts) + sum(map(len, inline))
 
 
 def _unfinished(snapshot: "Snapshot", tenant: str) -> int:

@@ -19,13 +19,13 @@ from tests.support.published import publish_now
 STARTED_WITHIN_S = 60.0
 _PROCESS = """
 import sys
-from penstock.api.serve import serve
+from penstock.api.serve import Supervised, serve
 from penstock.settings import load
 from penstock.telemetry.logs import set_up_logs
 
 settings = load(None)
 set_up_logs(settings.telemetry, process="api")
-serve(settings, listen_fd=int(sys.argv[1]))
+serve(settings, Supervised(listen_fds=(int(sys.argv[1]),)))
 """
 
 

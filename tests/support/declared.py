@@ -17,7 +17,7 @@ from PIL import Image
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.models.base import Product
-from penstock.models.declared import DeclaredRunner, declared_runner
+from penstock.models.declared.runner import DeclaredRunner, declared_runner
 from penstock.settings import LimitSettings
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.threads import Threads

@@ -20,7 +20,7 @@ def models_of(settings: ModelSettings | None = None) -> list[Model]:
     other tests have imported here."""
     references = settings.modules if settings else ()
     load_runners(ModelSettings(modules=references))
-    modules = {*BUILT_IN, *(module.__name__ for one in references for module in modules_of(one))}
+    modules = {*BUILT_IN.values(), *(module.__name__ for one in references for module in modules_of(one))}
     return descriptions(sorted(name for name, runner in registry().items() if runner.__module__ in modules))
 
 

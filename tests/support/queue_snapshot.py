@@ -46,7 +46,7 @@ class Snapshot:
 
     def attempts(self, task_id: str) -> list[dict[str, Any]]:
         """Returns the ended attempts of a task."""
-        return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", [])]
+        return [json.loads(entry) for entry in self.keys.get(f"attempts:{task_id}", "").splitlines()]
 
     def is_gone(self, task_id: str) -> bool:
         """Whether Redis remembers that this task was deleted, by the six bytes in the middle of its id."""
@@ -61,6 +61,8 @@ class Snapshot:
 def _decoded(key: str, kind: str, value: Any) -> Any:
     if key.startswith("gone:"):
         return value
+    if key.startswith("input:"):
+        return {name.decode(): data for name, data in zip(value[::2], value[1::2], strict=True)}
     if kind == "string":
         return value.decode()
     texts = [part.decode() for part in value]
@@ -82,6 +84,7 @@ def check_places(snapshot: Snapshot) -> None:
     check_uploads(snapshot)
     check_batches(snapshot)
     check_storage(snapshot)
+    check_inline(snapshot)
     check_flows(snapshot)
     check_accounts(snapshot)
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -124,6 +127,22 @@ def check_places(snapshot: Snapshot) -> None:
     }
     assert {digest: value.split()[0] for digest, value in snapshot.under("idem:").items()} == named
     assert snapshot.keys.get("workers", {}).keys() == snapshot.keys.get("workers:seen", {}).keys()
+    check_board(snapshot)
+
+
+def check_board(snapshot: Snapshot) -> None:
+    """Checks that the board agrees with what is told at length elsewhere."""
+    board = snapshot.keys.get("board", {})
+    assert set(board.get("paused", "").split()) == snapshot.keys.get("paused", {}).keys()
+    drained = {name.removeprefix("drained:") for name in board if name.startswith("drained:")}
+    assert drained == snapshot.keys.get("drained", {}).keys()
+    assert ("capped" in board) == ("caps" in snapshot.keys)
+    found = [
+        (name.removeprefix("pools:"), one) for name in board if name.startswith("pools:") for one in board[name].split()
+    ]
+    pools = snapshot.keys.get("pools", {})
+    assert sorted(found) == sorted((model, one) for one, models in pools.items() for model in models.split())
+    assert {f"pool:{one}" for one in pools} == {key for key in snapshot.keys if key.startswith("pool:")}
 
 
 def check_flows(snapshot: Snapshot) -> None:
@@ -167,8 +186,12 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
                 for name in models
                 for task in model.shares.waiting_in(name, priority)
             }
-            times = {name: float(text) for name, text in snapshot.keys.get(f"clock:{key}", {}).items()}
-            kept = {name.removeprefix("f:"): start for name, start in times.items()}
+            of_pool = snapshot.keys[f"pool:{pools[models]}"]
+            kept = {
+                name.removeprefix(f"f:{priority}:"): float(start)
+                for name, start in of_pool.items()
+                if name.startswith(f"f:{priority}:")
+            }
             callers = snapshot.under(f"flows:{key}:")
             for tenant in clock.callers.keys() | callers.keys():
                 wait = {caller for of, caller in waiting if of == tenant}
@@ -177,8 +200,8 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
             tenants = {name: start for name, start in flows.items() if name != "*"}
             _meet(clock.tenants, tenants, {tenant for tenant, _ in waiting}, clock.left, kept)
             _agree(clock.tenants, tenants, slack_ms)
-            assert times.get("v", 0.0) == clock.v, (key, times, clock)
-            assert int(snapshot.keys.get(f"passed:{pools[models]}", {}).get(priority, 0)) == clock.passed
+            assert float(of_pool.get(f"v:{priority}", 0.0)) == clock.v, (key, of_pool, clock)
+            assert int(of_pool.get(f"passed:{priority}", 0)) == clock.passed
             here = clock.tenants.keys() | {f"{tenant}/{name}" for tenant in callers for name in callers[tenant]}
             left = {name: start for name, start in clock.left.items() if name not in here}
             _agree(left, {name: start for name, start in kept.items() if name in left}, slack_ms)
@@ -261,6 +284,21 @@ def check_storage(snapshot: Snapshot) -> None:
     results = {f"results/{f['tenant']}/{f.get('origin', task_id)}/" for task_id, f in snapshot.records.items()}
     assert not condemned & (inputs | results)
     assert not snapshot.keys.get("awaited", {}).keys() & (inputs | condemned)
+
+
+def check_inline(snapshot: Snapshot) -> None:
+    """Checks that Redis has the inputs of exactly those tasks whose records say so, that their sum is right, and that
+    those of ended tasks can be moved."""
+    found = snapshot.under("input:")
+    inline = {task_id: f["inline"].split(" ") for task_id, f in snapshot.records.items() if "inline" in f}
+    assert found.keys() == inline.keys()
+    for task_id, (size, rest) in inline.items():
+        own = f"inputs/{snapshot.records[task_id]['tenant']}/{task_id}{rest}"
+        assert sum(map(len, found[task_id].values())) == int(size)
+        assert all(key.startswith(own) if rest.endswith("/") else key == own for key in found[task_id])
+    assert int(snapshot.keys.get("inline", 0)) == sum(int(size) for size, _ in inline.values())
+    ended = {task_id for task_id in inline if State(snapshot.records[task_id]["state"]).is_final}
+    assert snapshot.keys.get("inline:ended", {}).keys() == ended
 
 
 def check_batches(snapshot: Snapshot) -> None:
@@ -356,9 +394,10 @@ def check_step(before: Snapshot, after: Snapshot) -> None:
 
 
 def unmoved(snapshot: Snapshot, task_id: str) -> tuple[dict[str, str], str | None]:
-    """Returns everything of a task that the clock of the test does not change."""
+    """Returns everything of a task that the clock of the test does not change, but for the place of its input."""
     record = snapshot.records[task_id]
-    fields = {name: value for name, value in record.items() if name not in ("start_by", "deadline", "cut_off")}
+    movable = ("start_by", "deadline", "cut_off", "input", "inline", "held")
+    fields = {name: value for name, value in record.items() if name not in movable}
     return fields, snapshot.keys.get(f"outcome:{task_id}")
 
 
@@ -384,6 +423,10 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
     moments["finals"] = {t: e.score for t, e in tasks.items() if e.state.is_final}
     moments["starting"] = {t: e.start_by for t, e in tasks.items() if e.starting}
     moments["deadlines"] = {t: e.deadline for t, e in tasks.items() if e.timed}
+    moments["inline:ended"] = {t: e.inline_due for t, e in tasks.items() if e.inline and e.state.is_final}
+    assert {t: snapshot.records[t].get("inline", "0").split(" ")[0] for t in tasks} == {
+        t: str(e.inline) for t, e in tasks.items()
+    }
     moments |= {"workers:seen": model.seen, "condemned": model.condemned, "awaited": model.awaited}
     for place, expected in moments.items():
         found = {member: score - ahead_ms for member, score in snapshot.keys.get(place, {}).items()}

@@ -58,6 +58,12 @@ class Clock:
         self.tenants[turn.tenant] += ms
         callers[turn.caller] += ms
 
+    def leave(self, tenant: str, caller: str) -> None:
+        """Takes a caller off whose last task was claimed, and its tenant when that has no other."""
+        self.left[f"{tenant}/{caller}"] = self.callers[tenant].pop(caller)
+        if not self.callers[tenant]:
+            self.left[tenant] = self.tenants.pop(tenant)
+
     def recharge(self, tenant: str, caller: str, more: float) -> None:
         """Charges the difference when an attempt took longer."""
         flow = f"{tenant}/{caller}"
@@ -142,7 +148,9 @@ class Shares:
                 chosen = self._head(pool, priority, paused)
         return due or chosen, passed
 
-    def give(self, pool: tuple[str, ...], turn: Turn, passed: set[Priority]) -> float:
+    def give(
+        self, pool: tuple[str, ...], turn: Turn, passed: set[Priority], paused: set[tuple[str, Priority]]
+    ) -> float:
         """Records a claim and returns the charge of its owner."""
         clocks, of = self.pools[pool], turn.task.submission
         for priority in passed:
@@ -150,6 +158,12 @@ class Shares:
         clocks[turn.priority].passed = 0
         charged = self.expected_ms(of.request.model, of.cost)
         clocks[turn.priority].charge(turn, charged)
+        open_models = [model for model in pool if (model, turn.priority) not in paused]
+        waiting = [task for model in open_models for task in self._waiting(model, turn.priority)]
+        if not any(
+            (t.submission.tenant, t.submission.caller) == (of.tenant, of.caller) for t in waiting if t is not turn.task
+        ):
+            clocks[turn.priority].leave(turn.tenant, turn.caller)
         return charged
 
     def expected_ms(self, model: str, size: int) -> float:

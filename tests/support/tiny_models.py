@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work
+from penstock.models.declared import FILE
 from penstock.models.declared.definition import Definition, InputSection, RunSection
-from penstock.models.declared.document import FILE, document
+from penstock.models.declared.document import document
 from penstock.models.onnxruntime.providers import setup
 from penstock.models.onnxruntime.runtime import open_session
 from penstock.models.repository.tree import write_version

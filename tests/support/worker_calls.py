@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from penstock.core.request import Source
 from penstock.models.noop import Noop
-from penstock.settings import LimitSettings, TelemetrySettings
+from penstock.settings import LimitSettings, QueueSettings, RedisSettings, TelemetrySettings
 from penstock.storage.local import LocalStorage
-from penstock.store import Store
+from penstock.store import Engine, Store, connect
 from penstock.telemetry.logs import set_up_logs
 from penstock.worker.decoders.pool import open_pool
 from penstock.worker.devices import cpu
@@ -33,6 +33,8 @@ from tests.support.stores import open_store, submission
 from tests.support.workers import ended, host, until
 
 MODEL = "noop-v1"
+PATIENCE_S = 60
+"""For each answer of Redis, on a machine that is busy."""
 THREADS = 2
 """Of the device, whatever the machine has: a batch runs on one of them."""
 
@@ -72,8 +74,9 @@ async def _counted(calls: Calls, redis_url: str, namespace: str, folder: Path) -
 def _submitting(calls: Calls, redis_url: str, namespace: str, worker: Host) -> list[CodeType]:
     sys.setprofile(None)  # this thread is no part of the worker
     with asyncio.Runner() as runner:
-        opened = open_store(redis_url, namespace=namespace)
-        store = runner.run(opened.__aenter__())
+        opened = connect(RedisSettings(url=redis_url, namespace=namespace, timeout_s=PATIENCE_S))
+        client = runner.run(opened.__aenter__())
+        store = Store(Engine(client, namespace, QueueSettings(), patience_s=PATIENCE_S))
         try:
             return calls.of(lambda: runner.run(_through(store, worker)))
         finally:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -24,17 +26,17 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 
 KEY = "me:0123456789abcdef0123456789abcdef"
-SAMPLES = {
-    "API_KEYS": KEY,
-    "REDIS_PASSWORD": "0123456789abcdef",
-    "S3_SECRET_KEY": "fedcba9876543210",
-    "MINIO_ROOT_PASSWORD": "0f1e2d3c4b5a6978",
-    "GRAFANA_PASSWORD": "89abcdef01234567",
+SECRETS = {
+    "api_keys": KEY,
+    "redis_password": "0123456789abcdef",
+    "s3_secret_key": "fedcba9876543210",
+    "webhook_secrets": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    "grafana_password": "89abcdef01234567",
 }
-"""What somebody might put into `.env`: every required variable."""
+"""What deploy/init.sh might make, by the name of the file."""
 
 PENSTOCK_SERVICES = ("api", "worker")
-ONE_SHOT = ("create-bucket",)
+FILES = ("compose.yaml", "deploy/compose.gpu.yaml", "deploy/compose.tls.yaml")
 
 
 # --- compose --------------------------------------------------------------------------------------------------
@@ -48,8 +50,6 @@ def compose(name: str = "compose.yaml") -> dict[str, Any]:
 def services() -> dict[str, dict[str, Any]]:
     return compose()["services"]
 
-
-LASTING = sorted(set(services()) - set(ONE_SHOT))
 
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<operator>:[-?])(?P<argument>[^}]*))?\})")
 
@@ -73,68 +73,110 @@ def variables(text: str, operator: str | None = None) -> set[str]:
     return {m["name"] for m in _VARIABLE.finditer(text) if m["name"] and operator in (None, m["operator"])}
 
 
-def environment_of(service: dict[str, Any]) -> dict[str, str]:
-    """The service's variables as the process gets them; YAML's own booleans and numbers are not allowed."""
+def environment_of(service: dict[str, Any], secrets: Path | None = None) -> dict[str, str]:
+    """The service's variables as the process gets them, with the secrets of a folder; YAML's own booleans and numbers
+    are not allowed."""
     given = service.get("environment", {})
     assert all(isinstance(value, str) for value in given.values()), given
-    return {name: resolved(value, SAMPLES) for name, value in given.items()}
+    found = {name: resolved(value, {}) for name, value in given.items()}
+    if secrets is None:
+        return {name: value for name, value in found.items() if not value.startswith("/run/secrets/")}
+    return {name: value.replace("/run/secrets", str(secrets)) for name, value in found.items()}
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Path:
+    for name, text in SECRETS.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    return tmp_path
 
 
 def seconds(text: str) -> float:
     return float(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
 
 
-def test_the_example_environment_names_exactly_what_compose_requires() -> None:
-    text = (ROOT / "compose.yaml").read_text()
+def test_the_example_environment_names_what_the_files_read() -> None:
     lines = (DEPLOY / ".env.example").read_text().splitlines()
-    named = {line.partition("=")[0] for line in lines if re.match(r"[A-Z]", line)}
+    named = {line.lstrip("# ").partition("=")[0] for line in lines if re.match(r"(# )?[A-Z0-9_]+=", line)}
 
-    assert named == variables(text, ":?") == set(SAMPLES)
-
-
-def test_the_example_environment_has_no_value_that_would_work() -> None:
-    for line in (DEPLOY / ".env.example").read_text().splitlines():
-        assert not line or line.startswith("#") or line.endswith("="), line
-
-    with pytest.raises(LookupError):
-        resolved(services()["api"]["environment"]["API_KEYS"], {"API_KEYS": ""})
+    assert named == {"COMPOSE_PROJECT_NAME", *(v for file in FILES for v in variables((ROOT / file).read_text()))}
 
 
-def test_every_variable_without_a_default_is_required_and_says_how_to_make_a_value() -> None:
-    for name in ("compose.yaml", "deploy/compose.gpu.yaml"):
-        for match in _VARIABLE.finditer((ROOT / name).read_text()):
-            if not match["dollar"] and match["operator"] != ":-":
-                assert match["operator"] == ":?", match[0]
-                assert f"set {match['name']}" in match["argument"], match[0]
-                assert "openssl rand -hex" in match["argument"], match[0]
+def test_every_variable_has_a_default_or_says_what_to_set() -> None:
+    for match in (m for file in FILES for m in _VARIABLE.finditer((ROOT / file).read_text())):
+        if not match["dollar"] and match["operator"] != ":-":
+            assert match["operator"] == ":?", match[0]
+            assert f"set {match['name']} in .env" in match["argument"], match[0]
 
 
-def test_no_secret_has_a_default() -> None:
-    text = (ROOT / "compose.yaml").read_text() + (DEPLOY / "compose.gpu.yaml").read_text()
-    secrets = re.compile(r"KEY|PASSWORD|SECRET|TOKEN")
+def test_secrets_come_from_files_alone(tmp_path: Path) -> None:
+    text = "".join((ROOT / file).read_text() for file in FILES)
+    secret = re.compile(r"KEY|PASSWORD|SECRET|TOKEN")
 
-    assert not [name for name in variables(text, ":-") if secrets.search(name)]
+    assert not [name for name in variables(text) if secret.search(name)]
     for name, service in services().items():
-        for variable, value in service.get("environment", {}).items():
-            if secrets.search(variable) and variable != "PENSTOCK_STORAGE_S3_ACCESS_KEY":  # a user's name
-                assert variables(value, ":?"), f"{name}: {variable}"
+        given = service.get("environment", {})
+        from_files = {value.rpartition("/")[2] for value in given.values() if value.startswith("/run/secrets/")}
+        in_commands = set(re.findall(r"/run/secrets/(\w+)", str(service.get("entrypoint", ""))))
+        in_scripts = set(re.findall(r"/run/secrets/(\w+)", start_script())) if name == "objects" else set()
+        assert set(service.get("secrets", [])) == from_files | in_commands | in_scripts, name
+        for variable, value in given.items():
+            if secret.search(variable) and variable != "PENSTOCK_STORAGE_S3_ACCESS_KEY":  # a user's name
+                assert value.startswith("/run/secrets/"), f"{name}: {variable}"
+
+
+def test_the_secrets_are_made_once_and_are_closed_to_other_users_of_the_host(tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    for name in ("init.sh", ".env.example"):
+        shutil.copy(DEPLOY / name, tmp_path / "deploy" / name)
+    folder = tmp_path / "deploy/secrets"
+
+    def made() -> dict[str, str]:
+        subprocess.run(["/bin/sh", tmp_path / "deploy/init.sh"], check=True, capture_output=True)
+        return {file.name: file.read_text() for file in folder.iterdir()}
+
+    first = made()
+
+    assert made() == first
+    assert set(first) == set(SECRETS) == set(compose()["secrets"])
+    assert len(set(first.values())) == len(first)
+    assert (tmp_path / ".env").read_text() == (DEPLOY / ".env.example").read_text()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}, "containers read them as other users"
+    load(None, {"API_KEYS": first["api_keys"].strip(), "PENSTOCK_WEBHOOKS_SECRETS": first["webhook_secrets"].strip()})
 
 
 @pytest.mark.parametrize("name", PENSTOCK_SERVICES)
-def test_the_settings_of_a_service_are_settings(name: str) -> None:
-    settings = load(None, environment_of(services()[name]))
+def test_the_settings_of_a_service_are_settings(name: str, secrets: Path) -> None:
+    settings = load(None, environment_of(services()[name], secrets))
 
-    assert settings.redis.url == f"redis://:{SAMPLES['REDIS_PASSWORD']}@redis:6379/0"
+    assert settings.redis.url == "redis://redis:6379/0"
+    assert settings.redis.password == SECRETS["redis_password"]
     assert not settings.storage.local
-    assert settings.storage.s3_secret_key == SAMPLES["S3_SECRET_KEY"]
+    assert settings.storage.s3_secret_key == SECRETS["s3_secret_key"]
     assert settings.storage.s3_public_endpoint == "http://127.0.0.1:9000"
+
+
+def test_the_api_believes_what_the_proxy_says_of_clients_and_nobody_else() -> None:
+    networks = {name: set(services()[name]["networks"]) for name in services()}
+    (subnet,) = compose()["networks"]["front"]["ipam"]["config"]
+    api = load(None, environment_of(services()["api"]))
+
+    assert api.api.trusted_proxies == (resolved(subnet["subnet"], {}),)
+    assert {name for name, of in networks.items() if "front" in of} == {"proxy", "api"}
+    assert networks["proxy"] & networks["api"] == {"front"}, "the name `api` leads to one address alone"
+
+
+def test_no_service_waits_for_another_to_be_well() -> None:
+    """So that a faulty one takes none down at an `up -d`: API and workers wait for Redis and the storage themselves."""
+    assert all(isinstance(service.get("depends_on", []), list) for service in services().values())
 
 
 @pytest.mark.parametrize("name", PENSTOCK_SERVICES)
 def test_every_variable_of_a_service_is_a_setting(name: str) -> None:
     """`load` leaves names alone that are not Penstock's, so a typing error in a short name would go unnoticed."""
     for variable in services()[name]["environment"]:
-        assert variable in ALIASES or variable.startswith("PENSTOCK_"), variable
+        assert variable.removesuffix("_FILE") in ALIASES or variable.startswith("PENSTOCK_"), variable
 
 
 def test_a_service_listens_where_the_others_look_for_it() -> None:
@@ -143,8 +185,9 @@ def test_a_service_listens_where_the_others_look_for_it() -> None:
     jobs = {job["job_name"]: job for job in prometheus()["scrape_configs"]}
 
     assert api.api.host == worker.telemetry.metrics_host == "0.0.0.0"
-    assert services()["api"]["ports"] == [f"127.0.0.1:8000:{api.api.port}"]
-    assert jobs["penstock-api"]["static_configs"][0]["targets"] == [f"api:{api.api.metrics_port}"]
+    assert services()["api"]["expose"] == [str(api.api.port), str(api.api.metrics_port)]
+    assert f"port {api.api.port}\n" in (DEPLOY / "proxy/Caddyfile").read_text()
+    assert jobs["penstock-api"]["dns_sd_configs"][0]["port"] == api.api.metrics_port
     assert (api.telemetry.metrics_host, api.api.metrics, api.api.docs) == ("0.0.0.0", "auto", "auto")
     assert jobs["penstock-worker"]["dns_sd_configs"][0] == {
         "names": ["worker"],
@@ -166,14 +209,14 @@ def test_ports_are_published_on_loopback_only() -> None:
 
     assert published
     assert [port for port in published if not re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)] == []
-    assert not any("ports" in services()[name] for name in ("redis", "worker"))
+    assert not any("ports" in services()[name] for name in ("api", "redis", "worker"))
 
 
-@pytest.mark.parametrize("name", LASTING)
-def test_a_lasting_service_has_a_health_check_without_a_shell(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(services()))
+def test_a_service_has_a_health_check_with_a_shell_for_a_secret_alone(name: str) -> None:
     check = services()[name]["healthcheck"]
 
-    assert check["test"][0] == "CMD"
+    assert check["test"][0] == ("CMD-SHELL" if name == "redis" else "CMD")
     assert seconds(check["timeout"]) <= seconds(check["interval"])
     assert check["start_period"]
 
@@ -201,7 +244,7 @@ def test_a_service_is_closed(name: str) -> None:
     assert any(re.match(r"/tmp:.*size=\d+m", mount) for mount in service["tmpfs"])
     assert service["mem_limit"]
     assert service["pids_limit"] > 0
-    assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
+    assert service["restart"] == "unless-stopped"
     assert not {"privileged", "cap_add", "network_mode", "pid", "ipc"} & set(service)
     assert "docker.sock" not in str(service)
 
@@ -222,22 +265,39 @@ def test_redis_is_reached_from_inside_only_and_asks_for_a_password() -> None:
 
     assert redis["networks"] == ["store"]
     assert compose()["networks"]["store"] == {"internal": True}
-    assert variables(redis["command"][redis["command"].index("--requirepass") + 1], ":?") == {"REDIS_PASSWORD"}
+    assert "requirepass %s" in redis["entrypoint"][2]
 
 
-def test_what_depends_on_a_service_waits_until_it_is_healthy_or_done() -> None:
-    for name, service in services().items():
-        for other, how in service.get("depends_on", {}).items():
-            wanted = "service_completed_successfully" if other in ONE_SHOT else "service_healthy"
-            assert how == {"condition": wanted}, f"{name} -> {other}"
-
-
-@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "deploy/compose.gpu.yaml"]])
-def test_no_image_floats(files: list[str]) -> None:
-    for file in files:
+def test_no_image_floats_and_the_images_before_an_upgrade_keep_their_name() -> None:
+    for file in FILES:
         for name, service in compose(file)["services"].items():
-            assert re.fullmatch(r"[\w./-]+:[\w.-]+", service["image"]), f"{name}: {service['image']}"
-            assert not service["image"].endswith(":latest")
+            image = service.get("image", "of:compose.yaml")
+            if name in PENSTOCK_SERVICES and "image" in service:
+                assert variables(image, ":-") == {"IMAGE_VERSION"}, image
+                image = resolved(image, {})
+            assert re.fullmatch(r"[\w./-]+:[\w.-]+", image), f"{name}: {image}"
+            assert not image.endswith(":latest")
+
+
+def test_the_spool_of_a_worker_has_the_room_that_it_is_told() -> None:
+    worker = load(None, environment_of(services()["worker"])).worker
+    (mount,) = [mount for mount in services()["worker"]["tmpfs"] if mount.startswith(f"{worker.spool_directory}:")]
+
+    megabytes = re.search(r"size=(\d+)m", mount)
+    assert megabytes is not None
+    assert 0 < worker.spool_max_bytes < int(megabytes[1]) * 2**20
+
+
+def test_the_file_for_tls_opens_the_proxy_and_nothing_else() -> None:
+    override = compose("deploy/compose.tls.yaml")["services"]
+    site = {"SITE": "images.example.com"}
+    api = load(None, {name: resolved(value, site) for name, value in override["api"]["environment"].items()})
+
+    assert set(override) == {"proxy", "api"}
+    assert api.api.public_url == "https://images.example.com"
+    assert [name for name, service in override.items() if "ports" in service] == ["proxy"]
+    assert "{$SITE::8000} {" in (DEPLOY / "proxy/Caddyfile").read_text()
+    assert variables(override["proxy"]["environment"]["SITE"], ":?") == {"SITE"}
 
 
 def test_a_worker_gets_the_time_it_may_take_to_stop() -> None:
@@ -279,25 +339,25 @@ def test_commands_of_compose_are_commands() -> None:
             assert word in cli.commands
 
 
-def test_the_bucket_that_is_made_is_the_bucket_that_is_used() -> None:
-    storage = load(None, environment_of(services()["api"])).storage
-    script = (DEPLOY / "minio/create-bucket.sh").read_text()
-    policy = json.loads((DEPLOY / "minio/policy.json").read_text())
+def start_script() -> str:
+    return (DEPLOY / "objects/start.sh").read_text()
 
-    assert f"mc mb --ignore-existing store/{storage.s3_bucket}\n" in script
-    assert f'mc admin user add store {storage.s3_access_key} "$S3_SECRET_KEY"\n' in script
-    assert {resource for s in policy["Statement"] for resource in s["Resource"]} == {
-        f"arn:aws:s3:::{storage.s3_bucket}",
-        f"arn:aws:s3:::{storage.s3_bucket}/*",
-    }
-    assert not any("*" in action for s in policy["Statement"] for action in s["Action"])
+
+def test_the_bucket_that_is_made_is_the_bucket_that_is_used_and_its_user_may_use_no_other() -> None:
+    storage = load(None, environment_of(services()["api"])).storage
+    (user,) = json.loads(start_script().split("<<JSON\n")[1].split("\nJSON")[0])["identities"]
+
+    assert f"s3.bucket.create -name {storage.s3_bucket}" in start_script()
+    assert user["credentials"][0]["accessKey"] == storage.s3_access_key
+    assert user["actions"]
+    assert all(action.endswith(f":{storage.s3_bucket}") for action in user["actions"])
 
 
 # --- Containerfile --------------------------------------------------------------------------------------------
 
 INSTRUCTIONS = {
     *("FROM", "ARG", "ENV", "RUN", "COPY", "USER", "WORKDIR"),
-    *("EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD"),
+    *("EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD", "LABEL"),
 }
 """Those used; ADD and VOLUME are not among them on purpose."""
 

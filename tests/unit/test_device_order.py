@@ -258,7 +258,7 @@ class Watcher:
             assert passed_over <= self.guard + max(0, self.beside[job] - 2)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(arrivals=ARRIVALS, guard=GUARD.filter(bool), sizes=st.sampled_from([(1,), (1, 2, 4)]))
 def test_no_priority_and_no_job_is_passed_over_without_end(
     arrivals: list[Arrival], guard: int, sizes: tuple[int, ...]
@@ -286,7 +286,7 @@ def test_no_priority_and_no_job_is_passed_over_without_end(
     asyncio.run(run())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrivals=ARRIVALS, sizes=st.sampled_from([(1,), (1, 2, 4)]), dropped=st.sets(st.integers(0, 200)))
 def test_every_tile_is_run_once_whatever_is_put_back(
     arrivals: list[Arrival], sizes: tuple[int, ...], dropped: set[int]
@@ -376,7 +376,7 @@ ONE_LANE = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrivals=ONE_LANE, guard=st.sampled_from([1, 2, 3, 5]))
 def test_no_priority_waits_for_more_batches_of_the_real_scheduler_than_the_guard_says(
     arrivals: list[Arrival], guard: int
@@ -402,7 +402,7 @@ def test_small_tasks_are_answered_soon_though_a_hundred_and_two_tiles_were_there
     assert large <= 132, "the small ones took 30 units, and nothing was idle"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(tiles=st.lists(st.tuples(PRIORITY, st.integers(1, 12)), min_size=1, max_size=10))
 def test_a_device_of_two_streams_runs_everything_and_keeps_to_the_guard(tiles: list[tuple[Priority, int]]) -> None:
     guard, runner = 2, Counting()

@@ -407,7 +407,7 @@ def test_damaged_exif_is_dropped_without_a_warning(form: str) -> None:
 MUTATED = [saved(form) for form in FORMS] + [png(chunk(b"tEXt", b"a\0b")), saved("jpeg", icc_profile=PROFILE)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     which=st.integers(0, len(MUTATED) - 1),
     edits=st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=6), st.integers(0, 6)), min_size=1, max_size=4),
@@ -429,7 +429,7 @@ def test_up6_mutated_files_meet_nothing_but_codes_and_have_the_size_that_is_deco
     assert {height, width} == {header.height, header.width}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([SIGNATURE, b"\xff\xd8\xff", b"RIFF\xff\0\0\0WEBP"]), st.binary(max_size=300))
 def test_up6_any_bytes_behind_a_signature_meet_nothing_but_codes(signature: bytes, rest: bytes) -> None:
     try:

@@ -7,6 +7,7 @@ import pytest
 
 API = """
 import asyncio, sys
+import penstock.cli.main
 from penstock.api.app import create_app
 from penstock.api import serve
 from penstock.settings import ApiSettings, Settings
@@ -46,7 +47,23 @@ async def main():
 asyncio.run(main())
 """
 
-PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
+OF_NO_IMAGES = """
+import sys
+import penstock.cli.main
+from penstock.models import load_runners
+from penstock.settings import ModelSettings
+from penstock.worker import process
+
+load_runners(ModelSettings(modules=("penstock.models.noop",), serve=("noop-v1",)))
+print(*sys.modules)
+"""
+
+PARENT = """
+import sys, penstock.cli.main, penstock.local.up
+from penstock.telemetry import metrics
+metrics.report("process.restarts", 0, child="api")
+print(*sys.modules)
+"""
 
 
 @pytest.mark.parametrize(
@@ -59,17 +76,17 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
         ),
         pytest.param(
             API,
+            "opentelemetry.sdk pydantic attr yaml.nodes jwt.api_jwt cryptography.hazmat jsonschema_rs "
+            "penstock.cli.client penstock.local",
+            id="the API, of what its libraries could do",
+        ),
+        pytest.param(
+            API,
             "penstock.models.base penstock.models.description penstock.models.scoring penstock.models.superres "
             "penstock.models.tiling penstock.models.onnxruntime penstock.runners",
             id="the API, which knows models by what workers publish",
         ),
-        pytest.param(
-            API.replace('docs="on")', 'docs="on"), console=ConsoleSettings(enabled=False)').replace(
-                "ApiSettings, Settings", "ApiSettings, ConsoleSettings, Settings"
-            ),
-            "htpy markupsafe penstock.api.console.router",
-            id="the API without the console",
-        ),
+        pytest.param(API, "htpy markupsafe penstock.api.console.router", id="the API, whose console nobody looks at"),
         pytest.param(PACKAGE, "httpx click rich litestar msgspec asyncio", id="the package itself"),
         pytest.param(HELP, "httpx rich litestar redis numpy onnxruntime importlib.metadata", id="the help"),
         pytest.param(
@@ -78,7 +95,16 @@ PARENT = "import sys, penstock.cli.main, penstock.local.up; print(*sys.modules)"
             id="a worker with local storage that fetches no URL",
         ),
         pytest.param(
-            PARENT, "onnxruntime numpy PIL litestar redis opentelemetry importlib.metadata", id="the parent of all"
+            OF_NO_IMAGES,
+            "opentelemetry numpy PIL simplejpeg isal onnxruntime jwt.api_jwt cryptography.hazmat penstock.cli.client "
+            "penstock.pixels.decoding penstock.pixels.encoding penstock.models.scoring penstock.models.superres "
+            "penstock.models.tiling penstock.models.declared.runner",
+            id="a worker of a model that takes no image",
+        ),
+        pytest.param(
+            PARENT,
+            "onnxruntime numpy PIL litestar redis opentelemetry importlib.metadata penstock.cli.client",
+            id="the parent of all",
         ),
     ],
 )

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as st_numpy
 from penstock.errors import InputTooLarge, InvalidRequest, PenstockError
 from penstock.models.declared.kinds.packing import MEMBERS, npy, npz, unpacked
 
-UNHURRIED = settings(deadline=None, max_examples=50)
+UNHURRIED = settings(max_examples=50)
 """A machine may be busy."""
 
 LIMIT = 1_000_000

@@ -11,7 +11,7 @@ from penstock.errors import ImageTooLarge
 from penstock.models.declared.definition import InputSection
 from penstock.models.declared.placement import RULES, ImagePlacement, place
 
-UNHURRIED = settings(deadline=None, max_examples=50)
+UNHURRIED = settings(max_examples=50)
 """A machine may be busy."""
 
 SIDES = st.integers(1, 5000)

@@ -463,13 +463,13 @@ def held_from_an_idle_worker(fleet: Fleet, now: float) -> None:
             wait_s += fleet.true_s[waits.key]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tasks=st.lists(TASK_S, min_size=1, max_size=30), joins=JOINS)
 def test_no_worker_is_idle_while_a_task_waits_at_another(tasks: list[float], joins: list[float]) -> None:
     Fleet(tasks, [1.0] * len(tasks), [0.0, *joins]).run(held_from_an_idle_worker)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tasks=st.lists(st.tuples(TASK_S, st.floats(0.25, 4)), min_size=1, max_size=30), joins=JOINS)
 def test_whatever_the_estimates_no_task_goes_to_and_fro(tasks: list[tuple[float, float]], joins: list[float]) -> None:
     fleet = Fleet([true for true, _ in tasks], [wrong for _, wrong in tasks], [0.0, *joins])

@@ -7,6 +7,7 @@ from importlib import resources
 
 import pytest
 
+from penstock.settings import QueueSettings
 from penstock.store.scripts import (
     COUNTING,
     FILES,
@@ -137,7 +138,7 @@ def assignments(tree: ast.Module, name: str) -> list[ast.Assign | ast.AnnAssign]
 
 
 def names_of_a_submit() -> list[str]:
-    return list(call_of(submission(), 1, 0, has_input=True))
+    return list(call_of(submission(), QueueSettings(), 0, is_stored=True))
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
@@ -173,6 +174,13 @@ def test_every_part_is_in_some_script() -> None:
     names = {name for file in (LUA / "parts").iterdir() for name in parts_of(file.read_text())}
 
     assert {name for name in names if not any(re.search(rf"\b{name}\b", text) for text in TEXTS.values())} == set()
+
+
+@pytest.mark.parametrize("name", sorted(TAKES))
+def test_a_script_that_changes_fields_writes_them_when_it_is_over(name: str) -> None:
+    has_end = TEXTS[name].endswith("local answer = answer_of_script()\nwrite_fields()\nreturn answer")
+
+    assert has_end == ("set_field(" in TEXTS[name])
 
 
 def test_reading_a_task_sends_nothing_of_webhooks_batches_and_uploads() -> None:

@@ -90,6 +90,33 @@ def test_the_short_names_work(name: str, value: str, section: str, field: str, e
     assert getattr(getattr(settings, section), field) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "section", "field", "expected"),
+    [
+        ("API_KEYS_FILE", "api", "keys", ("a:0123456789abcdef", "b:fedcba9876543210")),
+        ("PENSTOCK_API_KEYS_FILE", "api", "keys", ("a:0123456789abcdef", "b:fedcba9876543210")),
+        ("PENSTOCK_REDIS_PASSWORD_FILE", "redis", "password", "a:0123456789abcdef,b:fedcba9876543210"),
+    ],
+)
+def test_a_secret_is_read_from_the_file_that_a_variable_names(
+    name: str, section: str, field: str, expected: object, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("a:0123456789abcdef,b:fedcba9876543210\n")
+
+    settings = load(None, {name: str(tmp_path / "secret")})
+
+    assert getattr(getattr(settings, section), field) == expected
+
+
+def test_a_secret_that_is_given_twice_or_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="REDIS_URL_FILE and REDIS_URL are both set"):
+        load(None, {"REDIS_URL": "redis://here", "REDIS_URL_FILE": str(tmp_path)})
+    with pytest.raises(ConfigurationError, match=r"API_KEYS_FILE: .* cannot be read"):
+        load(None, {"API_KEYS_FILE": str(tmp_path / "missing")})
+    with pytest.raises(ConfigurationError, match="PENSTOCK_API_PORT_FILE is not a setting"):
+        load(None, {"PENSTOCK_API_PORT_FILE": str(tmp_path)})
+
+
 def test_the_environment_wins_over_the_file_and_the_long_name_over_the_short(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("[queue]\nmax_retries = 1\nmax_crashes = 7\n")
@@ -174,6 +201,13 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str | None, says: str) ->
         load(file, {})
 
 
+def test_the_processes_of_the_api_divide_the_memory_of_bodies_but_each_may_have_two_of_the_longest() -> None:
+    limits = {"PENSTOCK_LIMITS_MAX_BODIES_BYTES": "1000", "PENSTOCK_LIMITS_MAX_BODY_BYTES": "100"}
+    shares = {n: load(None, limits | {"PENSTOCK_API_PROCESSES": str(n)}).bodies_of_process for n in (1, 2, 5, 20)}
+
+    assert shares == {1: 1000, 2: 500, 5: 200, 20: 200}
+
+
 def test_quotas_of_a_tenant_stand_over_those_of_all() -> None:
     settings = load(
         None,
@@ -210,7 +244,7 @@ def test_secrets_are_masked_when_settings_are_shown(tmp_path: Path) -> None:
 
 
 def test_children_inherit_no_setting_but_those_handed_to_them() -> None:
-    environ = {"PATH": "/bin", "API_KEYS": "x", "PENSTOCK_API_PORT": "1"}
+    environ = {"PATH": "/bin", "API_KEYS": "x", "API_KEYS_FILE": "y", "PENSTOCK_API_PORT": "1"}
 
     assert clean_environment(environ) == {"PATH": "/bin"}
 

@@ -26,7 +26,7 @@ def plainly(boxes: list[list[int]], scores: list[float], groups: list[int], iou:
     return found[:most]
 
 
-UNHURRIED = settings(deadline=None, max_examples=50)
+UNHURRIED = settings(max_examples=50)
 """A machine may be busy."""
 
 BOX = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 12), st.integers(1, 12))

@@ -14,7 +14,7 @@ from penstock.models.declared.tensor import BOUNDS, TensorForm, tensor_of
 from penstock.pixels.picture import Picture
 from penstock.pixels.resampling import FILTERS
 
-UNHURRIED = settings(deadline=None, max_examples=50)
+UNHURRIED = settings(max_examples=50)
 """A machine may be busy."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -212,7 +212,7 @@ def test_a_picture_stays_as_it_is_while_others_are_decoded(decoder: Decoder) -> 
 MUTATED = [saved(form) for form in FORMS]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     which=st.integers(0, len(MUTATED) - 1),
     edits=st.lists(st.tuples(st.integers(20, 400), st.binary(min_size=1, max_size=3)), min_size=1, max_size=3),

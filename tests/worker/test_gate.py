@@ -22,7 +22,7 @@ from penstock.core.lease import Lease
 from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.task import Outcome, Priority
 from penstock.errors import InvalidRequest, ModelUnavailable
-from penstock.models.declared import declared_runner
+from penstock.models.declared.runner import declared_runner
 from penstock.models.gate import SIDE_BY_SIDE_PX, gate_bytes, side_by_side
 from penstock.models.superres import SuperResolution, SuperresParams
 from penstock.pixels.picture import Picture

@@ -17,7 +17,7 @@ from penstock.core.request import OutputOptions, Request, Source
 from penstock.core.task import Outcome, Priority, Progress, Stage
 from penstock.errors import InvalidOutput
 from penstock.models.base import Outputs, Work, model_runner
-from penstock.models.declared import DeclaredRunner, declared_runner
+from penstock.models.declared.runner import DeclaredRunner, declared_runner
 from penstock.pixels.encoding import encode
 from penstock.pixels.picture import Picture
 from penstock.worker.pipeline import Pipeline

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from penstock.core.task import State
 from penstock.errors import StorageUnavailable, StoreUnavailable
-from penstock.models.declared import declared_runner
+from penstock.models.declared.runner import declared_runner
 from penstock.models.repository.cache import SMALL_BYTES, ModelCache
 from penstock.models.repository.remote import RemoteTree, VersionIndex, push, remove
 from penstock.models.repository.tree import remove_version

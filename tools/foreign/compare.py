@@ -14,7 +14,8 @@ from PIL import Image
 from penstock.cli.models.adding import Added, Adding, add_model
 from penstock.errors import ConfigurationError
 from penstock.models.base import Product
-from penstock.models.declared import check, declared_runner
+from penstock.models.declared import check
+from penstock.models.declared.runner import declared_runner
 from penstock.models.members import InputFile, InputMembers
 from penstock.settings import LimitSettings
 from tools.foreign.files import ForeignFile

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.routes import HTTPRoute
 from loguru import logger
 
@@ -28,6 +31,7 @@ from penstock.api.http.request_context import RequestContext
 from penstock.api.http.scopes import check_declared
 from penstock.api.http.tenant_limits import AT_ONCE, TenantLimits
 from penstock.api.http.wrong_keys import WrongKeys
+from penstock.api.late_console import LateConsole
 from penstock.api.replicate import catalogue, files, outputs, predictions, routes
 from penstock.api.routes import (
     audit,
@@ -130,14 +134,25 @@ OPEN = (front.discover, health.livez, health.readyz, health.startupz)
 """The routes that need no key; `/metrics` and `/docs` are others, where the settings say `on`."""
 
 
-def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar:
+class Application(Litestar):
+    """An application whose types are those of msgspec and of the standard library.
+
+    Litestar imports pydantic and attrs where they are installed, also for who uses neither: 9 MB in each process.
+    """
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
+def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_all: str = "") -> Litestar:
     """Return the API as an ASGI application; nothing is opened before its lifespan starts. It works on so many requests
-    of one tenant at a time.
+    of one tenant at a time, and shows the metrics of `metrics_of_all`, by default those of this process.
 
     Raises ConfigurationError when no API key is set.
     """
     check_declared((*V1, *REPLICATE))
-    state = _state_of(settings, most_of_tenant)
+    state = _state_of(settings, most_of_tenant, metrics_of_all)
     has_docs = settings.api.docs == "on"
 
     @asynccontextmanager
@@ -154,17 +169,8 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         services: Services = app.state.services
         return services
 
-    app = Litestar(
-        route_handlers=[
-            *OPEN,
-            *([health.metrics] if settings.api.metrics == "on" else []),
-            Router("/v1", route_handlers=V1, middleware=[require_key]),
-            Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
-            errors.router,
-            *([docs.router] if has_docs else []),
-            *(_console() if settings.console.enabled else []),
-        ],
-        lifespan=[lifespan],
+    application = partial(
+        Application,
         state=state,
         dependencies={
             "services": Provide(services_of_app, sync_to_thread=False),
@@ -173,29 +179,47 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE) -> Litestar
         },
         exception_handlers=problems.HANDLERS,
         before_request=check_query,
-        openapi_config=openapi.config(settings.api.public_url) if has_docs else None,
         request_class=ApiRequest,
         request_max_body_size=settings.limits.max_body_bytes,
         logging_config=None,
         debug=False,
     )
+    app = application(
+        [
+            *OPEN,
+            *([health.metrics] if settings.api.metrics == "on" else []),
+            Router("/v1", route_handlers=V1, middleware=[require_key]),
+            Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
+            errors.router,
+            *([docs.router] if has_docs else []),
+        ],
+        lifespan=[lifespan],
+        openapi_config=openapi.config(settings.api.public_url) if has_docs else None,
+    )
+    allowed = _allowed(app)
+
+    def console() -> Litestar:
+        from penstock.api.console.router import console  # what it imports is not loaded where nobody looks at it
+
+        made = application(console(V1), openapi_config=None)
+        allowed.update(_allowed(made))
+        return made
+
     app.state.cors = cors = Cors(settings.api.cors_origins, app.routes)
     wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
-    # Litestar answers OPTIONS with the first method of a path, and leaves out the others.
-    allowed = {route.path_format: allow_of(route.methods) for route in app.routes if isinstance(route, HTTPRoute)}
+    handler = LateConsole(app.asgi_handler, console) if settings.console.enabled else app.asgi_handler
     app.asgi_handler = RequestContext(
-        app.asgi_handler, Origins(settings.api), cors, allowed, wrong_keys, lambda: bool(app.state.draining)
+        handler, Origins(settings.api), cors, allowed, wrong_keys, lambda: bool(app.state.draining)
     )
     return app
 
 
-def _console() -> list[Router]:
-    from penstock.api.console.router import console  # what it imports is not loaded where it is turned off
+def _allowed(app: Litestar) -> dict[str, str]:
+    """The methods of each path: Litestar answers OPTIONS with the first, and leaves out the others."""
+    return {route.path_format: allow_of(route.methods) for route in app.routes if isinstance(route, HTTPRoute)}
 
-    return console(V1)
 
-
-def _state_of(settings: Settings, most_of_tenant: int) -> State:
+def _state_of(settings: Settings, most_of_tenant: int, metrics_of_all: str) -> State:
     """Return what all requests share, by its name in `app.state`; `services` are added when the server starts."""
     quotas = QuotaTable(settings.quotas)
     key_table = KeyTable(quotas=quotas)
@@ -209,7 +233,8 @@ def _state_of(settings: Settings, most_of_tenant: int) -> State:
             "output_links": predictions.OutputLinks(key_table.secret),
             "storage_watch": StorageWatch(),
             "tenant_limits": TenantLimits(quotas, most_of_tenant),
-            "body_memory": BodyMemory(settings.limits.max_bodies_bytes),
+            "body_memory": BodyMemory(settings.bodies_of_process),
+            "metrics_of_all": metrics_of_all,
             "recent_errors": {},
             "draining": False,
             "started": False,

@@ -13,22 +13,26 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
-from typing import cast
+from typing import Protocol, cast
 
 import uvicorn
 from litestar import Litestar
 from loguru import logger
+from msgspec import Struct
 
+from penstock import collector
 from penstock.api.app import create_app
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.cors import Cors
 from penstock.api.http.request_context import new_request_id
 from penstock.api.services import open_services
-from penstock.api.serving.acceptor import Acceptor
+from penstock.api.serving.acceptor import AT_ONCE, Acceptor
 from penstock.api.serving.admission import Admission, Place
 from penstock.api.serving.connection import BoundedHttp, Limits, written
 from penstock.api.serving.files import Connections, connections_for, raise_file_limit, return_large_buffers
+from penstock.api.serving.listeners import bound
 from penstock.errors import NotReady
 from penstock.settings import ApiSettings, Settings
 
@@ -42,16 +46,39 @@ TICKS_PER_LOOK = 10
 """The times of connections are looked at once a second: about 1 ms for 10,000 of them."""
 
 
-def serve(settings: Settings, *, listen_fd: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. `listen_fd` is a bound socket that the parent process passes on.
+class Parent(Protocol):
+    """The way to the process that keeps this one running: see `penstock.worker.heartbeat`."""
+
+    def ready(self, metrics_url: str, *, drain: Callable[[], None], drain_s: float) -> None:
+        """Tell it that requests are answered from now on, and where the metrics of this process are."""
+
+    async def beat(self) -> None:
+        """Tell it again and again that the event loop runs."""
+
+
+class Supervised(Struct, frozen=True, kw_only=True):
+    """What a parent passes to one of its processes of the API. They share the bound sockets `listen_fds`.
+
+    `metrics_url` is where this process serves its own metrics, `metrics_of_all` where the parent serves the sum.
+    """
+
+    listen_fds: tuple[int, ...]
+    metrics_url: str = ""
+    metrics_of_all: str = ""
+    parent: Parent | None = None
+
+
+def serve(settings: Settings, supervised: Supervised | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, at the address of the settings or at the sockets of the parent.
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
     return_large_buffers()
     sys.setswitchinterval(SWITCH_S)
-    server = ApiServer(settings)
+    server = ApiServer(settings, supervised)
     asyncio.run(_check_services(settings))
-    server.run(None if listen_fd is None else [socket.socket(fileno=listen_fd)])
+    collector.settle()
+    server.run([socket.socket(fileno=fd) for fd in supervised.listen_fds] if supervised else None)
 
 
 class ApiServer(uvicorn.Server):
@@ -62,9 +89,14 @@ class ApiServer(uvicorn.Server):
     notices /readyz, and then until no request is in flight, for `api.drain_s` at most.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, supervised: Supervised | None = None) -> None:
         connections = connections_for(settings.api, raise_file_limit())
-        self.app: Litestar = create_app(settings, most_of_tenant=connections.most_of_tenant)
+        metrics_of_all = supervised.metrics_of_all if supervised else ""
+        self.app: Litestar = create_app(
+            settings, most_of_tenant=connections.most_of_tenant, metrics_of_all=metrics_of_all
+        )
+        self._supervised = supervised
+        self._at_once = AT_ONCE if settings.api.processes == 1 else 1
         self._linger_s = settings.api.linger_s
         self._drain_s = settings.api.drain_s
         self._lingers_until = 0.0
@@ -100,9 +132,10 @@ class ApiServer(uvicorn.Server):
             self.drain()
 
     def drain(self) -> None:
-        """Start a graceful shutdown."""
-        self._lingers_until = time.monotonic() + self._linger_s
-        self.app.state.draining = True
+        """Start a graceful shutdown, unless one goes on."""
+        if not self.app.state.draining:
+            self._lingers_until = time.monotonic() + self._linger_s
+            self.app.state.draining = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open what the application needs, and listen, at these sockets or at the address of the settings."""
@@ -110,14 +143,22 @@ class ApiServer(uvicorn.Server):
         listeners = sockets if sockets is not None else await self._bind()
         limits = self._limits
         acceptors = [
-            Acceptor(listener, self._protocol, limits.admission, limits.addresses, _too_many, BACKLOG)
+            Acceptor(listener, self._protocol, limits.admission, limits.addresses, _too_many, BACKLOG, self._at_once)
             for listener in listeners
         ]
         self.servers = cast(list[asyncio.Server], acceptors)  # they have what uvicorn calls of asyncio's servers
+        self._tell_parent()
+
+    def _tell_parent(self) -> None:
+        if self._supervised is None or self._supervised.parent is None:
+            return
+        parent, drain_s = self._supervised.parent, self._linger_s + self._drain_s
+        parent.ready(self._supervised.metrics_url, drain=self.drain, drain_s=drain_s)
+        self._beating = asyncio.create_task(parent.beat(), name="heartbeat")
 
     async def _bind(self) -> list[socket.socket]:
         try:
-            return bound(str(self.config.host), int(self.config.port))
+            return bound(str(self.config.host), int(self.config.port), BACKLOG)
         except OSError as error:
             logger.error("cannot listen at {}:{}: {}", self.config.host, self.config.port, error)
             await self.lifespan.shutdown()
@@ -163,12 +204,6 @@ def limits_of(api: ApiSettings, connections: Connections, cors: Cors) -> Limits:
         receive_bytes_per_s=api.receive_bytes_per_s,
         keep_alive_s=api.keep_alive_s,
     )
-
-
-def bound(host: str, port: int) -> list[socket.socket]:
-    """Return a socket for each address of this host; an empty one is every network of the machine. Raises OSError."""
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return [socket.create_server(at, family=family) for family, *_, at in dict.fromkeys(found)]
 
 
 def _too_many() -> bytes:

@@ -5,8 +5,7 @@ import sys
 
 import click
 
-from penstock.cli.client import AS_JSON
-from penstock.cli.context import settings_of_call
+from penstock.cli.context import AS_JSON, settings_of_call
 from penstock.errors import ConfigurationError
 
 

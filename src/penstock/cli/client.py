@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from penstock.cli.context import coroutine, name_of
+from penstock.cli.context import AS_JSON, coroutine, name_of
 from penstock.cli.filters import PRIORITIES
 from penstock.cli.written import taken_from, written_as
 
@@ -34,8 +34,6 @@ NOT_READY = "not_ready"
 
 TENANT = "penstock.tenant"
 """Where the context of a command has what `--tenant` says."""
-
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
 
 
 def at_a_server(command: F) -> F:

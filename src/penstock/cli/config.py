@@ -5,8 +5,8 @@ from typing import Any
 import click
 import msgspec
 
-from penstock.cli.client import AS_JSON, at_a_server, reached
-from penstock.cli.context import as_toml, by_section, coroutine, masked, settings_of_call
+from penstock.cli.client import at_a_server, reached
+from penstock.cli.context import AS_JSON, as_toml, by_section, coroutine, masked, settings_of_call
 from penstock.settings import Settings
 
 NOTHING_CHANGED = "# every setting is the default\n"

@@ -14,6 +14,8 @@ from penstock.settings import SECRETS, Settings, environment_with, load
 
 P = ParamSpec("P")
 
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
+
 
 def settings_of_call(**overrides: Any) -> Settings:
     """Loads the settings; options of the command line override the file of `--config` and the environment."""

@@ -7,8 +7,8 @@ from typing import Any
 import click
 import msgspec
 
-from penstock.cli.client import AS_JSON, at_a_server, reached
-from penstock.cli.context import coroutine, name_of
+from penstock.cli.client import at_a_server, reached
+from penstock.cli.context import AS_JSON, coroutine, name_of
 from penstock.cli.sections import WholeSentences
 from penstock.core.access import SCOPES
 from penstock.settings import new_key

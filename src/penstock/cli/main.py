@@ -1,5 +1,7 @@
-"""The command group `penstock`, and the commands that run servers."""
+"""The command group `penstock`, and the commands that run servers. What these import stays in memory for as long as the
+servers run: the other commands are in `penstock.cli.others`."""
 
+import asyncio
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,35 +10,21 @@ from typing import Any
 import click
 import msgspec
 
-from penstock import __version__
-from penstock.cli import (
-    admin,
-    client,
-    config,
-    keys,
-    matching,
-    tasks,
-    tenants,
-    try_model,
-    usage,
-    webhooks,
-    workers_queues,
-)
-from penstock.cli.batch import group as batch
-from penstock.cli.context import coroutine, models_of_call, settings_of_call, with_own_models
-from penstock.cli.models import group as models
+from penstock import __version__, collector
+from penstock.cli.context import AS_JSON, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.sections import SectionedGroup
-from penstock.cli.top import command as top
-from penstock.cli.uploads import group as uploads
 from penstock.errors import ConfigurationError
-from penstock.local.deaths import EXIT_CONFIGURATION
-from penstock.local.supervisor import StoppedEarly
+from penstock.lazy_import import lazy_import
 from penstock.settings import Settings
+
+deaths = lazy_import("penstock.local.deaths")
+supervisors = lazy_import("penstock.local.supervisor")
 
 EXIT_INTERRUPTED = 130
 """Exit status that shells give a command which Ctrl-C ended."""
 
 PATH = click.Path(path_type=Path)
+PROCESSES = click.option("--processes", type=click.IntRange(1), help="Processes of the API, one for each core [1].")
 
 
 def main() -> None:
@@ -45,13 +33,17 @@ def main() -> None:
         cli.main(prog_name="penstock", standalone_mode=True)
     except ConfigurationError as error:
         click.echo(f"penstock: {error}", err=True)
-        sys.exit(EXIT_CONFIGURATION)
-    except StoppedEarly:
+        sys.exit(deaths.EXIT_CONFIGURATION)
+    except supervisors.StoppedEarly:
         click.echo("penstock: stopped before it was ready", err=True)
         sys.exit(EXIT_INTERRUPTED)
 
 
-@click.group(cls=SectionedGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=SectionedGroup,
+    others="penstock.cli.others",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__)
 @click.option("--config", type=click.Path(path_type=Path), envvar="PENSTOCK_CONFIG", help="TOML file with settings.")
 def cli(config: Path | None) -> None:
@@ -61,6 +53,7 @@ def cli(config: Path | None) -> None:
 @cli.command()
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [8000].")
+@PROCESSES
 @click.option("--data-dir", type=click.Path(), help="Directory of queue, objects and API key [penstock-data].")
 @click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
 @click.option("--show-key", is_flag=True, help="Print the API key too, and not only where it is.")
@@ -69,6 +62,7 @@ def cli(config: Path | None) -> None:
 async def up(
     host: str | None,
     port: int | None,
+    processes: int | None,
     data_dir: str | None,
     as_json: bool,
     show_key: bool,
@@ -83,7 +77,11 @@ async def up(
 
     free_metrics_port = 0 if port == 0 else None  # who asks for a free port wants one for the metrics too
     settings = settings_of_call(
-        api_host=host, api_port=port, up_data_dir=data_dir, telemetry_metrics_port=free_metrics_port
+        api_host=host,
+        api_port=port,
+        api_processes=processes,
+        up_data_dir=data_dir,
+        telemetry_metrics_port=free_metrics_port,
     )
     settings = models_of_call(settings, models, reload=reload)
     set_up_logs(settings.telemetry, process="up")
@@ -93,7 +91,7 @@ async def up(
             click.echo(msgspec.json.encode(address).decode() if as_json else hello)
             async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
                 await supervisor.until_stopped()
-    except StoppedEarly:  # Ctrl-C before it is ready is no failure
+    except supervisors.StoppedEarly:  # Ctrl-C before it is ready is no failure
         return
     sys.exit(supervisor.exit_status)
 
@@ -101,7 +99,7 @@ async def up(
 @cli.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), help="Directory of the results [.].")
-@client.AS_JSON
+@AS_JSON
 @coroutine
 async def demo(photos: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Upscale a photo (the bundled one, or yours), score it before and after, and leave nothing running."""
@@ -160,16 +158,48 @@ def bare_loop(model: str, device: str, directory: Path) -> None:
 @cli.command()
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on [8000].")
-@click.option("--listen-fd", type=int, hidden=True)
-def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
+@PROCESSES
+def api(host: str | None, port: int | None, processes: int | None) -> None:
     """Run the HTTP API."""
-    from penstock.api.serve import serve
+    collector.pause()
     from penstock.telemetry.logs import set_up_logs
 
-    settings = settings_of_call(api_host=host, api_port=port)
+    settings = settings_of_call(api_host=host, api_port=port, api_processes=processes)
     set_up_logs(settings.telemetry, process="api")
+    if settings.api.processes > 1:
+        from penstock.local.api_processes import serve_api
+
+        collector.resume()
+        sys.exit(asyncio.run(serve_api(settings)))
+    from penstock.api.serve import serve
+
     _serve_metrics_apart(settings)
-    serve(settings, listen_fd=listen_fd)
+    serve(settings)
+
+
+@cli.command("api-process", hidden=True)
+@click.option("--name", required=True)
+@click.option("--listen-fd", "listen_fds", type=int, multiple=True)
+@click.option("--metrics-of-all", required=True)
+@click.option("--report-fd", type=int)
+def api_process(name: str, listen_fds: tuple[int, ...], metrics_of_all: str, report_fd: int | None) -> None:
+    """Run one process of the API. `up` and `api` start this command."""
+    collector.pause()
+    from penstock.api.serve import Supervised, serve
+    from penstock.local.api_processes import LOOPBACK, PATIENCE
+    from penstock.telemetry import exposition
+    from penstock.telemetry.logs import set_up_logs
+    from penstock.worker.heartbeat import Heartbeat
+
+    settings = settings_of_call()
+    set_up_logs(settings.telemetry, process=name)
+    supervised = Supervised(
+        listen_fds=listen_fds,
+        metrics_url=f"http://{LOOPBACK}:{exposition.serve_metrics(LOOPBACK, 0)}/metrics",
+        metrics_of_all=metrics_of_all,
+        parent=Heartbeat(report_fd, silence_s=PATIENCE.silence_s),
+    )
+    serve(settings, supervised)
 
 
 @cli.command()
@@ -178,20 +208,19 @@ def api(host: str | None, port: int | None, listen_fd: int | None) -> None:
 async def worker(models: tuple[str, ...], reload: bool) -> None:
     """Run one worker process per device of this host, and restart those that end."""
     from penstock.local.reload import reloading
-    from penstock.local.supervisor import Supervisor
     from penstock.local.up import add_workers, serve_metrics
     from penstock.telemetry.logs import set_up_logs
 
     settings = models_of_call(settings_of_call(), models, reload=reload)
     set_up_logs(settings.telemetry, process="worker")
-    supervisor = Supervisor()
+    supervisor = supervisors.Supervisor()
     supervisor.stop_on_signals()
     try:
         await add_workers(settings, supervisor)
         serve_metrics(settings, supervisor)
         async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
             await supervisor.until_stopped()
-    except StoppedEarly:  # nor is this a failure
+    except supervisors.StoppedEarly:  # nor is this a failure
         return
     finally:
         await supervisor.close()
@@ -206,6 +235,7 @@ async def worker(models: tuple[str, ...], reload: bool) -> None:
 @click.option("--report-fd", type=int)
 def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     """Run one worker process. `up` and `worker` start this command."""
+    collector.pause()
     from penstock.local.up import device_of
     from penstock.telemetry.logs import set_up_logs
     from penstock.worker.process import run
@@ -218,7 +248,7 @@ def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     except ConfigurationError:
         if report_fd is None:
             raise
-        sys.exit(EXIT_CONFIGURATION)  # the parent has been told why, and says it once
+        sys.exit(deaths.EXIT_CONFIGURATION)  # the parent has been told why, and says it once
 
 
 @cli.command()
@@ -230,26 +260,6 @@ def openapi() -> None:
     from penstock.settings import ModelSettings
 
     click.echo(openapi_document(descriptions(load_runners(ModelSettings()))))
-
-
-for command in (
-    *client.COMMANDS,
-    *tasks.COMMANDS,
-    *top.COMMANDS,
-    *batch.COMMANDS,
-    *uploads.COMMANDS,
-    *webhooks.COMMANDS,
-    try_model.try_model,
-    *models.COMMANDS,
-    *matching.COMMANDS,
-    *workers_queues.COMMANDS,
-    *usage.COMMANDS,
-    *keys.COMMANDS,
-    *tenants.COMMANDS,
-    *config.COMMANDS,
-    *admin.COMMANDS,
-):
-    cli.add_command(command)
 
 
 def _serve_metrics_apart(settings: Settings) -> None:

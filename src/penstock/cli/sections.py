@@ -1,5 +1,9 @@
 """The list of commands in `penstock --help`, by what they are for."""
 
+from collections.abc import MutableMapping
+from importlib import import_module
+from typing import Any
+
 import click
 
 SECTIONS = {
@@ -51,11 +55,26 @@ class WholeSentences(click.Group):
 
 
 class SectionedGroup(click.Group):
-    """A group whose help lists its commands below headings."""
+    """A group whose help lists its commands below headings.
+
+    Those in `COMMANDS` of the module `others` are imported for the help, and when one of them is called.
+    """
+
+    def __init__(self, *args: Any, others: str, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._others = others
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns the command of this name, if there is one."""
+        return super().get_command(ctx, cmd_name) or self._with_others().get(cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names of all commands, sorted."""
+        return sorted(self._with_others())
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the sections; a command that is in none stands at the end."""
-        shown = {name: command for name, command in self.commands.items() if not command.hidden}
+        shown = {name: command for name, command in self._with_others().items() if not command.hidden}
         others = sorted(shown.keys() - {name for names in SECTIONS.values() for name in names})
         for heading, names in {**SECTIONS, "Others": tuple(others)}.items():
             rows = [
@@ -64,3 +83,8 @@ class SectionedGroup(click.Group):
             if rows:
                 with formatter.section(heading):
                     formatter.write_dl(rows)
+
+    def _with_others(self) -> MutableMapping[str, click.Command]:
+        for command in import_module(self._others).COMMANDS:
+            self.add_command(command)
+        return self.commands

@@ -11,9 +11,8 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
-from penstock.cli.client import AS_JSON
 from penstock.cli.client import params_of as params_given
-from penstock.cli.context import settings_of_call
+from penstock.cli.context import AS_JSON, settings_of_call
 from penstock.pixels.headers import ImageBounds
 from penstock.settings import Settings
 

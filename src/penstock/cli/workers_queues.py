@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, in_a_tenant, of_tenant, reached
-from penstock.cli.context import coroutine
+from penstock.cli.client import at_a_server, in_a_tenant, of_tenant, reached
+from penstock.cli.context import AS_JSON, coroutine
 from penstock.cli.filters import PRIORITIES
 from penstock.cli.sections import WholeSentences
 

@@ -15,8 +15,8 @@ from penstock.core.device import Device
 from penstock.errors import ConfigurationError
 from penstock.models import load_runners
 from penstock.models.base import BaseModelRunner, Params
-from penstock.models.declared import declared_runner
-from penstock.models.declared.document import FILE
+from penstock.models.declared import FILE
+from penstock.models.declared.runner import declared_runner
 from penstock.models.loading import is_path, runner_of
 from penstock.models.registry import registry
 from penstock.pixels.headers import ImageBounds

@@ -4,24 +4,35 @@ jsonschema_rs.
 What is wrong is said in the words that msgspec has for the rest of a request.
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
-import jsonschema_rs
-from jsonschema_rs import FancyRegexOptions, ValidationError
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
 from loguru import logger
 
 from penstock.core.model import Model
 from penstock.errors import InvalidRequest
 from penstock.intake.parse import SHOWN
+from penstock.lazy_import import lazy_import
+
+if TYPE_CHECKING:
+    import jsonschema_rs
+    from jsonschema_rs import ValidationError
+else:
+    jsonschema_rs = lazy_import("jsonschema_rs")  # where nobody sends parameters, 4 MB of it are not needed
 
 Schema = dict[str, Any]
 
 MOST_KEPT = 1000
 """Compiled schemas that a process keeps: one for each version of a model."""
 
-PATTERNS = FancyRegexOptions(backtrack_limit=10_000)
+MOST_STEPS = 10_000
 """A pattern may look ahead, as those of Python do, but may not take long over what a client sends."""
+
+OF_OPTIONAL = frozenset({"$ref", "$defs", "type", "title", "description", "properties", "additionalProperties"})
+"""What a schema of an object may say that forbids no empty one."""
 
 _TYPES = {
     "integer": "int",
@@ -40,9 +51,13 @@ class ParamsCheck:
 
     def __init__(self, schema: Schema, model_id: str) -> None:
         self.schema = schema
-        self._validator = _compiled(schema, model_id)
+        self._model_id = model_id
         self._defaults: Schema = with_defaults({}, schema, schema)
-        self._may_be_empty = self._validator is None or self._validator.is_valid({})
+        self._may_be_empty = _is_all_optional(schema) or self._validator is None or self._validator.is_valid({})
+
+    @cached_property
+    def _validator(self) -> Any:
+        return _compiled(self.schema, self._model_id)
 
     def complete(self, params: Schema) -> Schema:
         """Return the parameters with the defaults of those that are not there; the answer must not be changed.
@@ -130,10 +145,18 @@ def _check(value: Any, validator: Any, schema: Schema, inside: str) -> None:
     raise _refusal(error, schema, inside)
 
 
+def _is_all_optional(schema: Schema) -> bool:
+    """Whether an empty object passes, as one sees without compiling the schema."""
+    of_object = resolved(schema, schema)
+    said = {name for name, value in (schema | of_object).items() if value != []}
+    return of_object.get("type") == "object" and said <= OF_OPTIONAL
+
+
 def _compiled(schema: Schema, model_id: str) -> Any:
     try:
-        return jsonschema_rs.validator_for(schema, offline=True, pattern_options=PATTERNS)
-    except (ValidationError, ValueError) as error:
+        patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=MOST_STEPS)
+        return jsonschema_rs.validator_for(schema, offline=True, pattern_options=patterns)
+    except (jsonschema_rs.ValidationError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         logger.bind(model=model_id, reason=reason).warning("the schema of the parameters cannot be used here")
         return None

@@ -69,9 +69,10 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     launch: Callable[[], Launch]
     grace_s: float
     reports: Patience | None = None
+    group: str = ""
+    """Children of one group do the same work: their metrics are shown as those of one process."""
     parent_died: signal.Signals = signal.SIGTERM
     """What the kernel sends it when this process dies (Linux)."""
-    metrics_url: str = ""
     after_death: Callable[[str], Awaitable[None]] | None = None
     after_replacement: Callable[[str], Awaitable[None]] | None = None
     on_device: OnDevice | None = None
@@ -84,7 +85,7 @@ class ChildProcess:
 
     def __init__(self, child: Child, identity: str, process: asyncio.subprocess.Process, report: int | None) -> None:
         self.identity = identity
-        self.metrics_url = child.metrics_url
+        self.metrics_url = ""
         self.is_stopping = False
         self._child = child
         self._process = process

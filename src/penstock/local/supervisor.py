@@ -73,11 +73,11 @@ class Supervisor:
                     await asyncio.shield(new.end())
         return ""
 
-    def metrics(self) -> dict[str, str]:
-        """The metrics URLs of the children that have one now, by name."""
-        urls = {name: child.metrics_url for name, child in list(self._children.items())}
-        urls |= {name: process.metrics_url for name, process in list(self._processes.items())}
-        return {name: url for name, url in urls.items() if url}
+    def metrics(self, group: str = "") -> dict[str, str]:
+        """The metrics URLs of the children of this group, or of none, that have one now, by name."""
+        of_group = [name for name, child in list(self._children.items()) if child.group == group]
+        processes = {name: self._processes[name] for name in of_group if name in self._processes}
+        return {name: process.metrics_url for name, process in processes.items() if process.metrics_url}
 
     def stop_on_signals(self) -> None:
         """Let SIGINT and SIGTERM end `until_stopped`. A second signal sends SIGTERM to all children at once."""

@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from http import HTTPStatus
@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from penstock.core.access import entry_of
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
+from penstock.local.api_processes import API, ApiProcesses
 from penstock.local.children import Child, Launch, Patience, called_aside, python
 from penstock.local.down_devices import OnDevice
 from penstock.local.redis_server import redis_child
@@ -37,13 +38,13 @@ from penstock.settings import (
     URL_FILE,
     Settings,
     clean_environment,
-    env_name,
     environment_of,
     new_key,
     within,
 )
 from penstock.telemetry import exposition
 from penstock.telemetry.nvml import watch_cards
+from penstock.telemetry.summed import Summed
 from penstock.worker.devices import GPU_VARIABLES, Placement, found_again, placements
 from penstock.worker.heartbeat import PARENT_DIED, longest_silence_s
 
@@ -89,10 +90,13 @@ async def everything(
         host, port = listener.getsockname()[:2]
         url = f"http://{_reachable(host)}:{port}"
         try:
-            supervisor.add(_api_child(settings, listener.fileno(), url))
+            # No load balancer sends requests here, so that the API need not linger.
+            api = ApiProcesses(replace(settings, api=replace(settings.api, linger_s=0.0)), [listener], supervisor)
+            api.start()
             await add_workers(settings, supervisor)
-            metrics_url = serve_metrics(settings, supervisor)
-            await _until_ready(supervisor, url, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
+            metrics_url = serve_metrics(settings, supervisor, {API: api.metrics})
+            missing = lambda: _missing(url) or api.missing()  # noqa: E731
+            await _until_ready(supervisor, missing, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
             supervisor.outlive_workers()
             with _told(data_dir / URL_FILE, url):
                 yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
@@ -173,11 +177,11 @@ def _has_card(place: Placement) -> bool:
     return place.device.kind == "cuda" and not place.lost
 
 
-def serve_metrics(settings: Settings, supervisor: Supervisor) -> str:
-    """Serve the metrics of all processes on `telemetry.metrics_port`. Returns the URL."""
+def serve_metrics(settings: Settings, supervisor: Supervisor, groups: Mapping[str, Summed] | None = None) -> str:
+    """Serve the metrics of all processes on `telemetry.metrics_port`, those of a group as one. Returns the URL."""
     host, port = settings.telemetry.metrics_host, settings.telemetry.metrics_port
     try:
-        port = exposition.serve_children(host, port, supervisor.metrics)
+        port = exposition.serve_children(host, port, supervisor.metrics, groups)
     except OSError as error:
         raise ConfigurationError(f"telemetry.metrics_port: cannot listen on {host}:{port}: {error.strerror}") from error
     return f"http://{host}:{port}/metrics"
@@ -188,42 +192,20 @@ def device_of(text: str) -> Device:
     return msgspec.json.decode(text, type=Device)
 
 
-def _api_child(settings: Settings, fd: int, url: str) -> Child:
-    launch = Launch(
-        argv=python("api", "--listen-fd", str(fd)),
-        # No load balancer sends requests here, so that the API need not linger.
-        environment=clean_environment() | environment_of(settings) | {env_name("api", "linger_s"): "0"},
-        pass_fds=(fd,),
-    )
-    return Child(
-        name="api",
-        rank=2,
-        launch=lambda: launch,
-        grace_s=settings.api.linger_s + settings.api.drain_s + 5,
-        metrics_url=_metrics_url(settings, url),
-    )
-
-
-def _metrics_url(settings: Settings, url: str) -> str:
-    if settings.api.metrics == "on":
-        return f"{url}/metrics"
-    host, port = settings.telemetry.metrics_host, settings.api.metrics_port
-    return f"http://{_reachable(host)}:{port}/metrics" if port else ""
-
-
 def _reachable(host: str) -> str:
     """The address at which this machine reaches a server of its own that listens at `host`."""
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  compared, not bound
 
 
-async def _until_ready(supervisor: Supervisor, url: str, *, within_s: float) -> None:
-    """Wait until a task could run. What is missing is logged after a while, and when it changes."""
+async def _until_ready(supervisor: Supervisor, look: Callable[[], str], *, within_s: float) -> None:
+    """Wait until a task could run and `look` finds nothing missing. What is missing is logged after a while, and when
+    it changes."""
     stopped = asyncio.create_task(supervisor.until_stopped())
     missing, tell_at = "", time.monotonic() + SILENT_START_S
     try:
         async with asyncio.timeout(within_s):
             while not stopped.done():
-                before, missing = missing, await asyncio.to_thread(_missing, url)
+                before, missing = missing, await asyncio.to_thread(look)
                 if not missing:
                     break
                 if missing != before:

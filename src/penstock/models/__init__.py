@@ -10,8 +10,8 @@ from penstock.core.model import split_id
 from penstock.errors import ConfigurationError
 from penstock.settings import ModelSettings
 
-BUILT_IN = ("penstock.models.scoring", "penstock.models.superres.runner")
-"""Modules of the models that are always there; they register themselves."""
+BUILT_IN = {"image-scoring-v1": "penstock.models.scoring", "superres-x4": "penstock.models.superres.runner"}
+"""The models that are always there, and their modules, which register them."""
 
 
 def load_runners(settings: ModelSettings, *, in_storage: bool = False) -> list[str]:
@@ -25,12 +25,12 @@ def load_runners(settings: ModelSettings, *, in_storage: bool = False) -> list[s
     from penstock.models.registry import registry
     from penstock.models.repository.tree import scan
 
-    for module in BUILT_IN:
-        import_module(module)
+    wanted = {split_id(reference)[0]: reference for reference in settings.serve}
+    for name in sorted(BUILT_IN.keys() & wanted.keys()) if wanted else BUILT_IN:
+        import_module(BUILT_IN[name])
     load_modules(settings.modules)
     load_entry_points()
-    known = registry()
-    wanted = {split_id(reference)[0]: reference for reference in settings.serve}
+    known = {**dict.fromkeys(BUILT_IN), **registry()}
     elsewhere = not in_storage and wanted.keys() - known.keys()
     there = {*known, *(one.name for one in scan(Path(settings.directory)).versions.values())} if elsewhere else {*known}
     for name, reference in wanted.items():

@@ -35,7 +35,6 @@ from penstock.models.digests import contents_of
 from penstock.models.digests import results_digest as results_digest
 from penstock.models.members import AcceptTruncated as AcceptTruncated
 from penstock.models.members import Inputs, bounds_for, size_of
-from penstock.pixels.decoding import decode
 from penstock.pixels.formats import encoder_bytes
 from penstock.pixels.headers import probe
 from penstock.pixels.notes import Note
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 else:
     np = lazy_import("numpy")
+
+decoding = lazy_import("penstock.pixels.decoding")
 
 
 class Params(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -325,7 +326,8 @@ class BaseModelRunner(ABC, Generic[ParamsT]):
 
     def image(self, source: bytes, params: Params | None = None) -> Picture:
         """Decode an image within the operator's limits; a truncated one where these parameters accept that."""
-        return decode(source, bounds_for(self.limits, params))
+        picture: Picture = decoding.decode(source, bounds_for(self.limits, params))
+        return picture
 
 
 _take_former_names(BaseModelRunner)

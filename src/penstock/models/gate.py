@@ -11,7 +11,6 @@ from penstock.core.output import OutputOptions
 from penstock.core.target import Layout
 from penstock.lazy_import import lazy_import
 from penstock.models.base import Params, Work
-from penstock.pixels.fitting import fitted, fitted_alpha
 from penstock.pixels.formats import encoder_bytes
 from penstock.pixels.picture import Levels, Picture
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 else:
     np = lazy_import("numpy")
+
+fitting = lazy_import("penstock.pixels.fitting")
 
 SEEN_BYTES = 4
 """Bytes for each pixel of the result while it is scored: its colours and transparency in arrays."""
@@ -78,8 +79,8 @@ def gate_bytes(params: Params, output: OutputOptions, pixels: int) -> int:
 def enlarged(comparison: Comparison) -> Picture:
     """The source in the size of the result, bicubically, as it is stored."""
     source, layout = comparison.source, comparison.layout
-    rgb = fitted(source.rgb, layout, in_linear_light=False, alpha=source.alpha)
-    return Picture(rgb, fitted_alpha(source.alpha, layout, rgb.dtype), source.grey, profile=source.profile)
+    rgb = fitting.fitted(source.rgb, layout, in_linear_light=False, alpha=source.alpha)
+    return Picture(rgb, fitting.fitted_alpha(source.alpha, layout, rgb.dtype), source.grey, profile=source.profile)
 
 
 def side_by_side(before: Picture, after: Picture, *, most_px: int, longest_px: int) -> Picture:
@@ -99,8 +100,8 @@ def side_by_side(before: Picture, after: Picture, *, most_px: int, longest_px: i
 
 
 def _reduced(picture: Picture, layout: Layout) -> Picture:
-    rgb = fitted(picture.rgb, layout, in_linear_light=picture.profile is None, alpha=picture.alpha)
-    return Picture(rgb, fitted_alpha(picture.alpha, layout, rgb.dtype), picture.grey)
+    rgb = fitting.fitted(picture.rgb, layout, in_linear_light=picture.profile is None, alpha=picture.alpha)
+    return Picture(rgb, fitting.fitted_alpha(picture.alpha, layout, rgb.dtype), picture.grey)
 
 
 def _opacity(picture: Picture) -> Levels:

@@ -11,10 +11,12 @@ from msgspec import Meta
 
 from penstock.core.model import SOLE_IMAGE, Member, MemberKind
 from penstock.errors import ConfigurationError
-from penstock.pixels.decoding import decode
+from penstock.lazy_import import lazy_import
 from penstock.pixels.headers import ImageBounds, content_type_of
 from penstock.pixels.picture import Picture
 from penstock.settings import LimitSettings
+
+decoding = lazy_import("penstock.pixels.decoding")
 
 Inputs = Mapping[str, MemberKind | Member]
 """What a class may declare as its `inputs`: `{"audio": "file", "text": "json"}`, or a Member in place of the word."""
@@ -64,7 +66,8 @@ class InputFile(bytes):
     def image(self) -> Picture:
         """Decode the image within the operator's limits: pixels upright, in sRGB. Raises what `decode`
         raises."""
-        return decode(self, self._bounds)
+        picture: Picture = decoding.decode(self, self._bounds)
+        return picture
 
 
 class InputMembers(dict[str, Any]):

@@ -3,20 +3,10 @@
 Not served by default: `PENSTOCK_MODELS_MODULES=penstock.models.noop`, as `penstock bench --model noop-v1` does.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.core.request import OutputOptions
-from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, model_runner
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-else:
-    np = lazy_import("numpy")
 
 
 @model_runner("noop-v1")
@@ -25,14 +15,16 @@ class Noop(BaseModelRunner[Params]):
 
     card = Card(title="No operation", licence="MIT", source="Penstock", produces="data")
     concurrent = True
+    one_at_a_time = True  # a tile that is no array: the server itself needs no numpy
 
     def prepare(self, source: bytes, params: Params) -> Work:
-        """Return one tile of one number."""
-        return Work([np.zeros(1, np.float32)])
+        """Return one tile, which is nothing."""
+        return Work([None])  # type: ignore[list-item]
 
-    def infer(self, tiles: NDArray[Any], work: Work) -> Sequence[Any]:
+    def infer(self, tiles: list[Any], work: Work) -> list[Any]:
         """Return what came in."""
-        return list(tiles)
+        return tiles
 
     def postprocess(self, work: Work, params: Params, output: OutputOptions) -> Product:
+        """Return that it went well."""
         return Product(data={"ok": True})

@@ -25,7 +25,7 @@ from penstock.core.media_types import UNKNOWN, kind_of
 from penstock.core.request import OutputOptions
 from penstock.errors import ModelResultInvalid, PenstockError
 from penstock.lazy_import import lazy_import
-from penstock.pixels.encoding import CONTENT_TYPES, encoded, image_of
+from penstock.pixels.formats import CONTENT_TYPES
 from penstock.pixels.headers import ImageBounds, probe
 from penstock.pixels.notes import Note
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
 else:
     np = lazy_import("numpy")
+
+encoding = lazy_import("penstock.pixels.encoding")
 
 
 class ProductFile(Struct, frozen=True, eq=False):
@@ -151,12 +153,13 @@ def _is_list_of_files(value: Any) -> TypeGuard[list[Any]]:
 
 
 def _is_file(value: Any) -> bool:
-    return isinstance(value, ProductFile | bytes | bytearray | memoryview) or image_of(_read(value)) is not None
+    is_bytes = isinstance(value, ProductFile | bytes | bytearray | memoryview)
+    return is_bytes or encoding.image_of(_read(value)) is not None
 
 
 def _is_image_or_named(value: Any) -> bool:
     # Bytes in a mapping are text of base64 in its JSON, and arrays are lists.
-    return isinstance(value, ProductFile) or (not hasattr(value, "dtype") and image_of(value) is not None)
+    return isinstance(value, ProductFile) or (not hasattr(value, "dtype") and encoding.image_of(value) is not None)
 
 
 def _file(value: Any, name: str, output: OutputOptions) -> ProductFile:
@@ -165,10 +168,10 @@ def _file(value: Any, name: str, output: OutputOptions) -> ProductFile:
         return value
     if isinstance(value, bytes | bytearray | memoryview):
         return _of_bytes(bytes(value), name)
-    image = image_of(_read(value))
+    image = encoding.image_of(_read(value))
     assert image is not None  # noqa: S101  `_is_file` has seen it
     try:
-        content = encoded(image, output)
+        content = encoding.encoded(image, output)
     except (OSError, ValueError, SystemError) as error:
         raise ModelResultInvalid(
             f"the image that the model returned, of mode {image.mode}, cannot be encoded"

@@ -7,10 +7,9 @@ is decoded, and whatever a decoder raises becomes an error with a code.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 from PIL import Image
@@ -19,11 +18,12 @@ from penstock.errors import ImageDecodeFailed
 from penstock.lazy_import import lazy_import
 from penstock.pixels.colours import parts_of, profile_note, take_profile
 from penstock.pixels.deep import deep_parts, is_deep
+from penstock.pixels.elsewhere import DECODER
 from penstock.pixels.headers import ImageBounds, ImageHeader, probe
 from penstock.pixels.headers.header import broken, truncated, without_hole
 from penstock.pixels.headers.metadata import without_metadata
 from penstock.pixels.jpegs import is_plain, jpeg_pixels, loaded
-from penstock.pixels.notes import Note, bits_of, in_order, note, notes_in
+from penstock.pixels.notes import Note, bits_of, in_order, note
 from penstock.pixels.openers import OPENERS
 from penstock.pixels.picture import USUAL, Levels, Picture, PixelForm
 from penstock.pixels.pillow import write_image
@@ -47,9 +47,6 @@ WrittenParts: TypeAlias = tuple[int, int, bool, bool, int, bool, int]
 
 TAKEN_IN_PART = frozenset({"png", "jpeg"})
 """Of the other formats the decoders give all of the pixels, or none."""
-
-DECODER: ContextVar[Callable[[bytes, ImageHeader, PixelForm], Picture] | None] = ContextVar("decoder", default=None)
-"""Decodes images in the place of this thread, once their headers have passed. Raises ImageDecodeFailed."""
 
 
 def decode(data: bytes, bounds: ImageBounds = UNBOUNDED, wanted: PixelForm = USUAL) -> Picture:
@@ -105,25 +102,6 @@ def decode_to(data: bytes, form: str, into: memoryview, wanted: PixelForm = USUA
         behind = 4 * sample * width * height
         into[behind : behind + len(profile or b"")] = profile or b""
         return width, height, alpha is not None, is_grey, bits_of(file.notes(profile)), sample == 2, len(profile or b"")
-
-
-def picture_in(
-    pixels: Any,
-    width: int,
-    height: int,
-    has_alpha: bool,
-    is_grey: bool,
-    notes: int,
-    is_16_bits: bool,
-    profile_bytes: int,
-) -> Picture:
-    """The picture that `decode_to` has written into a buffer. It is not copied: all arrays of the picture are views of
-    one, their `base`."""
-    base = np.frombuffer(pixels, np.uint16 if is_16_bits else np.uint8, 4 * width * height)
-    size = width * height
-    alpha = base[3 * size : 4 * size].reshape(height, width) if has_alpha else None
-    profile = bytes(memoryview(pixels)[base.nbytes : base.nbytes + profile_bytes]) or None
-    return Picture(base[: 3 * size].reshape(height, width, 3), alpha, is_grey, notes_in(notes), profile)
 
 
 class _OpenFile:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
-from PIL import Image, ImageColor
 
 from penstock.lazy_import import lazy_import
 from penstock.pixels.notes import Note
@@ -13,8 +12,10 @@ from penstock.pixels.notes import Note
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image, ImageColor
 else:
     np = lazy_import("numpy")
+    Image, ImageColor = lazy_import("PIL.Image"), lazy_import("PIL.ImageColor")
 
 Pixels: TypeAlias = "NDArray[np.uint8]"
 Levels: TypeAlias = "NDArray[Any]"

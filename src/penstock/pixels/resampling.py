@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from PIL import Image
-
 from penstock.lazy_import import lazy_import
 from penstock.pixels.linear import linear
 from penstock.pixels.picture import Levels, Pixels
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 else:
-    np = lazy_import("numpy")
+    np, Image = lazy_import("numpy"), lazy_import("PIL.Image")
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "area", "linear"]
 
-FILTERS: dict[str, Image.Resampling] = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "area": Image.Resampling.BOX,
+FILTERS: dict[str, str] = {
+    "nearest": "NEAREST",
+    "bilinear": "BILINEAR",
+    "bicubic": "BICUBIC",
+    "lanczos": "LANCZOS",
+    "area": "BOX",
 }
+"""How a channel is resampled -> the name that Pillow has for it."""
 
 BICUBIC_REACH = 2
 """Pixels that the filter looks at on each side."""
@@ -62,4 +62,4 @@ def resampled(pixels: Pixels, width: int, height: int, how: Resample) -> Pixels:
         return pixels
     if how == "linear":
         return linear(pixels, width, height)
-    return np.asarray(Image.fromarray(pixels).resize((width, height), FILTERS[how]))
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling[FILTERS[how]]))

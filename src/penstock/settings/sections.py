@@ -17,6 +17,9 @@ class ApiSettings(Section, frozen=True):
 
     host: str = "127.0.0.1"
     port: Port = 8000
+    processes: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Processes that accept connections at this address and share the work, in `penstock api` and `penstock up`; each
+    uses one core. What counts for each of them, and what for all, is in docs/how-to/scale.md."""
     keys: tuple[str, ...] = ()
     """API keys, each `secret`, `name:secret` or `name:secret:scopes` (such as `read+submit`); a secret has at least 16
     characters, a name letters, digits, `_`, `.` and `-`."""
@@ -60,7 +63,8 @@ class ApiSettings(Section, frozen=True):
     """Serve `/metrics`, which needs no key, on the port of the API: `on`, `off`, or `auto`, which is on in
     `penstock up` alone."""
     metrics_port: Port = 0
-    """Port on which an API process serves its metrics apart, at `telemetry.metrics_host`; 0 means none."""
+    """Port on which `penstock api` serves the metrics of all its processes apart, at `telemetry.metrics_host`; 0 means
+    none."""
     cors_origins: tuple[str, ...] = ()
     """Origins, such as `https://shop.example.com`, whose pages may use the API with a key that they have. Pages of any
     origin may send uploads to their URLs, and read a task by its token."""
@@ -73,7 +77,10 @@ class RedisSettings(Section, frozen=True):
     """The task store."""
 
     url: str = "redis://127.0.0.1:6379/0"
-    """`redis://`, `rediss://` or `unix:///path`; a password is part of the URL."""
+    """`redis://`, `rediss://` or `unix:///path`; a password may be part of the URL, with characters such as `@`
+    percent-encoded."""
+    password: str = ""
+    """Password of Redis as it is, for a URL without one."""
     namespace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "penstock"
     """Prefix of all keys in Redis and in the storage, so that several installations can share either."""
     timeout_s: Seconds = 2.0
@@ -105,6 +112,12 @@ class QueueSettings(Section, frozen=True):
     """Tasks of one batch that wait or run at a time; the other lines are enqueued later."""
     max_batches: Positive = 20
     """Unfinished batches of one API key; further ones are refused with `too_many_batches`."""
+    inline_input_bytes: NonNegative = 256 * 1024
+    """Inputs of a task that come inside of its request stay in Redis, beside its record, when they have no more bytes
+    than this in all; larger ones are stored as files or objects before the task is acknowledged. 0 stores all."""
+    inline_budget_bytes: NonNegative = 64 * 1024 * 1024
+    """The most bytes of Redis that all of these inputs take; while it is used up, further ones are stored. When more
+    than half of it is used, those of ended tasks are moved to the storage."""
     reuse: bool = True
     """Tasks of one API key with equal model, params and input bytes share one run and its result. Inputs that are given
     as a URL are never shared."""
@@ -195,7 +208,7 @@ class StorageSettings(Section, frozen=True):
     """True: a directory of this machine. False: an S3 bucket."""
     directory: str = "penstock-data/objects"
     s3_endpoint: str = ""
-    """URL of the S3 server, such as MinIO; empty means AWS."""
+    """URL of the S3 server, such as SeaweedFS or MinIO; empty means AWS."""
     s3_bucket: str = "penstock"
     s3_region: str = "us-east-1"
     s3_access_key: str = ""
@@ -217,8 +230,8 @@ class LimitSettings(Section, frozen=True):
 
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_bodies_bytes: Positive = 1024 * 1024 * 1024
-    """Bodies that one API process receives into memory at a time; a tenant may have half of it. Further ones are
-    answered 503, or 429."""
+    """Bodies that the API receives into memory at a time, divided among its processes, but at least two of the longest
+    for each; a tenant may have half of it. Further ones are answered 503, or 429."""
     max_batch_bytes: Positive = 200 * 1024 * 1024
     max_input_bytes: Positive = 50 * 1024 * 1024
     """Largest image or file that a task names, wherever it comes from."""
@@ -310,3 +323,9 @@ class Settings(Section, frozen=True):
     webhooks: WebhookSettings = WebhookSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     up: UpSettings = UpSettings()
+
+    @property
+    def bodies_of_process(self) -> int:
+        """Bytes of bodies that each process of the API may receive into memory at a time."""
+        most = self.limits.max_bodies_bytes
+        return max(most // self.api.processes, min(most, 2 * self.limits.max_body_bytes))

@@ -1,6 +1,8 @@
 """Where settings come from: a TOML file and the environment, read once.
 
 Highest first: the environment (`PENSTOCK_<SECTION>_<FIELD>`, or a short name of `ALIASES`), the file, the defaults.
+A secret may be in a file of its own, as the secrets of Compose and Kubernetes are: the variable with `_FILE` behind its
+name has the path.
 Nothing else in Penstock reads the environment. A client has two variables of its own, which are not settings of a
 server.
 """
@@ -72,6 +74,7 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings
     names the setting and says what it must be.
     """
     tree = _read_file(path) if path else {}
+    environ = _with_secret_files(environ)
     for (section, field), name in _environment_names(environ).items():
         tree.setdefault(section, {})[field] = _from_environment(section, field, name, environ[name])
     try:
@@ -102,7 +105,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 def clean_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment without settings. A child gets it together with `environment_of`."""
-    return {name: v for name, v in environ.items() if not name.startswith("PENSTOCK_") and name not in ALIASES}
+    short = {*ALIASES, *_secret_files()}
+    return {name: v for name, v in environ.items() if not name.startswith("PENSTOCK_") and name not in short}
 
 
 def environment_with(overrides: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -112,7 +116,7 @@ def environment_with(overrides: Mapping[str, Any], environ: Mapping[str, str] = 
 
 
 SECRETS = {
-    ("api", "keys"), ("redis", "url"), ("webhooks", "secrets"),
+    ("api", "keys"), ("redis", "url"), ("redis", "password"), ("webhooks", "secrets"),
     ("storage", "s3_access_key"), ("storage", "s3_secret_key"),
 }  # fmt: skip
 """Settings that are never printed."""
@@ -121,6 +125,28 @@ SECRETS = {
 def env_name(section: str, field: str) -> str:
     """The environment variable of a setting: `env_name("api", "port")` is `PENSTOCK_API_PORT`."""
     return f"PENSTOCK_{section}_{field}".upper()
+
+
+def _secret_files() -> dict[str, str]:
+    """The variables that name the file of a secret, each with the variable of the secret itself."""
+    short = (name for name, key in ALIASES.items() if key in SECRETS)
+    return {f"{name}_FILE": name for name in (*short, *(env_name(*key) for key in sorted(SECRETS)))}
+
+
+def _with_secret_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with the secrets of files in it, without white space around them."""
+    read = dict(environ)
+    for name, secret in _secret_files().items():
+        file = read.pop(name, "")
+        if not file:
+            continue
+        if read.get(secret):
+            raise ConfigurationError(f"{name} and {secret} are both set; take one of them away")
+        try:
+            read[secret] = Path(file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{name}: {file} cannot be read: {error}") from error
+    return read
 
 
 def _read_file(path: Path) -> dict[str, Any]:

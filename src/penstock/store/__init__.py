@@ -1,5 +1,9 @@
 """The store of tasks, batches and uploads: the one place that talks to Redis."""
 
+from penstock.lazy_import import postpone
+
+postpone("jwt")  # redis-py imports it for the tokens of clouds, and it imports a HTTP client and cryptography
+
 from penstock.store.access_keys import AccessKeyStore, KnownKeys
 from penstock.store.accounts import AccountStore, Holdings, Usage, UsageDay
 from penstock.store.answers import (
@@ -26,6 +30,7 @@ from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, connect
 from penstock.store.engine import Engine
+from penstock.store.inline import InlineInputs
 from penstock.store.inspection import ServerInfo, check_server, look_at, takes_writes
 from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.leases import LeaseStore
@@ -53,6 +58,7 @@ __all__ = [
     "Explanation",
     "Holdings",
     "Identity",
+    "InlineInputs",
     "Installation",
     "KnownKeys",
     "LeaseStore",

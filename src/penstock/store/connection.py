@@ -24,6 +24,7 @@ from penstock.settings import RedisSettings
 from penstock.store.failures import failure_of, refusal_of, unavailable
 from penstock.store.multiplexed import Multiplexer
 from penstock.store.scripts import Scripts
+from penstock.store.subscription import Subscription
 
 POOL_SIZE = 32
 """Most connections of one process, beside the shared one; further callers wait for one instead of opening more."""
@@ -36,7 +37,7 @@ OUR_PROTOCOL = 2
 """Version of the Redis protocol: in version 3 some answers have another shape."""
 
 LISTENED_S = 1.0
-"""How long a listener waits for a message before it looks whether its connection is to be left."""
+"""How long `Changes` wait for a message before they look whether their connection is to be left."""
 
 T = TypeVar("T")
 
@@ -78,6 +79,8 @@ class Redis(redis.Redis):
         self.generation = 0
         """Counts the shared connections; a caller that holds another connection for long compares it."""
         self._pool = pool
+        self._timeout_s = timeout_s
+        self._subscriptions: set[Subscription] = set()
         self._multiplexer = Multiplexer(self._shared_connection, timeout_s)
         self._is_begun = False
         self._left_at = -RENEW_EVERY_S
@@ -117,6 +120,19 @@ class Redis(redis.Redis):
             self._leave_wrong_server(error)
             raise
 
+    @asynccontextmanager
+    async def subscribed(self, channel: str) -> AsyncIterator[Subscription]:
+        """Hear a channel inside of this block, over a connection of its own. Raises what redis-py raises."""
+        subscription = Subscription(self._unpooled(), channel, self._timeout_s)
+        self._subscriptions.add(subscription)
+        try:
+            with cancellation_kept():
+                await subscription.open()
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+            await subscription.aclose()
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections."""
         await self._multiplexer.aclose()
@@ -135,7 +151,13 @@ class Redis(redis.Redis):
         if self._is_begun:
             self.generation += 1
             self._pool.leave()
+            for subscription in self._subscriptions:
+                subscription.leave()
         self._is_begun = True
+        return self._unpooled()
+
+    def _unpooled(self) -> AbstractConnection:
+        """A connection that is read from all the time."""
         options = self._pool.connection_kwargs | {"socket_timeout": None, "health_check_interval": 0}
         connection: AbstractConnection = self._pool.connection_class(**options)
         return connection
@@ -149,7 +171,8 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
     """
     try:
         pool = Pool.from_url(
-            settings.url,
+            settings.url,  # a password in it has precedence
+            password=settings.password or None,
             max_connections=POOL_SIZE,
             timeout=settings.timeout_s,
             socket_timeout=settings.timeout_s,
@@ -242,23 +265,14 @@ async def listen(client: Redis, channel: str) -> AsyncGenerator[str, None]:
     connect it yields an empty message: what was published before is lost, and the listener should look for itself."""
     wait_s = 0.05
     while True:
-        pubsub, generation = client.pubsub(), client.generation
         try:
-            with cancellation_kept():
-                await pubsub.subscribe(channel)
-            while client.generation == generation:
-                message = await pubsub.get_message(timeout=LISTENED_S)
-                if message is None:
-                    continue
-                if message["type"] == "subscribe":  # from here on nothing is missed
-                    wait_s = 0.05
-                    yield ""
-                else:
-                    yield message["data"].decode()
+            async with client.subscribed(channel) as subscription:
+                wait_s = 0.05
+                yield ""  # from here on nothing is missed
+                while (message := await subscription.next()) is not None:
+                    yield message
         except (RedisError, OSError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_broken(error):
                 raise
             await asyncio.sleep(wait_s)
             wait_s = min(1.0, wait_s * 2)
-        finally:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -8,8 +8,13 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `task:<id>`                | hash   | the record: short fields only, since one value over  | pruned                  |
 |                            |        | 64 bytes would cost it the compact encoding          |                         |
 | `body:<id>`                | string | the request as JSON, written once                    | pruned                  |
+| `input:<id>`               | hash   | key -> the bytes of an input of its own that is not  | in the storage, or      |
+|                            |        | in the storage, or not only: see `lua/parts/inline`  | pruned                  |
+| `inline`                   | string | the bytes of all of these                            | kept                    |
+| `inline:ended`             | zset   | ids of ended tasks with such inputs by the ms from   | in the storage, pruned  |
+|                            |        | on when these may be moved to the storage            |                         |
 | `outcome:<id>`             | string | result or error and timing as JSON                   | pruned                  |
-| `attempts:<id>`            | list   | one JSON object for each ended attempt               | pruned                  |
+| `attempts:<id>`            | string | one line of JSON for each ended attempt              | pruned                  |
 | `log:<id>`                 | string | what the models have said during its attempts, at    | pruned                  |
 |                            |        | most 64 KiB; none for most                           |                         |
 | `queue:<model>:<priority>` | zset   | what waits, by its bytes: `<tenant>/<caller>`, a     | claimed, canceled       |
@@ -29,16 +34,24 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | has their result: the leader                         |                         |
 | `shared`                   | hash   | id of a task that ran -> how many others show its    | the others are pruned   |
 |                            |        | result (none: only itself)                           |                         |
-| `clock:<pool>:<priority>`  | hash   | `v` virtual time, `v:<tenant>` that of its callers;  | as the pool; `f` passed |
-|                            |        | `f:<tenant>[/<caller>]` start times of those not in  | by `v` long ago         |
-|                            |        | `flows`                                              |                         |
-| `passed:<pool>`            | hash   | priority -> claims that have passed it over since it | as the pool             |
-|                            |        | was served                                           |                         |
+| `pool:<pool>`              | hash   | its `models`; of each priority `v:<priority>`        | as the pool; `f` passed |
+|                            |        | virtual time, `v:<priority>:<tenant>` that of its    | by `v` long ago         |
+|                            |        | callers, `f:<priority>:<tenant>[/<caller>]` start    |                         |
+|                            |        | times of those not in `flows`, `passed:<priority>`   |                         |
+|                            |        | claims that have passed it over since it was served  |                         |
+| `board`                    | hash   | what most scripts look at: `pools:<model>` names of  | kept; of a pool, worker |
+|                            |        | pools; names of the queues that are `paused`;        | or model as it is       |
+|                            |        | `drained:<worker>`; `round:<worker>` the round of    |                         |
+|                            |        | its claims that counts (those of an earlier one,     |                         |
+|                            |        | which it has given up, get nothing) and the ms until |                         |
+|                            |        | which that is known; `capped` a digest of all        |                         |
+|                            |        | `caps`; `ms:<model>`, `cost:<model>` moving averages |                         |
+|                            |        | of the device ms and the kilopixels of a finished    |                         |
+|                            |        | task; no `cost` while no size was known              |                         |
 | `submits:<tenant>`         | zset   | accepted submits of the last 60 s by their µs, where | 60 s                    |
 |                            |        | the tenant has a quota of them                       |                         |
 | `caps`                     | hash   | tenant -> how many of its tasks may run at once, `*` | set anew                |
 |                            |        | those of any other; none for no limits               |                         |
-| `capped`                   | string | a digest of all `caps`                               | as `caps`               |
 | `parked`                   | zset   | `<tenant> <pool>:<priority>` where a tenant waits    | one of its tasks ended, |
 |                            |        | for one of its running tasks to end; no score        | or its cap was raised   |
 | `delayed`                  | zset   | ids waiting for a retry, by the ms when they are due | due                     |
@@ -79,9 +92,6 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | <caller>`                  |        |                                                      |                         |
 | `requests:<tenant>`        | zset   | requests of the last 60 s by their µs, where a quota | 60 s                    |
 |                            |        | counts them                                          |                         |
-| `pace`                     | hash   | `ms:<model>`, `cost:<model>`: moving averages of the | kept                    |
-|                            |        | device ms and the kilopixels of a finished task; no  |                         |
-|                            |        | `cost` while no size was known                       |                         |
 | `events:<id>`              | hash   | seq -> an event its webhook is told, as JSON; `n`    | pruned                  |
 |                            |        | the last seq; `progress` the seq of the last word of |                         |
 |                            |        | progress; `progressed` the ms when it was due        |                         |
@@ -113,8 +123,6 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `paused`                   | hash   | `<model>:<priority>` -> since when and by whom, as   | resumed                 |
 |                            |        | JSON                                                 |                         |
 | `drained`                  | zset   | workers that are to claim nothing, by the ms since   | resumed, worker gone    |
-| `round:<worker>`           | string | the round of its claims that counts: those of an     | a day                   |
-|                            |        | earlier one, which it has given up, get nothing      |                         |
 | `asking:<worker>`          | string | nothing; there while an idle worker asks the others  | 2 s, or until one gives |
 |                            |        | for a task                                           | it a task               |
 | `workers`                  | hash   | worker id -> its description as JSON                 | worker gone             |
@@ -154,7 +162,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | `idle <worker> <models>`, and `model <act> <id>`:    |                         |
 |                            |        | for workers                                          |                         |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
-| `changed:<id>` (channel)   | –      | nothing, when the task has changed: for its watchers | –                       |
+| `changed:<id>` (channel)   | –      | nothing, when the task has changed and its record    | –                       |
+|                            |        | says that it is `watched`: for its watchers          |                         |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
 | `catalogue` (channel)      | –      | nothing, whenever what is published of models        | –                       |
@@ -192,9 +201,10 @@ class Keys:
         self.delayed = f"{self.root}delayed"
         self.condemned = f"{self.root}condemned"
         self.awaited = f"{self.root}awaited"
+        self.inline = f"{self.root}inline"
         self.installation = f"{self.root}installation"
         self.orphan_turn = f"{self.root}orphan-turn"
-        self.pace = f"{self.root}pace"
+        self.board = f"{self.root}board"
         self.uploads = f"{self.root}uploads"
         self.feeding = f"{self.root}feeding"
         self.closed = f"{self.root}closed"
@@ -240,6 +250,10 @@ class Keys:
     def body(self, task_id: str) -> str:
         """The request of a task."""
         return f"{self.root}body:{task_id}"
+
+    def input(self, task_id: str) -> str:
+        """The inputs of a task that are in Redis, by their keys."""
+        return f"{self.root}input:{task_id}"
 
     def upload(self, upload_id: str) -> str:
         """The record of an upload."""

@@ -45,7 +45,7 @@ class Multiplexer:
         if self._shared is None or self._shared.is_left:
             self._shared = SharedConnection(self._new_connection(), self._timeout_s)
         shared, answer = self._shared, self._shared.send(packed)
-        timer = shared.loop.call_later(within_s, _give_up, answer)
+        timer = shared.loop.call_later(within_s / 2, _wait_on, answer, within_s / 2)
         shared.callers += 1
         try:
             return await answer
@@ -138,7 +138,7 @@ class SharedConnection(asyncio.Protocol):
     async def _live(self) -> None:
         broken: Exception = ConnectionError("the connection was closed")
         try:
-            await self._connect()
+            self._transport = await transport_of(self._connection, self._timeout_s, self)
             self._send()
             broken = await self._broken
         except (RedisError, OSError, RuntimeError) as error:
@@ -149,17 +149,6 @@ class SharedConnection(asyncio.Protocol):
                 if not answer.done():
                     answer.set_exception(broken)
             await self._connection.disconnect(nowait=True)
-
-    async def _connect(self) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._connection.connect()  # type: ignore[no-untyped-call]
-        except TimeoutError as error:
-            raise ConnectionError("timeout connecting") from error
-        writer = self._connection._writer
-        assert writer is not None  # noqa: S101  it is open
-        self._transport = writer.transport
-        self._transport.set_protocol(self)
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -173,6 +162,28 @@ class SharedConnection(asyncio.Protocol):
                 self._transport.writelines(pieces)
         except (OSError, RuntimeError) as error:
             self.connection_lost(error)
+
+
+def _wait_on(answer: Answer, rest_s: float) -> None:
+    # The second half of the time counts from here: a loop that was held up may not have sent the command before.
+    if not answer.done():
+        answer.get_loop().call_later(rest_s, _give_up, answer)
+
+
+async def transport_of(
+    connection: AbstractConnection, timeout_s: float, protocol: asyncio.Protocol
+) -> asyncio.WriteTransport:
+    """Open a connection of redis-py, and have the protocol read from it. Raises ConnectionError when that takes too
+    long, and what redis-py raises."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await connection.connect()  # type: ignore[no-untyped-call]
+    except TimeoutError as error:
+        raise ConnectionError("timeout connecting") from error
+    writer = connection._writer
+    assert writer is not None  # noqa: S101  it is open
+    writer.transport.set_protocol(protocol)
+    return writer.transport
 
 
 def _give_up(answer: Answer) -> None:

@@ -25,8 +25,8 @@ class QueueStore:
         """The depth of every queue of these models. The age is that of the oldest task of the first 64 callers."""
         queues = [(name, priority) for name in models for priority in PRIORITIES]
         found = await self._engine.run_each("depth", [{"model": name, "priority": one} for name, one in queues])
-        pace, paused = await self._engine.pipelined([("HGETALL", self._keys.pace), ("HGETALL", self._keys.paused)])
-        paces = paces_of(pace)
+        board, paused = await self._engine.pipelined([("HGETALL", self._keys.board), ("HGETALL", self._keys.paused)])
+        paces = paces_of(board)
         return [
             QueueDepth(
                 model=name,
@@ -55,7 +55,7 @@ class QueueStore:
 
     async def paces(self) -> dict[str, Pace]:
         """The pace of every model of which a task has ended."""
-        (row,) = await self._engine.pipelined([("HGETALL", self._keys.pace)])
+        (row,) = await self._engine.pipelined([("HGETALL", self._keys.board)])
         return paces_of(row)
 
     async def pause(self, model: str, priorities: Iterable[Priority], *, by: str) -> int:

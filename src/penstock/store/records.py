@@ -289,9 +289,12 @@ def _outcome_of(f: TaskFields, written: Outcome) -> Outcome:
     return Outcome(result=written.result, timing=timing, execution={"reused_from": f.origin})
 
 
-def attempts_of(rows: list[bytes]) -> tuple[Attempt, ...]:
-    """Decode the ended attempts of a task, in their order."""
-    return tuple([msgspec.json.decode(row, type=Attempt) for row in rows]) if rows else ()
+def attempts_of(rows: bytes) -> tuple[Attempt, ...]:
+    """Decode the ended attempts of a task, each on a line of its own, in their order."""
+    return tuple(_ATTEMPTS.decode_lines(rows)) if rows else ()
+
+
+_ATTEMPTS = msgspec.json.Decoder(Attempt)
 
 
 def events_of(flat: list[bytes]) -> tuple[Event, ...]:

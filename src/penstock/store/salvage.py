@@ -101,7 +101,7 @@ class Salvage:
                 ("HGETALL", k.task(one)),
                 ("GET", k.body(one)),
                 ("GET", k.outcome(one)),
-                ("LRANGE", k.attempts(one), 0, -1),
+                ("GET", k.attempts(one)),
                 ("HGETALL", k.events(one)),
                 *(("ZSCORE", k.state(*place), one) for place in product(tenants[one], State)),
             ],

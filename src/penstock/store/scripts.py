@@ -7,6 +7,7 @@ others: a server compiles a script once, but makes all its functions anew at eac
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -103,16 +104,26 @@ def needs_of(text: str) -> list[str]:
 
 def used_in(code: str, parts: Mapping[str, str]) -> list[str]:
     """The names of the parts that some Lua uses, in its order, whatever its comments and texts say."""
-    words = re.findall(r"\w+", _NO_NAMES.sub("", code))
-    return list(dict.fromkeys(word for word in words if word in parts))
+    return [word for word in _names_in(code) if word in parts]
+
+
+@cache  # a part is in most scripts
+def _names_in(code: str) -> Sequence[str]:
+    return list(dict.fromkeys(re.findall(r"\w+", _NO_NAMES.sub("", code))))
 
 
 def assembled(script: str, takes: Takes, parts: Mapping[str, str], counting: str = "") -> str:
     """A script behind its arguments and the parts that its head names, with what these need in front of each. A script
-    that asks whether it may go on has its commands counted from the first."""
+    that asks whether it may go on has its commands counted from the first; one that changes fields writes them when it
+    is over."""
     known: set[str] = set()
     wanted = [name.partition(".")[2] for name in needs_of(script)]
-    text = "\n".join([*(part for name in wanted for part in _with_needs(name, parts, known)), takes.code + script])
+    needed = [part for name in wanted for part in _with_needs(name, parts, known)]
+    if CHANGING in known:
+        needed += [*_with_needs(WRITING, parts, known), _TO_ITS_END.format(takes.code + script)]
+    else:
+        needed.append(takes.code + script)
+    text = "\n".join(needed)
     return f"{counting}\n{text}" if "may_go_on()" in text else text
 
 
@@ -133,6 +144,15 @@ def _words(text: str, label: str) -> list[str]:
 def _shebang(name: str) -> str:
     return "#!lua\n" if name in REFUSED_WHEN_FULL else "#!lua flags=allow-oom\n"
 
+
+CHANGING, WRITING = "set_field", "write_fields"
+"""Parts of parts/fields.lua. Whoever uses the first needs the second at its end, wherever it returns."""
+
+_TO_ITS_END = """local function answer_of_script()
+{}end
+local answer = answer_of_script()
+write_fields()
+return answer"""
 
 COUNTING = "may_go_on"
 """The one function that is no part: it stands in front of all others, in _counting.lua."""

@@ -27,7 +27,7 @@ def one_of(values: Iterable[str]) -> str:
 PATTERNS = {
     **dict.fromkeys(("version", "epoch", "failures", "crashes", "max_retries", "timeout_s", "ttl_s"), NUMBER),
     **dict.fromkeys(("created", "started", "finished", "claimed", "cut_off", "start_by", "deadline"), NUMBER),
-    **dict.fromkeys(("cost", "charged", "capped", "done", "total", "took", "eta"), NUMBER),
+    **dict.fromkeys(("cost", "charged", "capped", "watched", "done", "total", "took", "eta"), NUMBER),
     **dict.fromkeys(("tenant", "caller"), NAME.pattern),
     "model": WORD,
     "state": one_of(State),
@@ -37,6 +37,7 @@ PATTERNS = {
     "batch": r"\d+ \S+",
     "hook": r"\S+( \w+)*",
     "input": r"(-\w+)?/?",
+    "inline": r"\d+ (-\w+)?/?",
     "held": r"\d+ \d+ \d+ \d+",
 }
 """The pattern of each field of a task's record; any other field is TEXT."""
@@ -95,7 +96,7 @@ class Held(NamedTuple):
     fields: dict[bytes, bytes] | ResponseError
     body: bytes | ResponseError | None
     outcome: bytes | ResponseError | None
-    attempts: list[bytes] | ResponseError
+    attempts: bytes | ResponseError | None
     events: dict[bytes, bytes] | ResponseError
     listed: Mapping[State, float]
 
@@ -121,7 +122,7 @@ def flaw_of_task(held: Held) -> str | None:
             read(held)
         with reading(held.id):
             flat = _flat(_of_type(held.id, "task", held.fields, dict))
-            task_of(held.id, [flat, held.body, outcome or b"", held.attempts, -1, -1, []])
+            task_of(held.id, [flat, held.body, outcome or b"", held.attempts or b"", -1, -1, []])
     except UnreadableRecord as error:
         return error.reason
     return None
@@ -221,7 +222,7 @@ def _body(held: Held) -> None:
 
 def _attempts(held: Held) -> None:
     with reading(held.id):
-        attempts_of(_of_type(held.id, "attempts", held.attempts, list))
+        attempts_of(_of_type(held.id, "attempts", held.attempts, bytes))
 
 
 def _events(held: Held) -> None:

@@ -3,7 +3,7 @@
 It does not load the instruments, nor OpenTelemetry with them: a parent of processes stays small.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from itertools import chain
 
@@ -28,28 +28,39 @@ def serve_metrics(host: str, port: int) -> int:
     return serve_app(host, port, prometheus_client.make_wsgi_app())
 
 
-def serve_children(host: str, port: int, children: Callable[[], dict[str, str]]) -> int:
+def serve_collector(host: str, port: int, collector: Collector) -> int:
+    """Serve what this collector returns at each scrape, from a thread. Returns the port, as `serve_metrics` does."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return serve_app(host, port, prometheus_client.make_wsgi_app(registry))
+
+
+def serve_children(
+    host: str, port: int, children: Callable[[], dict[str, str]], others: Mapping[str, Collector] | None = None
+) -> int:
     """Serve the metrics of this process and its children on one port, from a thread. Returns the port.
 
     Each series has the label `process`: `parent`, or the name of the child. `children` returns the metrics URL of each
     child, by name, at the time of each scrape; a child that does not answer within 2 s is left out of the scrape.
+    `others` are shown beside them by the same label, such as several children as one.
     """
-    registry = CollectorRegistry()
-    registry.register(_Children(children))
-    return serve_app(host, port, prometheus_client.make_wsgi_app(registry))
+    return serve_collector(host, port, _Children(children, others or {}))
 
 
 class _Children(Collector):
-    def __init__(self, children: Callable[[], dict[str, str]]) -> None:
+    def __init__(self, children: Callable[[], dict[str, str]], others: Mapping[str, Collector]) -> None:
         self._children = children
+        self._others = others
 
     def describe(self) -> list[Metric]:
         return []  # nothing is known before a scrape; without this, registering would scrape
 
     def collect(self) -> Iterable[Metric]:
         families: dict[str, Metric] = {}
-        own = [("parent", REGISTRY.collect())]
-        for process, scraped in chain(own, ((name, fetch(url)) for name, url in self._children().items())):
+        here = chain(
+            [("parent", REGISTRY.collect())], ((name, other.collect()) for name, other in self._others.items())
+        )
+        for process, scraped in chain(here, ((name, fetch(url)) for name, url in self._children().items())):
             for family in scraped:
                 merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 merged.samples += [s._replace(labels=s.labels | {"process": process}) for s in family.samples]

@@ -91,7 +91,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         _counter("writes.fenced", "Writes that were refused because the worker had lost its lease", "model"),
         _counter("leases.reclaimed", "Tasks that were taken back from dead workers", "status"),
         _counter("process.restarts", "Processes that their parent started again", "child"),
-        _counter("workers.hung", "Workers that were killed because they gave no sign of life", "child"),
+        _counter("workers.hung", "Workers and API processes that gave no sign of life and were killed", "child"),
         _gauge("worker.device.down", "1 while the worker of this device cannot run and is tried again later", "device"),
         _counter("tasks.pruned", "Tasks that were deleted after their retention"),
         _counter("uploads", "Uploads that were opened, completed, broken off or deleted", "outcome"),

@@ -1,20 +1,22 @@
 """The metrics of this process, reported as facts, such as `report("webhooks.lag", 0.3, event="succeeded")`.
 
-Counters and gauges go through the OpenTelemetry SDK to its Prometheus exporter, histograms straight to the registry of
-the process; `exposition` serves them, and `instruments` has the table of all.
+Counters and gauges go through the OpenTelemetry SDK to its Prometheus exporter when they are scraped (`exported`),
+histograms straight to the registry of the process; `exposition` serves them, and `instruments` has the table of all.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from prometheus_client.core import Metric
+from prometheus_client.registry import REGISTRY, Collector
 
+from penstock.lazy_import import lazy_import
 from penstock.telemetry.histograms import Histogram, Histograms, Series
 from penstock.telemetry.instruments import INSTRUMENTS
+
+exported = lazy_import("penstock.telemetry.exported")
 
 Labels = dict[str, str]
 
@@ -33,9 +35,6 @@ class Meters:
     """
 
     def __init__(self) -> None:
-        # Without exemplars and target info: nobody reads them, and they would cost time in every report and scrape.
-        reader = PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False)
-        meter = MeterProvider([reader], exemplar_filter=AlwaysOffExemplarFilter()).get_meter("penstock")
         self._report: dict[str, Callable[[Series, float], None]] = {}
         self._values: dict[str, dict[Series, float]] = {}
         self._reads: dict[str, Callable[[], Iterable[tuple[float, Labels]]]] = {}
@@ -48,10 +47,8 @@ class Meters:
                 self._report[key] = histograms[key].report
                 continue
             self._values[key] = {}
-            counts = i.kind == "counter"
-            self._report[key] = partial(self._add if counts else self._set, key)
-            create = meter.create_observable_counter if counts else meter.create_observable_gauge
-            create(i.name, [self._observer(key)], i.unit, i.help)
+            self._report[key] = partial(self._add if i.kind == "counter" else self._set, key)
+        REGISTRY.register(_AtScrape({key: partial(self._read, key) for key in self._values}))
 
     def report(self, key: str, value: float = 1, **labels: str) -> None:
         """Add to a counter, record in a histogram, or set a gauge. May be called by any thread."""
@@ -92,15 +89,27 @@ class Meters:
     def _set(self, key: str, series: Series, value: float) -> None:
         self._values[key][series] = value
 
-    def _observer(self, key: str) -> Callable[[CallbackOptions], Iterator[Observation]]:
-        def observe(_: CallbackOptions) -> Iterator[Observation]:
-            if key in self._reads:
-                yield from (Observation(value, labels) for value, labels in self._reads[key]())
-                return
-            for series, value in tuple(self._values[key].items()):
-                yield Observation(value, dict(series))
+    def _read(self, key: str) -> Iterable[tuple[float, Labels]]:
+        if key in self._reads:
+            return self._reads[key]()
+        return [(value, dict(series)) for series, value in tuple(self._values[key].items())]
 
-        return observe
+
+class _AtScrape(Collector):
+    """Shows counters and gauges in every scrape of this process, of which the first makes what collects them."""
+
+    def __init__(self, reads: Mapping[str, Callable[[], Iterable[tuple[float, Labels]]]]) -> None:
+        self._reads = reads
+        self._made: Collector | None = None
+        self._making = Lock()
+
+    def describe(self) -> list[Metric]:
+        return []  # without this, registering would scrape
+
+    def collect(self) -> Iterable[Metric]:
+        with self._making:
+            self._made = self._made or exported.collector_of(self._reads)
+        return self._made.collect()
 
 
 _meters: Meters | None = None

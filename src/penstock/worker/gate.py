@@ -1,9 +1,11 @@
 """The quality gate of a task: the input and the result are scored by the model of this worker that scores, through the
 device scheduler as any task, and shown beside one another."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,10 +13,9 @@ from msgspec.structs import replace
 from penstock.core.gate import SCORER, Post
 from penstock.core.output import OutputOptions
 from penstock.errors import ModelNotFound, ModelUnavailable
+from penstock.lazy_import import lazy_import
 from penstock.models.base import Params, Product, ProductFile, Work
 from penstock.models.gate import SIDE_BY_SIDE_PX, Compares, Comparison, GateParams, enlarged, side_by_side
-from penstock.models.scoring import ImageScoring
-from penstock.pixels.encoding import encode
 from penstock.pixels.formats import CONTENT_TYPES, MAX_SIDES
 from penstock.pixels.notes import Note
 from penstock.pixels.picture import Picture
@@ -22,6 +23,12 @@ from penstock.settings import LimitSettings
 from penstock.worker.batcher.device_work import Runner
 from penstock.worker.preparing import ModelCall
 from penstock.worker.residency.residents import Residents
+
+if TYPE_CHECKING:
+    from penstock.models.scoring import ImageScoring
+
+scoring_model = lazy_import("penstock.models.scoring")
+encoding = lazy_import("penstock.pixels.encoding")
 
 DECIMALS = 4
 
@@ -67,7 +74,7 @@ class QualityGate:
         if use is None:
             raise ModelUnavailable(f"this worker has no {SCORER} to score the result with")
         with self._models.using(use) as scorer:
-            if not isinstance(scorer, ImageScoring):
+            if not isinstance(scorer, scoring_model.ImageScoring):
                 raise ModelUnavailable(f"{SCORER} of this worker is another model than Penstock's")
             yield scorer
 
@@ -147,4 +154,5 @@ def _files(
 
 def _file(name: str, picture: Picture, output: OutputOptions) -> ProductFile:
     height, width = picture.rgb.shape[:2]
-    return ProductFile(f"{name}.{output.format}", encode(picture, output), CONTENT_TYPES[output.format], width, height)
+    content = encoding.encode(picture, output)
+    return ProductFile(f"{name}.{output.format}", content, CONTENT_TYPES[output.format], width, height)

@@ -75,7 +75,7 @@ class Heartbeat:
 
     async def _stop(self) -> None:
         # Where the kernel does not send PARENT_DIED, the process would go on for ever without this.
-        logger.warning("the parent is gone, the worker stops")
+        logger.warning("the parent is gone, this process stops")
         if self._drain is not None:
             self._drain()
             await asyncio.sleep(self._drain_s + LATER_S)

@@ -1,8 +1,10 @@
 """The five stages of an attempt: fetch, prepare, infer, postprocess, upload. Only `infer` meets other tasks."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from loguru import logger
@@ -14,7 +16,6 @@ from penstock.errors import ExecutionTimeout, InvalidOutput, InvalidRequest
 from penstock.models.base import DeviceBroken, Params, Work
 from penstock.models.members import InputMembers
 from penstock.models.products import product_of
-from penstock.models.scoring import ImageScoring
 from penstock.pixels.formats import check_holds, check_result_size
 from penstock.pixels.notes import Note, noting
 from penstock.settings import LimitSettings
@@ -38,6 +39,9 @@ from penstock.worker.stages import EarlyPostprocess, Stages, Watcher, millisecon
 from penstock.worker.streamed_upload import StreamedUpload
 from penstock.worker.streaming import StreamedResult
 from penstock.worker.task_log import TaskLog
+
+if TYPE_CHECKING:
+    from penstock.models.scoring import ImageScoring
 
 SHOWN_CHARACTERS = 200
 """How much a task shows of what is wrong with its parameters."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import uvloop
 from loguru import logger
 
+from penstock import collector
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
 from penstock.core.model import Model
@@ -25,7 +26,6 @@ from penstock.models.description import descriptions
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree
-from penstock.pixels.pillow import keep_memory
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check_server, connect
@@ -74,6 +74,7 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
     heartbeat = Heartbeat(report_fd, silence_s=longest_silence_s(settings))
     try:
         names = load_runners(settings.models, in_storage=not settings.storage.local)
+        collector.settle()
         uvloop.run(_serve(settings, device, names, worker_id, heartbeat))
     except ConfigurationError as error:
         heartbeat.ends(str(error))
@@ -143,6 +144,8 @@ async def _open(
 def _memory_of_tasks(settings: Settings, device: Device) -> MemoryBudget:
     if device.kind == "cuda":
         sys.setswitchinterval(SWITCH_S)
+        from penstock.pixels.pillow import keep_memory  # Pillow, which not every worker needs
+
         keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
     return MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
 

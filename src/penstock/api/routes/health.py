@@ -11,11 +11,15 @@ from penstock.api.http.problems import documented
 from penstock.api.schemas.operators import LiveView, ReadyView, StartedView
 from penstock.api.services import Services, ServicesDep
 from penstock.errors import NotReady, StoreUnavailable
+from penstock.net.session import read_local
 from penstock.store import Store, WorkerInfo
 from penstock.telemetry import exposition
 from penstock.upkeep.watches import StorageCheck
 
 WORKER_READY, WORKER_DOWN = "READY", "DOWN"
+
+METRICS_WITHIN_S = 8.0
+"""Longest wait for the metrics of all processes: one that does not answer takes 2 s, and Prometheus waits for 10."""
 
 SPOOL_FULL = "its spool is full of results that the storage does not accept, so it claims no task"
 
@@ -80,13 +84,23 @@ async def startupz(services: ServicesDep, request: Request[None, None, State]) -
     "/metrics",
     operation_id="metrics",
     tags=["health"],
-    summary="Metrics of this process, for Prometheus",
+    summary="Metrics of the API, for Prometheus",
     opt=describe(answers={200: {"text/plain": {"type": "string"}}}),
 )
-async def metrics() -> Response[bytes]:
-    """Answers in the text format of Prometheus."""
-    text = await asyncio.to_thread(exposition.scrape)  # some milliseconds with many series
+async def metrics(request: Request[None, None, State]) -> Response[bytes]:
+    """Answers in the text format of Prometheus; for all processes of the API, whichever of them is asked."""
+    text = await asyncio.to_thread(_scraped, request.app.state.metrics_of_all)  # some milliseconds with many series
     return Response(text, media_type="text/plain; version=0.0.4")  # Litestar adds the charset
+
+
+def _scraped(of_all: str) -> bytes:
+    if not of_all:
+        return exposition.scrape()
+    try:
+        _, text = read_local(of_all, timeout_s=METRICS_WITHIN_S)
+    except OSError as error:
+        raise NotReady("the metrics of all processes cannot be read", retry_after_s=1) from error
+    return text
 
 
 def _warnings(workers: Sequence[WorkerInfo]) -> Iterator[str]:

@@ -18,7 +18,8 @@ from penstock.api.serving.admission import BEHIND_PROXY, Admission, Place
 from penstock.telemetry import metrics
 
 AT_ONCE = 64
-"""Most connections that are accepted before other work has its turn."""
+"""Most connections that are accepted before other work has its turn. A process that shares its sockets with others
+accepts one at a time, so that those which have nothing else to do get the next."""
 SHARE_AT_ONCE = 4
 """And at most this part of those that one address may have: a connection takes three turns of the loop until it can
 make room, and those of one burst must not keep out who comes behind them."""
@@ -45,13 +46,14 @@ class Acceptor:
         addresses: ClientAddresses,
         refusal: Callable[[], bytes],
         backlog: int,
+        at_once: int = AT_ONCE,
     ) -> None:
         self._listener = listener
         self._protocols = protocols
         self._admission = admission
         self._addresses = addresses
         self._refusal = refusal
-        self._at_once = min(AT_ONCE, max(1, admission.most_of_one // SHARE_AT_ONCE))
+        self._at_once = min(at_once, max(1, admission.most_of_one // SHARE_AT_ONCE))
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[Any]] = set()
         self._refused: deque[socket.socket] = deque()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.client import AS_JSON, asks_a_server, at_a_server, params_of, reached
-from penstock.cli.context import coroutine
+from penstock.cli.client import asks_a_server, at_a_server, params_of, reached
+from penstock.cli.context import AS_JSON, coroutine
 from penstock.cli.filters import PRIORITIES
 from penstock.cli.sections import WholeSentences
 from penstock.cli.written import taken_from, written_as

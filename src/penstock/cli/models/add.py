@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from penstock.cli.client import AS_JSON
+from penstock.cli.context import AS_JSON
 from penstock.cli.models.places import DATA_DIR, settings_with
 
 KINDS = (

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from penstock.cli.client import AS_JSON
-from penstock.cli.context import settings_of_call
+from penstock.cli.context import AS_JSON, settings_of_call
 from penstock.cli.models.places import DATA_DIR, settings_with
 from penstock.core.model import split_id
 
@@ -54,7 +53,7 @@ def is_class(reference: str) -> bool:
 
 def is_declared(reference: str, directory: Path) -> bool:
     """Whether a reference is the folder of a model without code, or the name of one in the directory."""
-    from penstock.models.declared.document import FILE
+    from penstock.models.declared import FILE
 
     return (Path(reference) / FILE).is_file() or (directory / split_id(reference)[0]).is_dir()
 

@@ -12,7 +12,8 @@ from rich.text import Text
 from penstock.cli.terminal import console, plain
 from penstock.core.model import split_id
 from penstock.errors import ConfigurationError
-from penstock.models.declared.document import FILE, InvalidModel
+from penstock.models.declared import FILE
+from penstock.models.declared.document import InvalidModel
 from penstock.models.inspection.child import in_child
 from penstock.models.inspection.verify import VerifiedModel, VerifyRequest
 from penstock.models.repository.tree import scan

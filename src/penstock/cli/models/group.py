@@ -8,7 +8,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from penstock.cli.client import AS_JSON, at_a_server
+from penstock.cli.client import at_a_server
+from penstock.cli.context import AS_JSON
 from penstock.cli.sections import WholeSentences
 
 PLACES: Mapping[str, str] = {

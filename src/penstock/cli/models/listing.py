@@ -2,8 +2,8 @@
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, reached
-from penstock.cli.context import coroutine
+from penstock.cli.client import at_a_server, reached
+from penstock.cli.context import AS_JSON, coroutine
 
 
 @click.command("list")

@@ -27,9 +27,9 @@ async def push(model: str, data_dir: str | None) -> None:
     worker sees half a version; files that are there are not sent again. Workers fetch a version when a task asks for
     it, and compare its digests.
     """
-    from penstock.models.declared import declared_runner
-    from penstock.models.declared.document import FILE
+    from penstock.models.declared import FILE
     from penstock.models.declared.files import files_of
+    from penstock.models.declared.runner import declared_runner
     from penstock.models.repository import remote
 
     settings = settings_with(data_dir)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from penstock.cli.client import AS_JSON, at_a_server, reached
-from penstock.cli.context import coroutine
+from penstock.cli.client import at_a_server, reached
+from penstock.cli.context import AS_JSON, coroutine
 
 if TYPE_CHECKING:
     from penstock.client import AsyncClient, Model

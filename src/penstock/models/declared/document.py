@@ -11,11 +11,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from penstock.errors import ConfigurationError
+from penstock.models.declared import FILE
 from penstock.models.declared.definition import Definition, DefinitionSection
 from penstock.models.declared.plain_file import read_plain
 from penstock.models.declared.rules import disagreements
 
-FILE = "model.toml"
 LARGEST_BYTES = 256 * 1024
 """Labels by the thousand belong in a text file beside it."""
 MOST_DOTS = 4096

@@ -13,9 +13,10 @@ import msgspec
 from msgspec import Struct
 
 from penstock.errors import ConfigurationError, PenstockError
-from penstock.models.declared import check, declared_runner
+from penstock.models.declared import FILE, check
 from penstock.models.declared.definition import Definition
-from penstock.models.declared.document import FILE, InvalidModel, document, read_definition
+from penstock.models.declared.document import InvalidModel, document, read_definition
+from penstock.models.declared.runner import declared_runner
 from penstock.models.inspection.examples import LARGEST_EXAMPLE_BYTES, ExampleFile, examples_for
 from penstock.models.inspection.findings import MemberFinding, parse_said
 from penstock.models.inspection.inspection import Inspection, inspect_file

@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from penstock.errors import ConfigurationError
 from penstock.models.base import DeviceBroken
-from penstock.models.declared import check, declared_runner
-from penstock.models.declared.document import FILE, InvalidModel, read_definition
+from penstock.models.declared import FILE, check
+from penstock.models.declared.document import InvalidModel, read_definition
+from penstock.models.declared.runner import declared_runner
 from penstock.models.inspection.inspection import digest
 from penstock.models.inspection.reading import read_graph
 from penstock.settings import LimitSettings

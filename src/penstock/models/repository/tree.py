@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from penstock.errors import ConfigurationError
-from penstock.models.declared.document import FILE
+from penstock.models.declared import FILE
 from penstock.models.declared.plain_file import open_plain
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

@@ -4,7 +4,7 @@
 -- Answers {'ok'|'replay', id}   {'mismatch', id}   {'absent'} when it was deleted because nothing came for too long
 --         {'quota', its name, what it allows, retry after ms}
 -- takes: id plan lines ttl_s state next_state digest fingerprint hook quotas
--- needs: account.count_for base.ROOT base.now_us batch.LINE_BYTES batch.batch_key batch.call_feeder
+-- needs: account.count_for account.list_tenant base.ROOT base.now_us batch.LINE_BYTES batch.batch_key batch.call_feeder
 --        quotas.beyond_lines quotas.beyond_redis quotas.limits_of
 local f = redis.call('HMGET', batch_key(id), 'tenant', 'state')
 if not f[1] then return {'absent'} end
@@ -29,7 +29,7 @@ redis.call('HINCRBY', batch_key(id), 'redis_bytes', more_bytes)
 count_for(f[1], 'redis', more_bytes, 'lines', tonumber(lines))
 redis.call('SET', ROOT .. 'plan:' .. id, plan)
 redis.call('ZADD', ROOT .. 'batches:' .. f[1], now, id)
-redis.call('SADD', ROOT .. 'tenants', f[1])
+list_tenant(f[1])
 redis.call('ZREM', ROOT .. 'closed', id)
 call_feeder(id)
 return {'ok', id}

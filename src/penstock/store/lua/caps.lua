@@ -2,12 +2,10 @@
 -- What was set before is forgotten.
 -- Answers 1, or 0 when the same was set.
 -- takes: caps...
--- needs: base.ROOT base.in_pieces
+-- needs: base.ROOT base.in_pieces fields.BOARD fields.field_of fields.set_field
 local digest = caps[1] and redis.sha1hex(table.concat(caps, ' ')) or ''
-if (redis.call('GET', ROOT .. 'capped') or '') == digest then return 0 end
-redis.call('DEL', ROOT .. 'caps', ROOT .. 'capped')
-if caps[1] then
-  in_pieces(caps, function(...) redis.call('HSET', ROOT .. 'caps', ...) end)
-  redis.call('SET', ROOT .. 'capped', digest)
-end
+if (field_of(BOARD, 'capped') or '') == digest then return 0 end
+redis.call('DEL', ROOT .. 'caps')
+set_field(BOARD, 'capped', digest ~= '' and digest)
+in_pieces(caps, function(...) redis.call('HSET', ROOT .. 'caps', ...) end)
 return 1

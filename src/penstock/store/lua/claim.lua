@@ -5,16 +5,17 @@
 -- tasks, or has nothing to give.
 -- Answers a list of tasks, and behind them, unless there are `most`, why there is no other. Each is one of
 --          {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
---           ms within which a client was promised its end, or '', ms of the device that it should take, or ''}
+--           ms within which a client was promised its end, or '', ms of the device that it should take, or '',
+--           {key, bytes, ...} of the inputs that are in Redis}
 --          {'', ms until a delayed task is due, or -1; 0 to ask again at once}   {'', -1, 'drained'}
 --          {'', 0, 'late'} when it is the turn of a task whose time is over: `claim_late` ends it and goes on
 -- takes: moves worker device lease_ms guard models priorities fence round most
 -- needs: claim.choose claim.give claim.lateness claim.nothing_to_claim claim.queue_due_retries claim.refusal_of_claim
---        pools.open_pool task.read_task
-local refusal = refusal_of_claim(worker, round)
+--        pools.pool_of task.read_task
+local refusal = refusal_of_claim(worker, round, models)
 if refusal then return {refusal} end
 queue_due_retries()
-local pool = open_pool(models)
+local pool = pool_of(models)
 
 local function next_task()
   local head, counts = choose(pool, models, priorities, tonumber(guard))

@@ -6,11 +6,11 @@
 -- takes: moves worker device lease_ms guard models priorities fence round expire_moves expire_outcome overrun_moves
 --        overrun_outcome
 -- needs: base.target claim.choose claim.give claim.lateness claim.nothing_to_claim claim.refusal_of_claim
---        counting.may_go_on pools.open_pool task.finish task.read_task
-local refusal = refusal_of_claim(worker, round)
+--        counting.may_go_on pools.pool_of task.finish task.read_task
+local refusal = refusal_of_claim(worker, round, models)
 if refusal then return refusal end
 local ends = {expire = {expire_moves, expire_outcome}, overrun = {overrun_moves, overrun_outcome}}
-local pool = open_pool(models)
+local pool = pool_of(models)
 while may_go_on() do
   local head, counts = choose(pool, models, priorities, tonumber(guard))
   if not head then return nothing_to_claim() end

@@ -2,7 +2,7 @@
 -- queue: running tasks go on, submits are taken, and limits of time are kept.
 -- Answers how many queues have changed.
 -- takes: model priorities by
--- needs: base.ROOT base.now_ms flows.look_through pools.pools_with
+-- needs: base.ROOT base.now_ms fields.BOARD fields.set_field flows.look_through pools.pools_with
 local changed = 0
 for priority in string.gmatch(priorities, '%S+') do
   local queue = model .. ':' .. priority
@@ -12,6 +12,8 @@ for priority in string.gmatch(priorities, '%S+') do
     changed = changed + redis.call('HSETNX', ROOT .. 'paused', queue, cjson.encode({at = now_ms(), by = by}))
   end
 end
+local names = table.concat(redis.call('HKEYS', ROOT .. 'paused'), ' ')
+set_field(BOARD, 'paused', names ~= '' and names)
 if by == '' then
   for _, pool in ipairs(pools_with(model)) do
     for priority in string.gmatch(priorities, '%S+') do look_through(pool, priority, model) end

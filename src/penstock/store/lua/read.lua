@@ -10,12 +10,18 @@ end
 local task = {id = id}
 for i = 1, #fields, 2 do task[fields[i]] = fields[i + 1] end
 if task.tenant ~= tenant then return {} end
-local due, position, outcome = redis.call('ZSCORE', ROOT .. 'finals', id), -1, ''
-if due then
-  outcome = redis.call('GET', ROOT .. 'outcome:' .. id) or ''
+local texts = {}
+for part in string.gmatch('body outcome attempts', '%S+') do texts[#texts + 1] = ROOT .. part .. ':' .. id end
+local found, has_ended = redis.call('MGET', unpack(texts)), task.finished
+for i, text in ipairs(found) do
+  -- A value of another type looks as if it were not there; GET fails for it. Only what has ended has an outcome.
+  if not text and (has_ended or i ~= 2) then found[i] = redis.call('GET', texts[i]) end
+end
+local due, position = -1, -1
+if has_ended then
+  due = task.finished + task.ttl_s * 1000
 else
   position = position_of(task, paused_queues())
 end
-local body, attempts = redis.call('GET', ROOT .. 'body:' .. id), redis.call('LRANGE', ROOT .. 'attempts:' .. id, 0, -1)
 local events = task.hook and redis.call('HGETALL', events_key(id)) or {}
-return {fields, body, outcome, attempts, position, tonumber(due or -1), events}
+return {fields, found[1], found[2] or '', found[3] or '', position, due, events}

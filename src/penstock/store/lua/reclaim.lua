@@ -7,6 +7,7 @@
 -- takes: release_moves fail_moves lease_ms longest_pause_ms max_crashes dead_worker lost_problem poison_outcome place
 -- needs: base.ROOT base.now_ms base.target clock.move_all clock.move_back clock.wait_before_deletes
 --        counting.may_go_on lease.cut_off lease.end_lease task.finish task.put_back task.read_task task.task_key
+--        worker.let_claim
 local now, lease = now_ms(), tonumber(lease_ms)
 local running = ROOT .. 'running'
 local answer = {-1}
@@ -35,7 +36,7 @@ local function of_dead_worker(worker)
   end
   redis.call('HDEL', ROOT .. 'workers', worker)
   redis.call('ZREM', ROOT .. 'workers:seen', worker)
-  redis.call('ZREM', ROOT .. 'drained', worker)
+  let_claim(worker)
   if place < redis.call('ZCARD', running) then answer[1] = place end
 end
 

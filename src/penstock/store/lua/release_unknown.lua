@@ -5,9 +5,9 @@
 -- 'id token' of those that the worker knows.
 -- Answers {place to go on from or -1, ids that were put back ...}
 -- takes: moves worker next_round known_s place leases...
--- needs: base.ROOT base.target counting.may_go_on lease.end_attempt lease.end_lease task.put_back task.read_task
---        task.task_key
-redis.call('SET', ROOT .. 'round:' .. worker, next_round, 'EX', known_s)
+-- needs: base.ROOT base.now_ms base.target counting.may_go_on fields.BOARD fields.set_field lease.end_attempt
+--        lease.end_lease task.put_back task.read_task task.task_key
+set_field(BOARD, 'round:' .. worker, next_round .. ' ' .. now_ms() + known_s * 1000)
 local known = {}
 for _, lease in ipairs(leases) do known[lease] = true end
 local answer = {-1}

@@ -2,16 +2,19 @@
 -- A `description` (JSON) of '' signs the worker off; `models` are sorted, and '' where none can run.
 -- Answers 'id token' of each lease that is lost.
 -- takes: worker description lease_ms models leases...
--- needs: base.ROOT base.now_ms lease.holds pools.open_pool task.task_key
+-- needs: base.ROOT base.now_ms lease.holds pools.open_pool pools.pool_of task.task_key worker.let_claim
 local now = now_ms()
 if description == '' then
   redis.call('HDEL', ROOT .. 'workers', worker)
   redis.call('ZREM', ROOT .. 'workers:seen', worker)
-  redis.call('ZREM', ROOT .. 'drained', worker)
+  let_claim(worker)
 else
   redis.call('HSET', ROOT .. 'workers', worker, description)
   redis.call('ZADD', ROOT .. 'workers:seen', now + tonumber(lease_ms), worker)
-  if models ~= '' then redis.call('ZADD', ROOT .. 'pools:seen', now, open_pool(models)) end
+  if models ~= '' then
+    open_pool(models)
+    redis.call('ZADD', ROOT .. 'pools:seen', now, pool_of(models))
+  end
 end
 local lost = {}
 for i = 1, #leases, 2 do

@@ -12,6 +12,9 @@ end
 
 for _, tenant in ipairs(tenants) do
   if redis.call('EXISTS', lists_of(tenant, live)) == 0 then redis.pcall('HDEL', account_key(tenant), 'reserved_ms') end
-  if redis.call('EXISTS', ROOT .. 'batches:' .. tenant, lists_of(tenant, states)) == 0 then count = count + redis.call('SREM', ROOT .. 'tenants', tenant) end
+  if redis.call('EXISTS', ROOT .. 'batches:' .. tenant, lists_of(tenant, states)) == 0 then
+    redis.pcall('HDEL', account_key(tenant), 'listed')
+    count = count + redis.call('SREM', ROOT .. 'tenants', tenant)
+  end
 end
 return count

@@ -1,17 +1,17 @@
 """What threads do with a batch: its tiles are stacked, the model runs, and the time that the device computed counts."""
 
+from __future__ import annotations
+
 import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from penstock.core.device import Device
 from penstock.errors import InvalidOutput
+from penstock.lazy_import import lazy_import
 from penstock.models.base import Outputs
 from penstock.models.device_time import DeviceTime, device_time
 from penstock.models.onnxruntime.memory import host_blocks
@@ -21,7 +21,13 @@ from penstock.worker.batcher.device_work import DeviceBatch, Stacked, TileRef
 from penstock.worker.model_code import model_code
 from penstock.worker.task_log import TaskLog
 
-Arrays = Callable[[tuple[int, ...], Any], NDArray[Any]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy_import("numpy")
+
+Arrays: TypeAlias = "Callable[[tuple[int, ...], Any], NDArray[Any]]"
 """Makes an array of a shape and type, with arbitrary values."""
 
 
@@ -44,7 +50,7 @@ class DeviceRuns:
         self._costs = costs
         self._clock = DeviceClock()
         # From page-locked memory a GPU reads by itself.
-        self._array: Arrays = host_blocks(device).take if device.kind == "cuda" else np.empty
+        self._page_locked: Arrays | None = host_blocks(device).take if device.kind == "cuda" else None
 
     def stack(self, tiles: list[TileRef]) -> Stacked:
         """One array of the pixels of these tiles, padded to a batch size that the device knows; for a runner that takes
@@ -55,7 +61,8 @@ class DeviceRuns:
                 return [tile.work.tile(tile.tile) for tile in tiles]
         sizes = self._device.batches
         size = sizes[bisect_left(sizes, len(tiles))]
-        array = np.empty if work.dtype.hasobject else self._array  # no device reads objects
+        # No device reads objects.
+        array = self._page_locked if self._page_locked and not work.dtype.hasobject else np.empty
         pixels = array((size, *work.shape), work.dtype)
         with model_code("write_tile", *_logs_of(tiles)):
             for tile, place in zip(tiles, pixels, strict=False):

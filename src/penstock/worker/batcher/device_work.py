@@ -5,17 +5,18 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Set
 from itertools import count
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from penstock.core.task import PRIORITIES, Priority
 from penstock.models.base import BaseModelRunner, Work
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.model_code import model_code
 from penstock.worker.task_log import TaskLog
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Runner = BaseModelRunner[Any]
 
@@ -160,9 +161,7 @@ class TileRef(NamedTuple):
         return self.work is self.task.work and not self.task.finished.done()
 
 
-_NONE = np.empty(0)
-
-Stacked = NDArray[Any] | list[Any]
+Stacked: TypeAlias = "NDArray[Any] | list[Any]"
 """An array of tiles, (size, ...), or a list of one for a runner that takes one at a time."""
 
 
@@ -175,7 +174,7 @@ class DeviceBatch(Struct, eq=False):
     """
 
     tiles: list[TileRef]
-    stacked: Stacked = _NONE
+    stacked: Stacked = []
     is_computed: bool = False
     tasks: Set[DeviceWork] = frozenset()
 

@@ -3,17 +3,21 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from penstock.core.device import Device
 from penstock.errors import DeviceOutOfMemory
+from penstock.lazy_import import lazy_import
 from penstock.models.base import Work
 from penstock.models.device_time import device_time
 from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_work import Runner, batch_key
 from penstock.worker.batcher.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy_import("numpy")
 
 
 class Trial(NamedTuple):

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from loguru import logger
 
 from penstock.errors import ImageDecodeFailed, Internal
-from penstock.pixels.decoding import DECODER
+from penstock.pixels.elsewhere import DECODER
 from penstock.pixels.headers import ImageHeader
 from penstock.pixels.picture import Picture, PixelForm
 from penstock.settings import LimitSettings

@@ -8,7 +8,7 @@ from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, fcntl
 from typing import cast
 from weakref import ReferenceType, ref
 
-from penstock.pixels.decoding import picture_in
+from penstock.pixels.elsewhere import picture_in
 from penstock.pixels.headers import ImageHeader
 from penstock.pixels.headers.metadata import MOST_PROFILE_BYTES
 from penstock.pixels.picture import Levels, Picture, PixelForm

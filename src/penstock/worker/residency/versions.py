@@ -1,17 +1,19 @@
 """Versions of the repository as a worker offers them: each from a folder of this machine, or from the storage."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from loguru import logger
 from msgspec import Struct
 
 from penstock.core.model import SOLE_IMAGE, Member, Model, split_id
 from penstock.errors import ConfigurationError, PenstockError, StorageUnavailable
-from penstock.models.declared import DeclaredRunner, declared_runner
+from penstock.lazy_import import lazy_import
 from penstock.models.declared.definition import RunSection
 from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import VersionIndex
@@ -28,6 +30,11 @@ from penstock.models.repository.tree import (
 from penstock.settings import LimitSettings
 from penstock.worker.residency.resident import Offer
 from penstock.worker.spool import patiently
+
+if TYPE_CHECKING:
+    from penstock.models.declared.runner import DeclaredRunner
+
+declared = lazy_import("penstock.models.declared.runner")
 
 EMPTY = (
     "is empty all at once: is its volume mounted? Its models stay in the catalogue. If nothing is meant to be there, "
@@ -109,7 +116,7 @@ class LocalVersions:
             return folder.stamp, f"{type(error).__name__}: {error}"
 
     def _offered(self, folder: VersionFolder) -> OfferedVersion:
-        runner = declared_runner(folder.folder, name=folder.name, version=folder.version)
+        runner: type[DeclaredRunner] = declared.declared_runner(folder.folder, name=folder.name, version=folder.version)
         model, run = runner.described(), runner.definition.run
         offer = _offer(model, run, size=runner.weight_bytes(), make=partial(_made, runner, self._limits))
         return OfferedVersion(folder.stamp, model, offer)
@@ -132,7 +139,8 @@ def remote_version(index: VersionIndex, cache: ModelCache, limits: LimitSettings
         except StorageUnavailable as error:  # no fault of the version: its tasks wait, as they do for their inputs
             logger.bind(model=index.id, reason=error.detail).warning("a model waits for the storage")
             folder = await patiently(get)
-        runner = await asyncio.to_thread(declared_runner, folder, name=index.model.name, version=index.model.version)
+        name, version = index.model.name, index.model.version
+        runner = await asyncio.to_thread(lambda: declared.declared_runner(folder, name=name, version=version))
         return await _made(runner, limits)
 
     async def make_anew() -> DeclaredRunner:
@@ -143,7 +151,7 @@ def remote_version(index: VersionIndex, cache: ModelCache, limits: LimitSettings
     return OfferedVersion(index.digest, index.model, offer)
 
 
-Make = Callable[[], Awaitable[DeclaredRunner]]
+Make: TypeAlias = "Callable[[], Awaitable[DeclaredRunner]]"
 
 
 def _offer(model: Model, run: RunSection, *, size: int, make: Make, make_anew: Make | None = None) -> Offer:

@@ -1,6 +1,7 @@
 -- The account of a tenant, `account:<tenant>`: what it holds now (`redis` and `storage` in bytes; `lines` of batches
 -- that have not ended; `reserved_ms`, what its unfinished tasks are expected to take of a device), and what it has used
 -- on one `day`, which is counted in UTC since 1970. What it used on an earlier day is in `usage:<tenant>:<day>`.
+-- `listed` is there while the tenant is in the set of those with tasks or batches.
 local DAY_MS = 86400000
 local USED = 'submitted success failed canceled expired device_ms bytes_in bytes_out'
 
@@ -72,4 +73,11 @@ local function count_for(tenant, ...)
     end
   end
   write_numbers(account_key(tenant), written)
+end
+
+-- Lists a tenant among those that have tasks or batches: see `tenants_tidy`.
+local function list_tenant(tenant)
+  if account_of(tenant).listed then return end
+  redis.call('SADD', ROOT .. 'tenants', tenant)
+  count_for(tenant, 'listed', 1)
 end

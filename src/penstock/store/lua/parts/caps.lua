@@ -1,5 +1,5 @@
 -- How many tasks of a tenant may run at once. The hash `caps` has the caps of single tenants and, as `*`, that of all
--- others; 0 is none. The string `capped` is there while `caps` is: a claim reads it beside another string, so that caps
+-- others; 0 is none. `capped` is on the board while `caps` is there: a claim reads it beside other fields, so that caps
 -- cost nothing where there are none.
 --
 -- A tenant at its cap stays in `flows`, with an infinite start time: behind all others, so that a claim comes upon it
@@ -24,7 +24,7 @@ end
 
 local function park(pool, priority, tenant, start)
   redis.call('ZADD', flows_key(pool, priority), 'inf', tenant)
-  redis.call('HSET', clock_key(pool, priority), 'f:' .. tenant, start)
+  set_field(pool_key(pool), 'f:' .. priority .. ':' .. tenant, start)
   redis.call('ZADD', ROOT .. 'parked', 0, tenant .. ' ' .. pool .. ':' .. priority)
 end
 
@@ -35,9 +35,9 @@ local function unpark(tenant)
   local woken = {}
   for _, place in ipairs(places) do
     local pool, priority = string.match(place, ' (%x+):(%l+)$')
-    local t = redis.call('HMGET', clock_key(pool, priority), 'v', 'f:' .. tenant)
-    local start = math.max(tonumber(t[1] or 0), tonumber(t[2] or 0))
-    redis.call('ZADD', flows_key(pool, priority), 'XX', 'LT', start, tenant)
+    local v, f = 'v:' .. priority, 'f:' .. priority .. ':' .. tenant
+    read_fields(pool_key(pool), v, f)
+    redis.call('ZADD', flows_key(pool, priority), 'XX', 'LT', later_of(pool, v, f), tenant)
     local models = not woken[pool] and redis.call('HGET', ROOT .. 'pools', pool)
     if models then redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. string.match(models, '%S+')) end
     woken[pool] = true

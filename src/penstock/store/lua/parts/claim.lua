@@ -1,9 +1,11 @@
--- The answer to a worker that is given nothing, since it is drained or has given this claim up; nil for any other.
-local function refusal_of_claim(worker, round)
-  if redis.call('ZSCORE', ROOT .. 'drained', worker) then return {'', -1, 'drained'} end
-  local next_round, has_caps = unpack(redis.call('MGET', ROOT .. 'round:' .. worker, ROOT .. 'capped'))
-  HAS_CAPS = has_caps
-  return next_round and tonumber(round) < tonumber(next_round) and {'', -1} or nil
+-- The answer to a worker that is given nothing, since it is drained or has given this claim up; nil for any other. What
+-- a claim needs of the board is read with that; of many models few have a task that is given.
+local function refusal_of_claim(worker, round, models)
+  local first = string.match(models, '%S+') or ''
+  read_fields(BOARD, 'drained:' .. worker, 'round:' .. worker, 'capped', 'paused', 'ms:' .. first, 'cost:' .. first)
+  if field_of(BOARD, 'drained:' .. worker) then return {'', -1, 'drained'} end
+  HAS_CAPS = field_of(BOARD, 'capped') ~= nil
+  return tonumber(round) < counting_round(worker) and {'', -1} or nil
 end
 
 -- Puts retries that are due back into their queues: 50 at most, so that a claim stays short; the next claim goes on.
@@ -13,7 +15,7 @@ local function queue_due_retries()
     redis.call('ZREM', ROOT .. 'delayed', id)
     if not task.is_missing then
       redis.call('HSET', task.key, 'stage', 'queued')
-      publish_change(id)
+      publish_change(task)
       enqueue(task)
     end
   end
@@ -26,30 +28,33 @@ local function nothing_to_claim()
   return {'', due and math.max(0, tonumber(due) - now_ms()) or -1}
 end
 
--- `passed:<pool>` counts for each priority the claims that have passed it over since it was served last. Answers the
--- counts that change when a task of the priority `served` is given now, as name, value ...
+-- `passed:<priority>` of a pool counts the claims that have passed it over since it was served last. Answers the counts
+-- that change when a task of the priority `served` is given now, as field, value ...
 local function counts_after(counts, passed_over, served)
   local changed = {}
   for priority in string.gmatch(PRIORITIES, '%S+') do
     local count = counts[priority]
     local new = priority == served and 0 or passed_over[priority] and count + 1 or count
     if new ~= count then
-      changed[#changed + 1] = priority
+      changed[#changed + 1] = 'passed:' .. priority
       changed[#changed + 1] = new
     end
   end
   return changed
 end
 
--- Chooses the priority to serve: the highest of those that the slot serves; but one that was passed over `guard` times
--- has its turn in any slot. Answers its head (see `head_of`) and the counts to write when that task is given; nil when
--- nothing waits that may be given.
-local function choose(pool, models, classes, guard)
-  local paused, counts, passed_over, chosen, due = paused_queues(), {}, {}, nil, nil
-  local known = redis.call('HGETALL', ROOT .. 'passed:' .. pool)
-  for i = 1, #known, 2 do counts[known[i]] = tonumber(known[i + 1]) end
+-- How many claims have passed each priority over. What else is needed of the pool to give a task of this tenant is read
+-- with that.
+local function counts_of(pool, head)
+  local key, v, counts = pool_key(pool), 'v:' .. head.priority, {}
+  read_fields(key, 'models', v, v .. ':' .. head.tenant, passed_fields())
+  for priority in string.gmatch(PRIORITIES, '%S+') do counts[priority] = tonumber(field_of(key, 'passed:' .. priority) or 0) end
+  return counts
+end
+
+local function look_for_head(pool, models, classes, guard)
+  local paused, passed_over, counts, chosen, due = paused_queues(), {}, nil, nil, nil
   for priority in string.gmatch(PRIORITIES, '%S+') do
-    counts[priority] = counts[priority] or 0
     if chosen then
       passed_over[priority] = redis.call('ZCOUNT', flows_key(pool, priority), '-inf', '(inf') > 0
       local is_due = passed_over[priority] and guard > 0 and counts[priority] >= guard
@@ -60,10 +65,20 @@ local function choose(pool, models, classes, guard)
       end
     elseif string.find(classes, priority, 1, true) then
       chosen = head_of(pool, models, priority, paused)
+      counts = chosen and counts_of(pool, chosen)
     end
   end
   local head = due or chosen
   return head, head and counts_after(counts, passed_over, head.priority)
+end
+
+-- Chooses the priority to serve: the highest of those that the slot serves; but one that was passed over `guard` times
+-- has its turn in any slot. Answers its head (see `head_of`) and the counts to write when that task is given; nil when
+-- nothing waits that may be given. In a pool that is not there nobody is listed: then it is made.
+local function choose(pool, models, classes, guard)
+  local head, counts = look_for_head(pool, models, classes, guard)
+  if head or not open_pool(models) then return head, counts end
+  return look_for_head(pool, models, classes, guard)
 end
 
 -- How a task ends that is too late to be started: 'overrun', 'expire', or nil when it is not.
@@ -77,7 +92,7 @@ local function give(pool, head, counts, task, moves, worker, device, lease_ms, f
   local now, epoch = now_ms(), task.epoch + 1
   local ms, is_measured = expected_ms(task.model, sound_number(task.cost, 'cost'))
   redis.call('ZREM', head.queue, head.place)
-  if counts[1] then redis.call('HSET', ROOT .. 'passed:' .. pool, unpack(counts)) end
+  for i = 1, #counts, 2 do set_field(pool_key(pool), counts[i], counts[i + 1]) end
   charge(pool, head, ms)
   move(task, target(moves, task.state), 'stage', 'fetch', 'epoch', epoch, 'fence', fence, 'worker', worker,
     'device', device, 'claimed', now, 'started', task.started or now, 'pool', pool, 'charged', ms)
@@ -87,5 +102,5 @@ local function give(pool, head, counts, task, moves, worker, device, lease_ms, f
   redis.call('ZADD', ROOT .. 'running', now + tonumber(lease_ms), task.id)
   return {task.id, epoch, task.tenant, task.caller, head.priority, task.failures, task.crashes, task.max_retries,
     task.timeout_s, math.max(0, now_us() - tonumber(task.created)), redis.call('GET', ROOT .. 'body:' .. task.id),
-    task.eta or '', is_measured and string.format('%.17g', ms) or ''}
+    task.eta or '', is_measured and string.format('%.17g', ms) or '', inline_of(task)}
 end

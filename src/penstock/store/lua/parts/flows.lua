@@ -6,11 +6,11 @@
 -- A *pool* is a set of models that some worker serves, and has a clock of its own for each priority: the time that a
 -- caller uses on the devices of one pool delays none of its tasks in another. A task waits in one queue, for all pools
 -- that have its model; only its caller is listed in each of them. A caller without waiting tasks is taken off the list
--- when a claim comes upon it, and is listed again with its next task.
+-- by the claim of the last one, or when a claim comes upon it, and is listed again with its next task.
 --
--- `flows:<pool>:<priority>` has tenants by start time, `...:<tenant>` its callers. The hash `clock:<pool>:<priority>`
--- keeps the start time of those that were taken off, or parked (see parts/caps), in `f:<flow>`, the virtual time in
--- `v`, and that of a tenant in `v:<tenant>`.
+-- `flows:<pool>:<priority>` has tenants by start time, `...:<tenant>` its callers. The hash `pool:<pool>` keeps the start
+-- time of those that were taken off, or parked (see parts/caps), in `f:<priority>:<flow>`, the virtual time in
+-- `v:<priority>`, and that of a tenant in `v:<priority>:<tenant>`.
 local function flows_key(pool, priority)
   return ROOT .. 'flows:' .. pool .. ':' .. priority
 end
@@ -19,23 +19,29 @@ local function callers_key(pool, priority, tenant)
   return flows_key(pool, priority) .. ':' .. tenant
 end
 
-local function clock_key(pool, priority)
-  return ROOT .. 'clock:' .. pool .. ':' .. priority
+local function pool_key(pool)
+  return ROOT .. 'pool:' .. pool
 end
 
--- Lists a caller that has a waiting task: it starts where it stopped, but not before what is being served now.
+-- The later of two moments of the clock, each 0 while there is none.
+local function later_of(pool, one, other)
+  local key = pool_key(pool)
+  return math.max(tonumber(field_of(key, one) or 0), tonumber(field_of(key, other) or 0))
+end
+
+-- Lists a caller that has a waiting task, unless it is listed: it starts where it stopped, but not before what is being
+-- served now.
 local function enter(pool, priority, tenant, caller)
-  local callers = callers_key(pool, priority, tenant)
-  if redis.call('ZSCORE', callers, caller) then return end
-  local t = redis.call('HMGET', clock_key(pool, priority), 'v', 'f:' .. tenant, 'v:' .. tenant,
-    'f:' .. tenant .. '/' .. caller)
-  redis.call('ZADD', flows_key(pool, priority), 'NX', math.max(tonumber(t[1] or 0), tonumber(t[2] or 0)), tenant)
-  redis.call('ZADD', callers, math.max(tonumber(t[3] or 0), tonumber(t[4] or 0)), caller)
+  local v, f = 'v:' .. priority, 'f:' .. priority .. ':' .. tenant
+  local of_callers, of_caller = v .. ':' .. tenant, f .. '/' .. caller
+  read_fields(pool_key(pool), v, f, of_callers, of_caller)
+  redis.call('ZADD', flows_key(pool, priority), 'NX', later_of(pool, v, f), tenant)
+  redis.call('ZADD', callers_key(pool, priority, tenant), 'NX', later_of(pool, of_callers, of_caller), caller)
 end
 
 local function leave(pool, priority, set, member, flow, start)
   redis.call('ZREM', set, member)
-  redis.call('HSET', clock_key(pool, priority), 'f:' .. flow, start)
+  set_field(pool_key(pool), 'f:' .. priority .. ':' .. flow, start)
 end
 
 -- UNSEEN stands in front of all tenants while there are queues whose callers may not be listed in this pool, because it
@@ -84,20 +90,24 @@ local LOOKS = 60
 local LOOKS_IN_CLASS = 30
 local HAS_MORE = false
 
--- The oldest task of a caller in the queues of these models: {queue, place}, or nil.
+-- The oldest task of a caller in the queues of these models, and whether it is the only one: {queue, place, is_last}, or
+-- nil.
 local function oldest(models, priority, flow, paused)
-  local found
+  local found, count = nil, 0
   for model in string.gmatch(models, '%S+') do
     local queue = queue_key(model, priority)
     local from, to = all_of(flow)
-    local place = not paused[queue] and redis.call('ZRANGEBYLEX', queue, from, to, 'LIMIT', 0, 1)[1]
+    local places = paused[queue] and {} or redis.call('ZRANGEBYLEX', queue, from, to, 'LIMIT', 0, 2)
+    local place = places[1]
+    count = count + #places
     if place and (not found or place < found.place) then found = {queue = queue, place = place} end
   end
+  if found then found.is_last = count == 1 end
   return found
 end
 
 -- The caller whose turn it is in a priority of a pool, and its task: {priority, tenant, caller, queue, place,
--- tenant_start, caller_start}; nil when nothing waits.
+-- is_last, tenant_start, caller_start, is_alone}; nil when nothing waits. It `is_alone` that has no other callers beside it.
 local function head_of(pool, models, priority, paused)
   local flows = flows_key(pool, priority)
   local first = redis.call('ZRANGE', flows, 0, 1, 'WITHSCORES')
@@ -112,7 +122,7 @@ local function head_of(pool, models, priority, paused)
     local tenant, tenant_start = first[at], tonumber(first[at + 1])
     if not tenant or tenant_start == PARKED then return end
     local callers = callers_key(pool, priority, tenant)
-    local caller, caller_start = unpack(redis.call('ZRANGE', callers, 0, 0, 'WITHSCORES'))
+    local caller, caller_start, other = unpack(redis.call('ZRANGE', callers, 0, 1, 'WITHSCORES'))
     if not caller then
       leave(pool, priority, flows, tenant, tenant, tenant_start)
     elseif HAS_CAPS and is_at_cap(tenant) then
@@ -122,7 +132,7 @@ local function head_of(pool, models, priority, paused)
       local found = oldest(models, priority, flow, paused)
       if found then
         found.priority, found.tenant, found.tenant_start = priority, tenant, tenant_start
-        found.caller, found.caller_start = caller, tonumber(caller_start)
+        found.caller, found.caller_start, found.is_alone = caller, tonumber(caller_start), not other
         return found
       end
       leave(pool, priority, callers, caller, flow, caller_start)
@@ -132,21 +142,24 @@ local function head_of(pool, models, priority, paused)
   if first[1] then HAS_MORE = true end
 end
 
--- Charges the claim of a task: the clock advances to its start, and the next task of its owner starts so much later.
+-- Charges the claim of a task: the clock advances to its start, and the next task of its owner starts so much later. Who
+-- has no other task is taken off the list.
 local function charge(pool, head, ms)
-  local clock = clock_key(pool, head.priority)
-  local v = redis.call('HMGET', clock, 'v', 'v:' .. head.tenant)
-  redis.call('HSET', clock, 'v', math.max(tonumber(v[1] or 0), head.tenant_start), 'v:' .. head.tenant,
-    math.max(tonumber(v[2] or 0), head.caller_start))
-  redis.call('ZADD', flows_key(pool, head.priority), head.tenant_start + ms, head.tenant)
-  redis.call('ZADD', callers_key(pool, head.priority, head.tenant), head.caller_start + ms, head.caller)
-end
+  local key, priority, tenant = pool_key(pool), head.priority, head.tenant
+  local v = 'v:' .. priority
+  local of_callers = v .. ':' .. tenant
+  read_fields(key, v, of_callers)
+  set_field(key, v, math.max(tonumber(field_of(key, v) or 0), head.tenant_start))
+  set_field(key, of_callers, math.max(tonumber(field_of(key, of_callers) or 0), head.caller_start))
 
-local function add(set, member, clock, flow, ms)
-  local start_now = redis.call('ZADD', set, 'XX', 'INCR', ms, member)
-  if start_now and tonumber(start_now) ~= PARKED then return end
-  local start = redis.call('HGET', clock, 'f:' .. flow)
-  if start then redis.call('HSET', clock, 'f:' .. flow, start + ms) end
+  local function start_at(set, member, flow, start, leaves)
+    if leaves then return leave(pool, priority, set, member, flow, start) end
+    redis.call('ZADD', set, start, member)
+  end
+
+  start_at(callers_key(pool, priority, tenant), head.caller, tenant .. '/' .. head.caller, head.caller_start + ms,
+    head.is_last)
+  start_at(flows_key(pool, priority), tenant, tenant, head.tenant_start + ms, head.is_last and head.is_alone)
 end
 
 -- Corrects what an attempt was charged once it has ended and took so many ms of a device. An owner that is forgotten by
@@ -155,7 +168,18 @@ local function recharge(task, ms)
   local more = ms - sound_number(task.charged or ms, 'charged')
   local pool, priority, tenant = task.pool, task.priority, task.tenant
   if more == 0 then return end
-  local clock = clock_key(pool, priority)
-  add(flows_key(pool, priority), tenant, clock, tenant, more)
-  add(callers_key(pool, priority, tenant), task.caller, clock, flow_of(task), more)
+  local key, kept = pool_key(pool), {}
+
+  local function add(set, member, flow)
+    local start_now = redis.call('ZADD', set, 'XX', 'INCR', more, member)
+    if not start_now or tonumber(start_now) == PARKED then kept[#kept + 1] = 'f:' .. priority .. ':' .. flow end
+  end
+
+  add(flows_key(pool, priority), tenant, tenant)
+  add(callers_key(pool, priority, tenant), task.caller, flow_of(task))
+  read_fields(key, unpack(kept))
+  for _, field in ipairs(kept) do
+    local start = field_of(key, field)
+    if start then set_field(key, field, start + more) end
+  end
 end

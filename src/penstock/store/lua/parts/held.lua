@@ -25,6 +25,13 @@ local function note(task, name, number)
   task.changes[#task.changes + 1] = number
 end
 
+-- Notes a text of a task to write: `move` writes all of them in one command.
+local function write_with(task, key, text)
+  task.texts = task.texts or {}
+  task.texts[#task.texts + 1] = key
+  task.texts[#task.texts + 1] = text
+end
+
 -- Notes that what belongs to a task in Redis has so many bytes more.
 local function grow(task, bytes)
   local held = held_by(task)
@@ -69,10 +76,9 @@ end
 -- files are, and what it has reserved, is not known any more.
 local function held_again(id)
   local bytes = TASK_BYTES
-  for part in string.gmatch('body outcome log', '%S+') do
+  for part in string.gmatch('body outcome attempts log', '%S+') do
     local size = redis.pcall('STRLEN', ROOT .. part .. ':' .. id)
     bytes = bytes + (type(size) == 'number' and size or 0)
   end
-  for _, entry in ipairs(redis.pcall('LRANGE', ROOT .. 'attempts:' .. id, 0, -1)) do bytes = bytes + #entry end
-  return held_text(bytes, 0, 0, 0)
+  return held_text(bytes + inline_size(id), 0, 0, 0)
 end

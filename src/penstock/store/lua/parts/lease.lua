@@ -29,7 +29,10 @@ local function end_attempt(task, outcome, problem, ms)
   if problem ~= '' then
     entry = string.sub(entry, 1, -2) .. ',"error":' .. problem .. '}'
   end
-  redis.call('RPUSH', ROOT .. 'attempts:' .. task.id, entry)
+  entry = entry .. '\n'
+  local key = ROOT .. 'attempts:' .. task.id
+  local earlier = task.epoch ~= '1' and redis.call('GET', key) or ''
+  write_with(task, key, earlier .. entry)
   grow(task, #entry)
 end
 

@@ -3,20 +3,25 @@
 local UNMEASURED_MS = 1000
 local SHORTEST_MS = 0.1
 
+-- The two averages of a model, each nil while there is none.
+local function pace_of(model)
+  read_fields(BOARD, 'ms:' .. model, 'cost:' .. model)
+  return tonumber(field_of(BOARD, 'ms:' .. model)), tonumber(field_of(BOARD, 'cost:' .. model))
+end
+
 -- The ms of a device that a task of this size should take, and whether that was measured.
 local function expected_ms(model, size)
-  local pace = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
-  local ms, mean_size = tonumber(pace[1]), tonumber(pace[2])
+  local ms, mean_size = pace_of(model)
   if not ms then return size > 0 and size or UNMEASURED_MS, false end
   if size > 0 and mean_size then ms = ms * size / mean_size end
   return math.max(ms, SHORTEST_MS), true
 end
 
 local function learn(model, size, ms)
-  local known = redis.call('HMGET', ROOT .. 'pace', 'ms:' .. model, 'cost:' .. model)
+  local mean_ms, mean_size = pace_of(model)
   local function mean(old, new) return old and old + (new - old) / 10 or new end
-  local sized = size > 0 and {'cost:' .. model, mean(tonumber(known[2]), size)} or {}
-  redis.call('HSET', ROOT .. 'pace', 'ms:' .. model, mean(tonumber(known[1]), ms), unpack(sized))
+  set_field(BOARD, 'ms:' .. model, mean(mean_ms, ms))
+  if size > 0 then set_field(BOARD, 'cost:' .. model, mean(mean_size, size)) end
 end
 
 -- The device time of an attempt that is ended from outside, as far as it was told: nothing before the device began with

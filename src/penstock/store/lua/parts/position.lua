@@ -4,17 +4,21 @@
 -- counts all that wait.
 local FEW = 3
 
+-- The first flows of a sorted set, as name, start, name ...: all of them where they are few, and one more where not.
+local function first_flows(set)
+  return redis.call('ZRANGE', set, 0, FEW, 'WITHSCORES')
+end
+
 -- How many tasks of other flows of a sorted set are served before a task of the flow `me` with `own` tasks in front of
--- it. `count` tells how many tasks a flow has waiting.
-local function served_before(set, me, own, model, count)
-  local found = redis.call('ZRANGE', set, 0, FEW, 'WITHSCORES')
+-- it. `found` are the first flows of the set, and `count` tells how many tasks a flow has waiting.
+local function served_before(set, found, me, own, model, count)
   if #found == 2 and found[1] == me then return 0 end
-  local start = tonumber(redis.call('ZSCORE', set, me))
   if #found > 2 * FEW then
-    local others = redis.call('ZCARD', set) - (start and 1 or 0)
-    return own * others + (start and redis.call('ZCOUNT', set, '-inf', '(' .. start) or others)
+    local rank, size = redis.call('ZRANK', set, me), redis.call('ZCARD', set)
+    return rank and own * (size - 1) + rank or own * size + size
   end
-  local ms, ahead = expected_ms(model, 0), 0
+  local ms, ahead, start = expected_ms(model, 0), 0, nil
+  for i = 1, #found, 2 do start = found[i] == me and found[i + 1] or start end
   for i = 1, #found, 2 do
     if found[i] ~= me then
       local rounds = own + (start and (start - found[i + 1]) / ms or 0)
@@ -31,12 +35,14 @@ local function ahead_in_class(model, priority, tenant, caller, own, flow, waitin
   local others = waiting - flow
   if others == 0 then return own end
   local pool, queue = pools_with(model)[1], queue_key(model, priority)
-  local flows = pool and flows_key(pool, priority)
-  if not pool or redis.call('ZSCORE', flows, UNSEEN) then return own + others end
-  local ahead = served_before(callers_key(pool, priority, tenant), caller, own, model, function(other)
+  if not pool then return own + others end
+  local flows, callers = flows_key(pool, priority), callers_key(pool, priority, tenant)
+  local tenants = first_flows(flows)
+  if tenants[1] == UNSEEN then return own + others end
+  local ahead = served_before(callers, first_flows(callers), caller, own, model, function(other)
     return redis.call('ZLEXCOUNT', queue, all_of(tenant .. '/' .. other))
   end)
-  ahead = ahead + served_before(flows, tenant, own + ahead, model, function(other)
+  ahead = ahead + served_before(flows, tenants, tenant, own + ahead, model, function(other)
     return redis.call('ZLEXCOUNT', queue, '[' .. other .. '/', '(' .. other .. '0')
   end)
   return own + math.min(others, ahead)

@@ -23,18 +23,24 @@ local function pause_of(model, priority)
   return redis.call('HGET', ROOT .. 'paused', model .. ':' .. priority)
 end
 
--- The keys of all queues that are paused -> true.
+-- The keys of all queues that are paused -> true. Their names are on the board, beside what else is read there.
 local function paused_queues()
   local paused = {}
-  for _, queue in ipairs(redis.call('HKEYS', ROOT .. 'paused')) do paused[ROOT .. 'queue:' .. queue] = true end
+  for queue in string.gmatch(field_of(BOARD, 'paused') or '', '%S+') do paused[ROOT .. 'queue:' .. queue] = true end
   return paused
 end
 
--- Puts a task into its queue, and lists its caller in every pool that could run it.
+-- Puts a task into its queue, and lists its caller in every pool that could run it, unless one of its tasks waits there
+-- already: then it is listed, but for a paused queue. Answers how many tasks of the caller are in the queue.
 local function enqueue(task)
-  redis.call('ZADD', queue_key(task.model, task.priority), 0, place_of(task))
-  for _, pool in ipairs(pools_with(task.model)) do enter(pool, task.priority, task.tenant, task.caller) end
+  local queue = queue_key(task.model, task.priority)
+  redis.call('ZADD', queue, 0, place_of(task))
+  local count = redis.call('ZLEXCOUNT', queue, all_of(flow_of(task)))
+  if count == 1 or paused_queues()[queue] then
+    for _, pool in ipairs(pools_with(task.model)) do enter(pool, task.priority, task.tenant, task.caller) end
+  end
   redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. task.model)
+  return count
 end
 
 -- Takes a waiting task out of its queue. Answers whether it was there.
