@@ -26,6 +26,7 @@ FILES = "tests/api/test_result_files.py::test_"
 TASK_LOG = "tests/api/test_task_log.py::test_"
 FETCH, GUARD = "tests/worker/test_fetch.py::test_", "tests/unit/test_urlguard.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
+CLAIMS = "tests/store/test_claims.py::test_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
 BOUNDS = "tests/unit/test_json_bounds.py::test_json_is_refused_for"
@@ -266,13 +267,13 @@ MUTATIONS = (
         "the clock of an attempt stands at the device",
         "src/penstock/worker/batcher/scheduler.py",
         "        with task.clock.standing():\n",
-        "        with suppress():\n",
+        "        if True:\n",
         "tests/unit/test_device_waits.py::test_the_clock_of_a_task_stands_while_others_hold_the_device",
     ),
     Mutation(
         "the clock of an attempt stands until a thread is free",
         "src/penstock/worker/codecs.py",
-        "        clock.hold()\n",
+        "            clock.hold()\n            on_begin = clock.resume\n",
         "",
         WAITS + "behind_others_loses_no_time[prepare]",
     ),
@@ -516,6 +517,20 @@ MUTATIONS = (
         "do look_through(pool, priority, model) end",
         "do end",
         SHARES + "whoever_waits_is_found_by_a_worker_that_comes_with_other_models",
+    ),
+    Mutation(
+        "a claim gives no more tasks than it was asked for",
+        f"{LUA}/claim.lua",
+        " or #answers == tonumber(most)",
+        "",
+        CLAIMS + "no_more_tasks_are_claimed_than_were_asked_for",
+    ),
+    Mutation(
+        "a late task behind others is left to the next claim",
+        "src/penstock/store/leases.py",
+        "answers[0][2:]",
+        "answers[-1][2:]",
+        CLAIMS + "a_late_task_behind_others_ends_with_the_next_claim",
     ),
     Mutation(
         "a claim that has not looked at all says so",
@@ -1173,8 +1188,8 @@ MUTATIONS = (
     Mutation(
         "tiles wait until rows above them are written",
         "src/penstock/worker/batcher/device_work.py",
-        "return bool(self.waiting) and self.waiting[-1] < self.work.open",
-        "return bool(self.waiting)",
+        "(self._is_all_open or self.waiting[-1] < self.work.open)",
+        "True",
         "tests/worker/test_streaming.py::test_the_device_waits_where_nobody_takes_the_rows",
     ),
     Mutation(
