@@ -9,10 +9,10 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
-from litestar.routes import HTTPRoute
 from loguru import logger
 
 from penstock.api.bulk import bulk_of
+from penstock.api.console.on_demand import ConsoleOnDemand, methods_of
 from penstock.api.description import docs, openapi
 from penstock.api.description.site import errors, front
 from penstock.api.http import problems
@@ -22,7 +22,6 @@ from penstock.api.http.bodies import BodyMemory
 from penstock.api.http.cors import Cors
 from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
-from penstock.api.http.headers import allow_of
 from penstock.api.http.key_table import KeyTable
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
@@ -175,7 +174,6 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_
             Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
             errors.router,
             *([docs.router] if has_docs else []),
-            *(_console() if settings.console.enabled else []),
         ],
         lifespan=[lifespan],
         state=state,
@@ -194,18 +192,12 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_
     )
     app.state.cors = cors = Cors(settings.api.cors_origins, app.routes)
     wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
-    # Litestar answers OPTIONS with the first method of a path, and leaves out the others.
-    allowed = {route.path_format: allow_of(route.methods) for route in app.routes if isinstance(route, HTTPRoute)}
+    allowed = methods_of(app)
+    routes = ConsoleOnDemand(app, V1, allowed) if settings.console.enabled else app.asgi_handler
     app.asgi_handler = RequestContext(
-        app.asgi_handler, Origins(settings.api), cors, allowed, wrong_keys, lambda: bool(app.state.draining)
+        routes, Origins(settings.api), cors, allowed, wrong_keys, lambda: bool(app.state.draining)
     )
     return app
-
-
-def _console() -> list[Router]:
-    from penstock.api.console.router import console  # what it imports is not loaded where it is turned off
-
-    return console(V1)
 
 
 def _state_of(settings: Settings, most_of_tenant: int, metrics_of_all: str) -> State:

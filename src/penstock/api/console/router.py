@@ -3,7 +3,7 @@
 Acts and files of the pages use the second: so the console has no act of its own, and none without its scope and audit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from litestar import Router
 from litestar.handlers import HTTPRouteHandler
@@ -58,17 +58,24 @@ SCREENS: tuple[HTTPRouteHandler, ...] = (
 )
 
 
-def console(v1: Iterable[HTTPRouteHandler]) -> list[Router]:
-    """Return the routers of the console; `v1` are the handlers of /v1."""
+def console(v1: Iterable[HTTPRouteHandler]) -> Iterator[Router]:
+    """Return the routes of the console, each path in a router of its own; `v1` are the handlers of /v1."""
     check_declared((*ENTRY, *SCREENS))
-    pages = Router(
-        "/console",
-        route_handlers=[*ENTRY, *SCREENS, errors.nothing_here],
-        middleware=[open_session, require_key],
-        exception_handlers=AS_PAGES,
-        include_in_schema=False,
-    )
-    acts = Router(
-        "/console/v1", route_handlers=list(v1), middleware=[open_session, require_key], include_in_schema=False
-    )
-    return [pages, acts]
+    middleware = (open_session, require_key)
+    for acts in _by_path(v1):
+        yield Router("/console/v1", route_handlers=acts, middleware=middleware, include_in_schema=False)
+    for pages in _by_path((*ENTRY, *SCREENS, errors.nothing_here)):
+        yield Router(
+            "/console",
+            route_handlers=pages,
+            middleware=middleware,
+            exception_handlers=AS_PAGES,
+            include_in_schema=False,
+        )
+
+
+def _by_path(handlers: Iterable[HTTPRouteHandler]) -> Iterable[list[HTTPRouteHandler]]:
+    found: dict[frozenset[str], list[HTTPRouteHandler]] = {}
+    for handler in handlers:
+        found.setdefault(frozenset(handler.paths), []).append(handler)
+    return found.values()
