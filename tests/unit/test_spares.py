@@ -3,6 +3,14 @@
 import json
 import subprocess
 import sys
+from socket import socketpair
+
+from msgspec.structs import replace
+
+from penstock.local.spares import SpareProcess
+from penstock.local.up import worker_children
+from penstock.settings import Settings
+from penstock.worker.devices import Placement, cpu
 
 PARENT = """
 import asyncio, os, signal, sys, threading
@@ -86,3 +94,15 @@ def test_the_modules_that_are_shared_start_no_thread() -> None:
     )
 
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "1\n"
+
+
+def test_a_worker_on_a_gpu_is_executed_and_one_on_a_cpu_is_made_of_a_spare_process() -> None:
+    line, other = socketpair()
+    spare = SpareProcess(0, line)
+    gpu = Placement(device=replace(cpu(1), name="cuda:0", kind="cuda"), environment={}, lost="it is away")
+
+    children = worker_children(Settings(), [gpu, Placement(device=cpu(1), environment={})], [spare])
+
+    assert [child.spare for child in children] == [None, spare]
+    line.close()
+    other.close()
