@@ -36,6 +36,7 @@ PACKED = "tests/unit/test_packing.py::test_what_"
 TENANCY, IN_STORE = "tests/api/test_tenancy.py::test_", "tests/store/test_tenants.py::test_"
 UNKNOWN = TENANCY + "te1_what_another_tenant_has_answers_as_what_nobody_has"
 CORS = "tests/api/test_cors.py::test_"
+SPARES = "tests/unit/test_spares.py::test_"
 HEADERS, DECODERS = "tests/unit/test_image_headers.py::test_", "tests/worker/test_decoders.py::test_"
 TRUNCATED = "tests/pixels/test_truncated.py::test_"
 QUOTAS = "tests/store/test_quotas.py::test_"
@@ -1715,5 +1716,26 @@ MUTATIONS = (
         '        self._beating = asyncio.create_task(parent.beat(), name="heartbeat")\n',
         "",
         "tests/api/test_serve.py::test_a_process_of_several_tells_its_parent_that_it_is_ready_and_that_it_lives",
+    ),
+    Mutation(
+        "nothing is forked beside a thread",
+        "src/penstock/local/spares.py",
+        'if sys.platform != "linux" or len(os.listdir("/proc/self/task")) > 1:',
+        'if sys.platform != "linux":',
+        SPARES + "a_spare_process_is_what_its_role_says_and_nothing_else",
+    ),
+    Mutation(
+        "a spare process forgets the environment of its parent",
+        "src/penstock/local/spares.py",
+        "    take_environment(role.environment)\n",
+        "    os.environ.update(role.environment)\n",
+        SPARES + "a_spare_process_is_what_its_role_says_and_nothing_else",
+    ),
+    Mutation(
+        "a worker on a GPU is executed",
+        "src/penstock/local/up.py",
+        'unused.pop() if unused and place.device.kind == "cpu" else None',
+        "unused.pop() if unused else None",
+        SPARES + "a_worker_on_a_gpu_is_executed_and_one_on_a_cpu_is_made_of_a_spare_process",
     ),
 )

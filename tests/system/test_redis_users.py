@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from penstock.local.up import worker_children
+from penstock.settings import ApiSettings, Settings, WebhookSettings
+from penstock.worker.devices import Placement, cpu
 from tests.support.drive import data_uri, image
 from tests.support.processes import System, up
 from tests.support.redis_server import RedisProcess
@@ -72,9 +75,11 @@ def test_re1_that_user_may_not_touch_what_is_not_penstocks(command: str, server:
 
 def test_secrets_of_the_api_are_not_in_the_environment_of_a_worker(system: System) -> None:
     environment = Path(f"/proc/{system.process.child('worker-process')}/environ").read_text()
-    of_api = Path(f"/proc/{system.process.child('--listen-fd')}/environ").read_text()
+    settings = Settings(api=ApiSettings(keys=("of-the-api",)), webhooks=WebhookSettings(secrets=("whsec_of-the-api",)))
+    (child,) = worker_children(settings, [Placement(device=cpu(1), environment={})])
+    told = child.launch().environment
 
-    assert system.api_key in of_api
     assert system.api_key not in environment
-    assert "whsec_" in of_api
     assert "whsec_" not in environment
+    assert "PENSTOCK_REDIS_URL" in told
+    assert not {value for value in told.values() if "of-the-api" in value}

@@ -142,9 +142,9 @@ def many(target: Target, count: int, stack: ExitStack) -> list[socket.socket]:
 
 
 def _api_of(system: System) -> int:
-    """Return the process that listens: the child of `penstock up` whose command is `api`."""
+    """Return the process that listens: the child of `penstock up` whose command is `api-process`."""
     for pid in system.process.children():
-        if b"\0api" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if b"api-process" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     raise RuntimeError("penstock up has no API process")
 

@@ -5,7 +5,7 @@ stands in a lower layer, and itself. What stands in one layer may not know one a
 """
 
 LAYERS: list[set[str]] = [
-    {"collector", "errors", "lazy_import"},
+    {"allocator", "collector", "errors", "lazy_import"},
     {"core"},
     {"settings"},
     {"net", "pixels"},

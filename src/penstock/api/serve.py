@@ -23,6 +23,7 @@ from loguru import logger
 from msgspec import Struct
 
 from penstock import collector
+from penstock.allocator import return_large_buffers
 from penstock.api.app import create_app
 from penstock.api.http.addresses import ClientAddresses
 from penstock.api.http.cors import Cors
@@ -31,7 +32,7 @@ from penstock.api.services import open_services
 from penstock.api.serving.acceptor import AT_ONCE, Acceptor
 from penstock.api.serving.admission import Admission, Place
 from penstock.api.serving.connection import BoundedHttp, Limits, written
-from penstock.api.serving.files import Connections, connections_for, raise_file_limit, return_large_buffers
+from penstock.api.serving.files import Connections, connections_for, raise_file_limit
 from penstock.api.serving.listeners import bound
 from penstock.errors import NotReady
 from penstock.settings import ApiSettings, Settings

@@ -3,9 +3,9 @@ servers run: the other commands are in `penstock.cli.others`."""
 
 import asyncio
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -16,6 +16,9 @@ from penstock.cli.sections import SectionedGroup
 from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.settings import Settings
+
+if TYPE_CHECKING:
+    from penstock.local.spares import SpareProcess
 
 deaths = lazy_import("penstock.local.deaths")
 supervisors = lazy_import("penstock.local.supervisor")
@@ -58,8 +61,7 @@ def cli(config: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one line {url, metrics_url, api_key} when ready.")
 @click.option("--show-key", is_flag=True, help="Print the API key too, and not only where it is.")
 @with_own_models
-@coroutine
-async def up(
+def up(
     host: str | None,
     port: int | None,
     processes: int | None,
@@ -72,9 +74,12 @@ async def up(
     """Run everything on this machine: Redis, the API and one worker per device."""
     from penstock.cli.greeting import greeting
     from penstock.local.reload import reloading
+    from penstock.local.spares import Spares, fork_spares, import_shared
     from penstock.local.up import everything
     from penstock.telemetry.logs import set_up_logs
 
+    import_shared()
+    workers = fork_spares(1, _run)  # before the settings are read: a worker must not know the secrets of the API
     free_metrics_port = 0 if port == 0 else None  # who asks for a free port wants one for the metrics too
     settings = settings_of_call(
         api_host=host,
@@ -85,15 +90,18 @@ async def up(
     )
     settings = models_of_call(settings, models, reload=reload)
     set_up_logs(settings.telemetry, process="up")
-    try:
-        async with everything(settings, own_redis=_wants_own_redis(settings)) as (supervisor, address):
+    spares = Spares(api=_spares_of_api(settings), workers=workers)
+
+    async def run() -> None:
+        async with everything(settings, own_redis=_wants_own_redis(settings), spares=spares) as (supervisor, address):
             hello = greeting(address, settings, show_key=show_key)
             click.echo(msgspec.json.encode(address).decode() if as_json else hello)
             async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
                 await supervisor.until_stopped()
-    except supervisors.StoppedEarly:  # Ctrl-C before it is ready is no failure
-        return
-    sys.exit(supervisor.exit_status)
+        sys.exit(supervisor.exit_status)
+
+    with suppress(supervisors.StoppedEarly):  # Ctrl-C before it is ready is no failure
+        asyncio.run(run())
 
 
 @cli.command()
@@ -170,7 +178,7 @@ def api(host: str | None, port: int | None, processes: int | None) -> None:
         from penstock.local.api_processes import serve_api
 
         collector.resume()
-        sys.exit(asyncio.run(serve_api(settings)))
+        sys.exit(asyncio.run(serve_api(settings, _spares_of_api(settings))))
     from penstock.api.serve import serve
 
     _serve_metrics_apart(settings)
@@ -271,6 +279,20 @@ def _serve_metrics_apart(settings: Settings) -> None:
             exposition.serve_metrics(host, port)
         except OSError as error:
             raise ConfigurationError(f"api.metrics_port: cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def _spares_of_api(settings: Settings) -> "list[SpareProcess]":
+    """Processes for the API, which share what is imported here; where they are several, all that it imports."""
+    from penstock.local.spares import fork_spares, import_shared
+
+    if settings.api.processes > 1:
+        import_shared("penstock.api.serve")
+    return fork_spares(settings.api.processes, _run)
+
+
+def _run(arguments: list[str]) -> None:
+    sys.argv[1:] = arguments
+    main()
 
 
 def _wants_own_redis(settings: Settings) -> bool:

@@ -7,6 +7,7 @@ could take a part of the connections.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from socket import socket
 
 from loguru import logger
@@ -14,6 +15,7 @@ from loguru import logger
 from penstock.api.serving.listeners import bound
 from penstock.errors import ConfigurationError
 from penstock.local.children import Child, Launch, Patience, python
+from penstock.local.spares import SpareProcess
 from penstock.local.supervisor import Supervisor
 from penstock.settings import ApiSettings, Settings, clean_environment, environment_of
 from penstock.telemetry.exposition import serve_collector
@@ -37,11 +39,18 @@ class ApiProcesses:
     """
 
     def __init__(
-        self, settings: Settings, listeners: Sequence[socket], supervisor: Supervisor, *, is_with_own: bool = False
+        self,
+        settings: Settings,
+        listeners: Sequence[socket],
+        supervisor: Supervisor,
+        *,
+        is_with_own: bool = False,
+        spares: Sequence[SpareProcess] = (),
     ) -> None:
         self._settings = settings
         self._fds = tuple(listener.fileno() for listener in listeners)
         self._supervisor = supervisor
+        self._spares = spares
         several = range(1, settings.api.processes + 1)
         self._names = [f"{API}-{number}" for number in several] if len(several) > 1 else [API]
         self.metrics = Summed(lambda: list(supervisor.metrics(API).values()), is_with_own=is_with_own)
@@ -57,8 +66,8 @@ class ApiProcesses:
                 why = f"cannot listen on {host}:{port}: {error.strerror}"
                 raise ConfigurationError(f"api.metrics_port: {why}") from error
         of_all = f"http://{LOOPBACK}:{serve_collector(LOOPBACK, 0, self.metrics)}/metrics"
-        for name in self._names:
-            self._supervisor.add(self._child(name, of_all))
+        for name, spare in zip_longest(self._names, self._spares[: len(self._names)]):
+            self._supervisor.add(self._child(name, of_all, spare))
 
     def missing(self) -> str:
         """Why some of the connections may have to wait still; empty when every process accepts them."""
@@ -66,7 +75,7 @@ class ApiProcesses:
         starting = [name for name in self._names if name not in ready]
         return f"{', '.join(starting)} of the API still starts" if starting else ""
 
-    def _child(self, name: str, metrics_of_all: str) -> Child:
+    def _child(self, name: str, metrics_of_all: str, spare: SpareProcess | None) -> Child:
         sockets = [word for fd in self._fds for word in ("--listen-fd", str(fd))]
         launch = Launch(
             argv=python("api-process", "--name", name, "--metrics-of-all", metrics_of_all, *sockets),
@@ -81,11 +90,13 @@ class ApiProcesses:
             grace_s=api.linger_s + api.drain_s + 5,
             reports=PATIENCE,
             group=API,
+            spare=spare,
         )
 
 
-async def serve_api(settings: Settings) -> int:
-    """Run the processes of the API at the address of the settings until a signal. Returns the exit status.
+async def serve_api(settings: Settings, spares: Sequence[SpareProcess] = ()) -> int:
+    """Run the processes of the API, made of spare ones first, at the address of the settings until a signal. Returns
+    the exit status.
 
     Raises ConfigurationError when it cannot listen.
     """
@@ -93,7 +104,7 @@ async def serve_api(settings: Settings) -> int:
     supervisor.stop_on_signals()
     with _listening(settings.api) as listeners:
         try:
-            ApiProcesses(settings, listeners, supervisor, is_with_own=True).start()
+            ApiProcesses(settings, listeners, supervisor, is_with_own=True, spares=spares).start()
             host, port = listeners[0].getsockname()[:2]
             logger.bind(host=host, port=port, processes=settings.api.processes).info("the API starts")
             await supervisor.until_stopped()

@@ -7,17 +7,20 @@ import os
 import signal
 import sys
 import time
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import IO, Self, TypeVar
 
 from loguru import logger
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.lazy_import import lazy_import
 from penstock.local.deaths import Life
 from penstock.local.down_devices import OnDevice
+from penstock.local.spares import Role, SpareProcess
 from penstock.worker.threads import Threads
 
 metrics = lazy_import("penstock.telemetry.metrics")
@@ -77,13 +80,17 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     after_replacement: Callable[[str], Awaitable[None]] | None = None
     on_device: OnDevice | None = None
     """None: when the child cannot run, the parent ends."""
+    spare: SpareProcess | None = None
+    """What its first process is made of, if there is one."""
 
 
 class ChildProcess:
     """One process of a child, from its start to its death. `until_ready` returns when it has reported that it is ready,
     or has ended."""
 
-    def __init__(self, child: Child, identity: str, process: asyncio.subprocess.Process, report: int | None) -> None:
+    def __init__(
+        self, child: Child, identity: str, process: asyncio.subprocess.Process | SpareProcess, report: int | None
+    ) -> None:
         self.identity = identity
         self.metrics_url = ""
         self.is_stopping = False
@@ -102,17 +109,9 @@ class ChildProcess:
         report, writing = os.pipe() if child.reports else (None, None)
         argv = launch.argv + (["--report-fd", str(writing)] if writing is not None else [])
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                env=FEW_ARENAS | launch.environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log or sys.stderr,
-                stderr=log or sys.stderr,
-                pass_fds=(*launch.pass_fds, *((writing,) if writing is not None else ())),
-                umask=launch.umask,
-                start_new_session=True,  # Ctrl-C then reaches the parent alone, which stops its children in order
-                preexec_fn=partial(die_with_parent, child.parent_died),
-            )
+            fds = (*launch.pass_fds, *((writing,) if writing is not None else ()))
+            told = replace(launch, argv=argv, environment=FEW_ARENAS | launch.environment, pass_fds=fds)
+            process = _of_spare(child, told, log) or await _executed(child, told, log)
         finally:
             if writing is not None:
                 os.close(writing)
@@ -188,6 +187,39 @@ class ChildProcess:
             self._ready_at = time.monotonic()
             self.metrics_url = message["metrics_url"]
             self._ready.set()
+
+
+async def _executed(child: Child, launch: Launch, log: IO[bytes] | None) -> Process:
+    return await asyncio.create_subprocess_exec(
+        *launch.argv,
+        env=launch.environment,
+        stdin=DEVNULL,
+        stdout=log or sys.stderr,
+        stderr=log or sys.stderr,
+        pass_fds=launch.pass_fds,
+        umask=launch.umask,
+        start_new_session=True,  # Ctrl-C then reaches the parent alone, which stops its children in order
+        preexec_fn=partial(die_with_parent, child.parent_died),
+    )
+
+
+def _of_spare(child: Child, launch: Launch, log: IO[bytes] | None) -> SpareProcess | None:
+    """The spare process of a child as its first; None where it has none, or no more."""
+    if child.spare is None or not child.spare.is_unused:
+        return None
+    out = (log or sys.stderr).fileno()
+    role = Role(
+        argv=launch.argv,
+        environment=launch.environment,
+        umask=launch.umask,
+        fds=[0, 1, 2, *launch.pass_fds],
+        parent_died=child.parent_died,
+        arenas=int(launch.environment["MALLOC_ARENA_MAX"]),
+    )
+    with suppress(OSError), open(os.devnull, "rb") as nothing:  # noqa: PTH123  where it has ended, another is executed
+        child.spare.become(role, [nothing.fileno(), out, out, *launch.pass_fds])
+        return child.spare
+    return None
 
 
 async def called_aside(call: Callable[[], T]) -> T:

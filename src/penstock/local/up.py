@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from http import HTTPStatus
@@ -23,6 +23,7 @@ from loguru import logger
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.allocator import give_back
 from penstock.core.access import entry_of
 from penstock.core.device import Device
 from penstock.errors import ConfigurationError
@@ -31,6 +32,7 @@ from penstock.local.children import Child, Launch, Patience, called_aside, pytho
 from penstock.local.down_devices import OnDevice
 from penstock.local.redis_server import redis_child
 from penstock.local.reports import list_down, release_tasks, retract_models, unlist
+from penstock.local.spares import SpareProcess, Spares
 from penstock.local.supervisor import StoppedEarly, Supervisor
 from penstock.net.session import read_local
 from penstock.settings import (
@@ -51,6 +53,8 @@ from penstock.worker.heartbeat import PARENT_DIED, longest_silence_s
 BESIDE_WORKERS_S = 30.0
 """Longest start of everything but the workers, whose models take most of the time: see `worker.start_s`."""
 
+NO_SPARES = Spares()
+
 SILENT_START_S, TELL_AGAIN_S = 5.0, 15.0
 """When a start takes longer than the first, the log says what is missing, and again after each of the second."""
 
@@ -69,9 +73,10 @@ class Address(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def everything(
-    settings: Settings, *, own_redis: bool, log: IO[bytes] | None = None
+    settings: Settings, *, own_redis: bool, log: IO[bytes] | None = None, spares: Spares = NO_SPARES
 ) -> AsyncIterator[tuple[Supervisor, Address]]:
-    """Start all processes, wait until a task could run, and stop all processes on leaving.
+    """Start all processes, those of the API from spare ones, wait until a task could run, and stop all processes on
+    leaving.
 
     Raises ConfigurationError when the data directory or a port is taken or a process cannot start, and StoppedEarly
     when a signal comes before a task could run.
@@ -91,20 +96,23 @@ async def everything(
         url = f"http://{_reachable(host)}:{port}"
         try:
             # No load balancer sends requests here, so that the API need not linger.
-            api = ApiProcesses(replace(settings, api=replace(settings.api, linger_s=0.0)), [listener], supervisor)
+            at_once = replace(settings, api=replace(settings.api, linger_s=0.0))
+            api = ApiProcesses(at_once, [listener], supervisor, spares=spares.api)
             api.start()
-            await add_workers(settings, supervisor)
+            await add_workers(settings, supervisor, spares.workers)
             metrics_url = serve_metrics(settings, supervisor, {API: api.metrics})
             missing = lambda: _missing(url) or api.missing()  # noqa: E731
             await _until_ready(supervisor, missing, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
+            spares.dismiss()
             supervisor.outlive_workers()
+            give_back()
             with _told(data_dir / URL_FILE, url):
                 yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
         finally:
             await supervisor.close()
 
 
-async def add_workers(settings: Settings, supervisor: Supervisor) -> None:
+async def add_workers(settings: Settings, supervisor: Supervisor, spares: Sequence[SpareProcess] = ()) -> None:
     """Start a worker process for each device of this host.
 
     Raises ConfigurationError when no device can be used, and StoppedEarly when a signal comes while the driver is
@@ -117,16 +125,16 @@ async def add_workers(settings: Settings, supervisor: Supervisor) -> None:
     if not asked.done():
         asked.cancel()
         raise StoppedEarly
-    for child in worker_children(settings, asked.result()):
+    for child in worker_children(settings, asked.result(), spares):
         supervisor.add(child)
 
 
-def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
+def worker_children(settings: Settings, places: list[Placement], spares: Sequence[SpareProcess] = ()) -> list[Child]:
     """A worker process for each placement. When one dies, its tasks are released at once; while it cannot run, it is
     listed as DOWN. The health of their cards is reported from now on, and of one that is lost as soon as it is back."""
     taken = {place.device.name for place in places if not place.lost}
     cards = {place.device.name: place.environment["CUDA_VISIBLE_DEVICES"] for place in places if _has_card(place)}
-    finding = Lock()
+    finding, unused = Lock(), list(spares)
 
     def child(place: Placement) -> Child:
         now = place
@@ -152,6 +160,8 @@ def worker_children(settings: Settings, places: list[Placement]) -> list[Child]:
             launch=launch,
             grace_s=settings.worker.drain_s + 10,
             parent_died=PARENT_DIED,
+            # What a driver, or the libraries of a GPU, read when a process begins, only one that is executed can have.
+            spare=unused.pop() if unused and place.device.kind == "cpu" else None,
             reports=Patience(start_s=settings.worker.start_s, silence_s=longest_silence_s(settings)),
             after_death=partial(release_tasks, settings),
             after_replacement=partial(retract_models, settings),

@@ -1,4 +1,4 @@
-"""The model noop-v1, which does nothing, so that a benchmark measures the server itself.
+"""The model noop-v1, which does nothing, so that a benchmark measures the server itself. Even its tile is nothing.
 
 Not served by default: `PENSTOCK_MODELS_MODULES=penstock.models.noop`, as `penstock bench --model noop-v1` does.
 """
@@ -11,11 +11,14 @@ from penstock.models.base import BaseModelRunner, Card, Params, Product, Work, m
 
 @model_runner("noop-v1")
 class Noop(BaseModelRunner[Params]):
-    """Takes any input without looking at it and answers `{"ok": true}`."""
+    """Takes any input without looking at it and answers `{"ok": true}`.
+
+    Its tile is no array, so that a worker that is measured with it needs no numpy.
+    """
 
     card = Card(title="No operation", licence="MIT", source="Penstock", produces="data")
     concurrent = True
-    one_at_a_time = True  # a tile that is no array: the server itself needs no numpy
+    one_at_a_time = True
 
     def prepare(self, source: bytes, params: Params) -> Work:
         """Return one tile, which is nothing."""

@@ -29,6 +29,7 @@ from penstock.settings.sources import (
     environment_with,
     load,
     state_home,
+    take_environment,
     visible_devices,
     within,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "load",
     "new_key",
     "state_home",
+    "take_environment",
     "visible_devices",
     "within",
 ]

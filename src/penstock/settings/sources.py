@@ -109,6 +109,12 @@ def clean_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]
     return {name: v for name, v in environ.items() if not name.startswith("PENSTOCK_") and name not in short}
 
 
+def take_environment(environment: Mapping[str, str]) -> None:
+    """Give this process another environment. Libraries of C that look again see it too."""
+    os.environ.clear()
+    os.environ.update(environment)
+
+
 def environment_with(overrides: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment with these settings put over it, by names such as `api_port`; None changes nothing."""
     overridden = {f"PENSTOCK_{name}".upper(): _to_environment(v) for name, v in overrides.items() if v is not None}

@@ -7,6 +7,7 @@ interpreter for long.
 """
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from contextlib import suppress
 
 from loguru import logger
 
+from penstock.allocator import give_back
 from penstock.settings import Settings
 
 BEATS = 6
@@ -65,6 +67,8 @@ class Heartbeat:
         """Tell the parent that tasks are taken from now on, and where the metrics are. If it dies, `drain` is called,
         which may take `drain_s`."""
         self._drain, self._drain_s = drain, drain_s
+        gc.collect()
+        give_back()
         with suppress(BrokenPipeError):  # the next beat finds out
             self._write({"metrics_url": metrics_url})
 

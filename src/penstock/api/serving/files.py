@@ -1,8 +1,6 @@
-"""What the system gives a process that serves: open files, and memory that goes back when a body is done with."""
+"""What the system gives a process that serves: open files, and how many connections they allow."""
 
-import ctypes
 import resource
-from contextlib import suppress
 from typing import NamedTuple
 
 from loguru import logger
@@ -14,9 +12,6 @@ MOST_FILES = 65_536
 MOST_BY_DEFAULT = 8_192
 """Connections of a process, where the operator does not say how many. A silent one takes some 10 KiB."""
 LEAST = 16
-LARGE_BYTES = 1024 * 1024
-_M_MMAP_THRESHOLD = -3
-"""Of malloc.h; setting it also stops glibc from raising it."""
 
 
 def raise_file_limit() -> int:
@@ -29,13 +24,6 @@ def raise_file_limit() -> int:
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
     return max(soft, wanted)
-
-
-def return_large_buffers() -> None:
-    """Let memory for bodies come from the system and go back to it. By default glibc keeps what was freed once for the
-    next, in pieces that the next does not always fit in."""
-    with suppress(AttributeError):  # another C library than glibc
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 class Connections(NamedTuple):

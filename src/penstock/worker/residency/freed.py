@@ -1,13 +1,12 @@
 """Memory that is given back by a model: the next one is loaded only when it is seen to be free."""
 
 import asyncio
-import ctypes
 import gc
 from collections.abc import Callable
-from functools import cache, partial
 
 from loguru import logger
 
+from penstock.allocator import give_back
 from penstock.core.device import Device
 from penstock.models.onnxruntime.cuda import cuda_runtime
 from penstock.worker.memory import resident
@@ -58,7 +57,7 @@ def memory_of(device: Device) -> MemoryInUse:
     """The memory in which models of this device are loaded: that of the card, else that of this process."""
     if device.kind == "cuda":
         return MemoryInUse(_used_on_card, _collect)
-    return MemoryInUse(resident, _trim)
+    return MemoryInUse(resident, give_back)
 
 
 def _used_on_card() -> int:
@@ -69,19 +68,6 @@ def _used_on_card() -> int:
     return card.total - card.free
 
 
-def _trim() -> None:
-    # Freed memory stays with the allocator of the C library: of 160 MB of weights 20 to 70 came back by themselves.
-    if (trim := _malloc_trim()) is not None:
-        trim(0)
-
-
 def _collect() -> None:
     # A runner whose own code has cycles holds its session until they are collected.
     gc.collect()
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    """None where the C library has no such function (musl, macOS)."""
-    found = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return None if found is None else partial(found)
