@@ -23,7 +23,7 @@ from penstock.core.events import Event
 from penstock.core.request import Request
 from penstock.errors import PenstockError
 
-RECORD_VERSION = 4
+RECORD_VERSION = 5
 """The version of every record. A server or worker refuses to start where it finds records of another version."""
 
 
