@@ -44,6 +44,7 @@ CAPS = "tests/store/test_running_caps.py::test_"
 QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 ACCOUNTS = "tests/store/test_accounts.py::test_"
+INLINE = "tests/store/test_inline_inputs.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -1737,5 +1738,68 @@ MUTATIONS = (
         'unused.pop() if unused and place.device.kind == "cpu" else None',
         "unused.pop() if unused else None",
         SPARES + "a_worker_on_a_gpu_is_executed_and_one_on_a_cpu_is_made_of_a_spare_process",
+    ),
+    Mutation(
+        "inputs in Redis are held to their budget",
+        f"{LUA}/parts/inline.lua",
+        "  if add_inline(bytes) <= budget then return true end\n",
+        "  if add_inline(bytes) then return true end\n",
+        INLINE + "inputs_stay_until_their_budget_is_used_up_whoever_submits_at_once",
+    ),
+    Mutation(
+        "an input that found no room is not counted",
+        f"{LUA}/parts/inline.lua",
+        "  add_inline(-bytes)\n  return false\n",
+        "  return false\n",
+        INLINE + "inputs_stay_until_their_budget_is_used_up_whoever_submits_at_once",
+    ),
+    Mutation(
+        "the bytes of a deleted task are free for others",
+        f"{LUA}/parts/task.lua",
+        "  if inline_bytes > 0 then drop_inline(task.id, inline_bytes) end\n",
+        "",
+        INLINE + "inputs_stay_until_their_budget_is_used_up_whoever_submits_at_once",
+    ),
+    Mutation(
+        "inputs leave a half of a tenant's quota of Redis to its records",
+        f"{LUA}/submit.lua",
+        "held_bytes + input_bytes + half)",
+        "held_bytes + input_bytes)",
+        INLINE + "inputs_take_at_most_half_of_what_a_tenant_may_have_in_redis",
+    ),
+    Mutation(
+        "the record says that the storage may have an input before that is stored",
+        f"{LUA}/inline_due.lua",
+        "    redis.call('HSET', task.key, 'input', rest)\n",
+        "",
+        INLINE + "inputs_of_ended_tasks_move_to_the_storage_while_more_than_half_of_the_budget_is_used",
+    ),
+    Mutation(
+        "an input that is on its way to the storage is deleted there a second time",
+        f"{LUA}/parts/task.lua",
+        ", task.inline and now_ms() + LATE_MS)",
+        ")",
+        INLINE + "an_input_that_is_on_its_way_to_the_storage_is_deleted_there_with_its_task",
+    ),
+    Mutation(
+        "the input of a retried task is not among those of ended ones",
+        f"{LUA}/resubmit.lua",
+        "if task.inline then redis.call('ZREM', ROOT .. 'inline:ended', id) end\n",
+        "",
+        BETWEEN + "inputs-fill-their-budget",
+    ),
+    Mutation(
+        "a damaged record takes its input out of the sum",
+        f"{LUA}/set_aside.lua",
+        "  if lost > 0 then drop_inline(id, lost) end\n",
+        "",
+        INLINE + "damage_of_one_input_stops_no_other_task_and_leaves_the_sum_right",
+    ),
+    Mutation(
+        "an input of another type stops no claim",
+        f"{LUA}/parts/inline.lua",
+        "task.inline and redis.pcall(",
+        "task.inline and redis.call(",
+        INLINE + "damage_of_one_input_stops_no_other_task_and_leaves_the_sum_right",
     ),
 )

@@ -141,7 +141,13 @@ async def open_batch(batches: BatchStore, *, lines: int, is_started: bool = True
 async def open_upload(uploads: UploadStore, *, upload_id: str = "", **options: Any) -> str:
     """Opens an upload without limits and returns its id."""
     upload_id = upload_id or new_upload_id()
-    said = {"tenant": "default", "caller": "alice", "size": 5, "content_type": "image/png", "sha256": None}
+    said: dict[str, Any] = {
+        "tenant": "default",
+        "caller": "alice",
+        "size": 5,
+        "content_type": "image/png",
+        "sha256": None,
+    }
     times = {"token": None, "url_ttl_s": 60, "late_s": 0, "unused_ttl_s": 60, "rate_limit": 0}
     await uploads.open(upload_id, **said | times | options)
     return upload_id

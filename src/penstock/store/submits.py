@@ -62,7 +62,7 @@ def call_of(s: Submission, settings: QueueSettings, rate_limit: int, *, is_store
         "input_bytes": s.input_bytes,
         "file_seen": s.file_seen,
         "inline_budget": settings.inline_budget_bytes,
-        "inline": () if is_stored else [part for pair in s.inline.items() for part in pair],
+        "inline": [part for pair in s.inline.items() for part in pair] if s.inline and not is_stored else (),
     }
 
 
