@@ -65,8 +65,8 @@ ROWS = (
 TITLES = {"noop": "no-op", "photo": "photo"}
 
 SIZES = {
-    "noop": Size(tasks=1000, clients=16, alone=200, crowd=0),
-    "photo": Size(tasks=120, clients=8, alone=100, crowd=160),
+    "noop": Size(burst=1000, tasks=1000, clients=16, alone=200, crowd=0),
+    "photo": Size(burst=0, tasks=120, clients=8, alone=100, crowd=160),
 }
 """By load, of each round."""
 

@@ -48,8 +48,9 @@ class Row(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How many tasks are sent: through `clients`, then through one, then through CROWD."""
+    """How many tasks are sent: in a burst, through `clients`, through one, and through CROWD; 0 leaves a step out."""
 
+    burst: int
     tasks: int
     clients: int
     alone: int
@@ -57,13 +58,11 @@ class Size(NamedTuple):
 
     def times(self, factor: float) -> "Size":
         """Returns a load of more tasks, or fewer."""
-        tasks, alone, crowd = (math.ceil(number * factor) for number in (self.tasks, self.alone, self.crowd))
-        return self._replace(tasks=tasks, alone=alone, crowd=crowd)
+        return Size(**{key: n if key == "clients" else math.ceil(n * factor) for key, n in self._asdict().items()})
 
 
 async def _submits(client: Any, size: Size) -> dict[str, float]:
-    run = await client.burst(size.tasks)
-    return {"submits_per_s": run.tasks_per_s}
+    return {"submits_per_s": (await client.burst(size.burst)).tasks_per_s} if size.burst else {}
 
 
 async def _loaded(client: Any, size: Size) -> dict[str, float]:

@@ -12,6 +12,9 @@ from saq import Job
 
 from tools.compare.peers.saq_tasks import queue
 
+TIMEOUT_S = 60
+"""SAQ's own ten seconds are too few for a task on a machine that is busy with something else."""
+
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001
@@ -23,7 +26,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001
 
 async def submit(body: dict[str, Any]) -> dict[str, Any]:
     """Queues a task."""
-    job = await queue.enqueue("classify" if "image" in body else "noop", **body)
+    job = await queue.enqueue("classify" if "image" in body else "noop", timeout=TIMEOUT_S, **body)
     assert job is not None  # its key is new
     return view(job)
 
