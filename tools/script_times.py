@@ -35,13 +35,14 @@ from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
 from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Engine, Redis, Store, WorkerInfo, connect
+from penstock.store import Engine, Redis, Store, WorkerInfo, connect, inline
 from penstock.store.access_keys import MAX_KEYS
 from penstock.store.accounts import EPOCH
 from penstock.store.caps import EVERYBODY
 from penstock.store.keys import Keys
 from penstock.store.outbox import Quota
 from penstock.store.submits import MAX_FOLLOWERS
+from penstock.store.tasks import WATCHED_TOGETHER
 from tests.support import redis_server
 from tests.support.monitor import Command, monitoring
 
@@ -72,7 +73,14 @@ class Place:
 
     def __init__(self, client: Redis) -> None:
         self.client = client
-        queue = QueueSettings(max_depth=10**6, batch_window=10**6, max_batches=10**6, lease_s=0.001, max_crashes=1)
+        queue = QueueSettings(
+            max_depth=10**6,
+            batch_window=10**6,
+            max_batches=10**6,
+            lease_s=0.001,
+            max_crashes=1,
+            inline_budget_bytes=2 * inline.TOGETHER_BYTES,
+        )
         self.store = Store(Engine(client, NAMESPACE, queue, patience_s=60))
         self.batches, self.uploads = self.store.batches, self.store.uploads
         self.outbox, self.condemned = self.store.outbox, self.store.condemned
@@ -128,25 +136,31 @@ class Place:
         """Makes full groups of equal tasks, each led by its first one."""
         return [await self.tasks(size + 1, digest=f"digest-{n:022d}", late=late) for n in range(count)]
 
-    async def of_callers(self, count: int, priority: Priority = Priority.NORMAL, *, model: str = MODEL) -> list[str]:
-        """Makes a plain task for each of this many callers."""
+    async def of_callers(
+        self, count: int, priority: Priority = Priority.NORMAL, *, model: str = MODEL, size: int = 0
+    ) -> list[str]:
+        """Makes a plain task for each of this many callers, with an input of this size in Redis."""
         ids = [new_task_id() for _ in range(count)]
         for n, task_id in enumerate(ids):
+            key = f"inputs/{TENANT}/{task_id}" if size else None
+            source = Source(key=key) if key else Source(data=b"")
             plain = Submission(
                 id=task_id,
                 tenant=TENANT,
                 caller=f"caller-{n}",
                 priority=priority,
                 cost=1,
-                request=Request(model=model, inputs={"image": Source(data=b"")}, params={}, output=OutputOptions()),
+                request=Request(model=model, inputs={"image": source}, params={}, output=OutputOptions()),
                 fingerprint="f",
                 max_retries=0,
                 timeout_s=60,
                 start_within_s=None,
                 finish_within_s=None,
                 result_ttl_s=0,
+                input_bytes=size,
+                inline={key: bytes(size)} if key else {},
             )
-            await self.store.tasks.submit(plain, rate_limit=0)
+            await self.store.tasks.submit_unstored(plain, rate_limit=0)
         return ids
 
     async def pools(self, count: int) -> None:
@@ -445,6 +459,35 @@ async def progress(p: Place) -> Call:
     return lambda: p.store.leases.progress(lease, "infer", Progress(done=1, total=2), took_ms=1.0)
 
 
+async def inline_due(p: Place) -> Call:
+    """As many inputs as one call may take, and together as large."""
+    await _ended_inputs(p)
+    return p.store.inline.due
+
+
+async def inline_moved(p: Place) -> Call:
+    await _ended_inputs(p)
+    taken = list(await p.store.inline.due())
+    return lambda: p.store.inline.moved(taken)
+
+
+async def _ended_inputs(p: Place) -> None:
+    ids = await p.of_callers(inline.TOGETHER + 8, size=inline.TOGETHER_BYTES // inline.TOGETHER)
+    for task_id in ids:
+        await p.store.tasks.cancel(task_id, TENANT)
+
+
+async def claim_inline(p: Place) -> Call:
+    """The answer has the largest input that Redis keeps."""
+    await p.of_callers(1, size=QueueSettings().inline_input_bytes)
+    return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL])
+
+
+async def submit_inline(p: Place) -> Call:
+    """The same input comes."""
+    return lambda: p.of_callers(1, size=QueueSettings().inline_input_bytes)
+
+
 async def prune(p: Place) -> Call:
     await p.ended(200)
     return p.store.overdue.prune
@@ -668,6 +711,12 @@ async def upload_retire(p: Place) -> Call:
     return lambda: p.uploads.retire(upload_id, tenant=TENANT, caller=CALLER)
 
 
+async def watch(p: Place) -> Call:
+    """A server connects again that has all event streams it may."""
+    ids = await p.tasks(WATCHED_TOGETHER)
+    return lambda: p.store.tasks.watch(ids)
+
+
 async def account_read(p: Place) -> Call:
     await _used_long_ago(p, 300)
     return lambda: p.store.accounts.held([f"t{number}" for number in range(300)])
@@ -756,7 +805,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "buried": [buried],
     "cancel": [cancel],
     "caps": [caps],
-    "claim": [claim, claim_at_caps, claim_of_nobodys],
+    "claim": [claim, claim_at_caps, claim_of_nobodys, claim_inline],
     "claim_late": [claim],
     "condemned": [condemned],
     "delete": [delete],
@@ -769,6 +818,8 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "drain": [drain],
     "expire": [expire],
     "explain": [explain],
+    "inline_due": [inline_due],
+    "inline_moved": [inline_moved],
     "key_put": [key_put],
     "log": [log],
     "overrun": [overrun],
@@ -790,7 +841,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "retract": [retract],
     "set_aside": [set_aside],
     "settle": [settle, settle_at_cap, settle_with_log, settle_without_result],
-    "submit": [submit],
+    "submit": [submit, submit_inline],
     "tenants_tidy": [tenants_tidy],
     "tidy": [tidy],
     "unpark": [unpark],
@@ -802,6 +853,7 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "usage_prune": [usage_prune],
     "usage_read": [usage_read],
     "upload_retire": [upload_retire],
+    "watch": [watch],
     "write": [write],
 }
 """A test compares them with the scripts that there are."""

@@ -16,7 +16,7 @@ from penstock.settings import RedisSettings, Settings, StorageSettings
 from penstock.store import Store
 from penstock.upkeep import watches
 from tests.support import api_server
-from tests.support.drive import MODEL, WORKER, body, data_uri, photo, stored_objects
+from tests.support.drive import MODEL, WORKER, body, data_uri, large_photo, stored_objects
 from tests.support.redis_server import RedisProcess
 
 pytestmark = pytest.mark.shared_server
@@ -215,7 +215,7 @@ async def test_submits_without_redis_do_not_fill_the_storage(
     with api_server.in_thread(alone) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:
             own_redis.kill()
-            answers = [await client.post("/v1/tasks", json=body(image_url=data_uri(photo()))) for _ in range(5)]
+            answers = [await client.post("/v1/tasks", json=body(image_url=data_uri(large_photo()))) for _ in range(5)]
 
     assert {answer.status_code for answer in answers} == {503}
     assert len(stored_objects(settings)) <= 1, "only the first did not know yet"
@@ -271,7 +271,7 @@ async def test_a_storage_that_cannot_be_written_is_named(
     with api_server.in_thread(lost) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}) as client:
             ready = await client.get("/readyz")
-            submit = await client.post("/v1/tasks", json=body(image_url=data_uri(photo())))
+            submit = await client.post("/v1/tasks", json=body(image_url=data_uri(large_photo())))
 
     assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
     assert ready.json()["detail"].startswith("storage: ")

@@ -29,8 +29,8 @@ BROKEN = Outcome(error=ErrorRecord(code="image_decode_failed", message="the imag
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A small window, and not many batches."""
-    return replace(settings, queue=replace(settings.queue, batch_window=WINDOW, max_batches=3))
+    """A small window, not many batches, and inputs that are stored."""
+    return replace(settings, queue=replace(settings.queue, batch_window=WINDOW, max_batches=3, inline_input_bytes=0))
 
 
 @pytest.fixture(autouse=True)

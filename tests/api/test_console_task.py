@@ -14,7 +14,7 @@ from penstock.core.request import Source
 from penstock.core.task import Outcome, Result
 from penstock.storage import Storage
 from penstock.store import Store
-from tests.support.drive import WORKER, body, claim, complete, data_uri, fail, image, photo
+from tests.support.drive import WORKER, body, claim, complete, data_uri, fail, image, large_photo, photo
 from tests.support.stores import submission
 
 pytestmark = pytest.mark.shared_server
@@ -84,7 +84,7 @@ async def test_a_picture_is_shown_beside_that_of_the_input(
 async def test_a_file_of_the_input_that_is_not_there_is_said_to_be_gone(
     browser: httpx.AsyncClient, client: httpx.AsyncClient, store: Store, storage: Storage
 ) -> None:
-    given = data_uri(photo())
+    given = data_uri(large_photo())
     first = await submitted(client, image_url=given)
     await complete(store, storage, image(32, 24))
     hit = str((await client.post("/v1/tasks", json=body(image_url=given))).json()["task_id"])

@@ -18,7 +18,7 @@ from penstock.store import BatchStore, Condemned, Store, connect
 from penstock.store.keys import Keys
 from penstock.upkeep.retention import delete_condemned, prune, remove
 from tests.support.api_server import ServerProcess
-from tests.support.drive import body, data_uri, photo, stored_objects
+from tests.support.drive import body, data_uri, large_photo, stored_objects
 from tests.support.stores import claim, lease_of, open_batch, own_input, submission, submit
 
 BROKEN = ErrorRecord(code="image_decode_failed", message="the image is damaged", retryable=False)
@@ -166,7 +166,7 @@ async def test_an_input_of_which_no_task_comes_is_deleted_by_itself(
     settings: Settings, store: Store, batches: BatchStore, condemned: Condemned, storage: Storage, members: int
 ) -> None:
     made = own_input(submission(), members=members)
-    assert await store.tasks.submit_without_input(made, rate_limit=0) is None
+    assert await store.tasks.submit_unstored(made, rate_limit=0) is None
     await put_inputs(storage, made)
 
     await prune(store, storage)
@@ -184,7 +184,7 @@ async def test_several_inputs_are_deleted_with_their_task(
 ) -> None:
     made, other = (own_input(submission(result_ttl_s=ttl_s), members=members) for ttl_s in (0, 3600))
     for one in (made, other):
-        await store.tasks.submit_without_input(one, rate_limit=0)
+        await store.tasks.submit_unstored(one, rate_limit=0)
         await put_inputs(storage, one)
         await store.tasks.submit(one, rate_limit=0)
     await store.tasks.cancel(made.id, TENANT)
@@ -199,7 +199,7 @@ async def test_a_task_whose_input_was_given_up_is_refused_and_leaves_nothing(
     settings: Settings, store: Store, condemned: Condemned, storage: Storage, members: int
 ) -> None:
     made = own_input(submission(), members=members)
-    await store.tasks.submit_without_input(made, rate_limit=0)
+    await store.tasks.submit_unstored(made, rate_limit=0)
     await put_inputs(storage, made)
     await give_up_waiting(settings)
     await delete_condemned(condemned, storage)
@@ -216,7 +216,7 @@ async def test_an_input_that_came_too_late_is_deleted_although_who_deleted_it_be
     settings: Settings, store: Store, condemned: Condemned, storage: Storage, members: int
 ) -> None:
     made = own_input(submission(), members=members)
-    await store.tasks.submit_without_input(made, rate_limit=0)
+    await store.tasks.submit_unstored(made, rate_limit=0)
     await give_up_waiting(settings)
     entries = await condemned.take()
     await put_inputs(storage, made)
@@ -249,7 +249,7 @@ async def test_an_api_that_dies_while_it_stores_an_input_leaves_none_behind(
     """Whatever it had come to: what it was about to store is known before. Tried again when it died too late."""
     sent = 0
     for _ in range(10):
-        await send_and_kill(settings, api_key, [data_uri(photo()) for _ in range(20)], after_s)
+        await send_and_kill(settings, api_key, [data_uri(large_photo()) for _ in range(20)], after_s)
         sent += 20
         await give_up_waiting(settings)
         await delete_condemned(condemned, storage)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from penstock.core.request import Source
 from penstock.core.task import Outcome, Result
-from penstock.settings import LimitSettings, ModelSettings, Settings
+from penstock.settings import LimitSettings, ModelSettings, QueueSettings, Settings
 from penstock.store import Store, UploadStore
 from tests.support.drive import data_uri, image, stored_objects
 from tests.support.member_models import ANYTHING, MASKED, SPEECH
@@ -33,9 +33,11 @@ URL = "https://files.example.com/a.wav"
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """With the models of these tests, and small limits."""
+    """With the models of these tests, and small limits. Redis keeps one long member, but no two."""
     models = ModelSettings(modules=("tests.support.member_models",))
-    return msgspec.structs.replace(settings, limits=LIMITS, models=models)
+    return msgspec.structs.replace(
+        settings, limits=LIMITS, models=models, queue=QueueSettings(inline_input_bytes=10_000)
+    )
 
 
 def wav(seconds: float = 0.01) -> bytes:

@@ -17,7 +17,7 @@ from penstock.storage import LocalStorage
 from penstock.upkeep import watches
 from tests.support import api_server
 from tests.support import s3_server as servers
-from tests.support.drive import body, data_uri, photo
+from tests.support.drive import body, data_uri, large_photo
 from tests.support.faulty import Fault, Peer, http, peer_of
 
 ANSWERED_WITHIN_S = 1.0
@@ -144,7 +144,7 @@ async def test_a_submit_whose_input_cannot_be_stored_ends(
     behind = replace(settings, storage=replace(s3_server, s3_endpoint=peer.url))
     with api_server.in_thread(behind) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}, timeout=30) as client:
-            answer = await client.post("/v1/tasks", json=body(image_url=data_uri(photo())))
+            answer = await client.post("/v1/tasks", json=body(image_url=data_uri(large_photo())))
 
     assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
 

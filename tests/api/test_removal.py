@@ -14,7 +14,17 @@ from penstock.settings import Settings, StorageSettings
 from penstock.storage import Storage
 from penstock.store import Store
 from tests.support import api_server
-from tests.support.drive import MODEL, body, claim, complete, data_uri, fail, nothing_is_stored, photo, stored_objects
+from tests.support.drive import (
+    MODEL,
+    body,
+    claim,
+    complete,
+    data_uri,
+    fail,
+    large_photo,
+    nothing_is_stored,
+    stored_objects,
+)
 from tests.support.stores import submit
 
 pytestmark = pytest.mark.shared_server
@@ -36,7 +46,7 @@ async def states(client: httpx.AsyncClient) -> list[str]:
 async def test_a_deleted_task_leaves_neither_record_nor_files(
     client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
-    path = await submitted(client, image_url=data_uri(photo()))
+    path = await submitted(client, image_url=data_uri(large_photo()))
     await complete(store, storage, b"bytes of a result")
     assert len(stored_objects(settings)) == 2
 
@@ -77,7 +87,7 @@ async def test_a_task_is_canceled_before_it_is_deleted(client: httpx.AsyncClient
 async def test_a_result_that_another_task_shows_is_kept_for_it(
     client: httpx.AsyncClient, store: Store, storage: Storage, settings: Settings
 ) -> None:
-    equal = {"image_url": data_uri(photo())}
+    equal = {"image_url": data_uri(large_photo())}
     source = await submitted(client, **equal)
     file = await complete(store, storage, b"bytes of a result")
     hit = await submitted(client, **equal)
@@ -134,7 +144,7 @@ async def twice(client: httpx.AsyncClient, store: Store, storage: Storage, count
     """Paths of tasks that ran, and of as many of a higher priority that show the same results."""
     first, again = [], []
     for n in range(count):
-        equal = {"image_url": data_uri(photo())}
+        equal = {"image_url": data_uri(large_photo())}
         first.append(await submitted(client, **equal))
         await complete(store, storage, f"result {n}".encode())
         again.append(await submitted(client, **equal, priority="high"))
@@ -229,7 +239,7 @@ async def test_all_ended_tasks_of_a_kind_are_deleted(
     client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     for _ in range(3):
-        await submitted(client, image_url=data_uri(photo()))
+        await submitted(client, image_url=data_uri(large_photo()))
         await fail(store)
     await submitted(client)
 

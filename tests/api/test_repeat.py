@@ -12,7 +12,7 @@ import pytest
 from penstock.settings import Settings
 from penstock.store import Store
 from tests.support import api_server
-from tests.support.drive import body, claim, complete, data_uri, image, photo, stored_objects
+from tests.support.drive import body, claim, complete, data_uri, image, large_photo, stored_objects
 
 pytestmark = pytest.mark.shared_server
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.shared_server
 
 
 async def test_fifty_submits_at_once_with_one_id_make_one_task(client: httpx.AsyncClient, settings: Settings) -> None:
-    asked = body(client_request_id="order-1", image_url=data_uri(photo()))
+    asked = body(client_request_id="order-1", image_url=data_uri(large_photo()))
 
     answers = await asyncio.gather(*(client.post("/v1/tasks", json=asked) for _ in range(50)))
 

@@ -22,13 +22,13 @@ from penstock.store.keys import Keys
 from penstock.telemetry import exposition
 from penstock.upkeep.retention import prune
 from tests.support import api_server
-from tests.support.drive import body, claim, complete, data_uri, image, photo, stored_objects
+from tests.support.drive import body, claim, complete, data_uri, image, large_photo, stored_objects
 
 pytestmark = pytest.mark.shared_server
 
 CAT = data_uri(image(8, 6))
 DOG = data_uri(image(6, 8))
-PHOTO = data_uri(photo())
+PHOTO = data_uri(large_photo())
 DATA = "image-scoring-v1"
 
 

@@ -24,6 +24,8 @@ from tests.support.api_server import ServerProcess
 from tests.support.drive import WORKER, body, complete
 from tests.support.redis_server import RedisProcess
 
+NOBODY = "http://127.0.0.1:9/metrics"
+
 
 def head(path: str, *lines: str) -> bytes:
     """The start of a request."""
@@ -187,3 +189,29 @@ async def test_a_client_that_takes_nothing_is_cut_off(
                 taken += len(data)
 
     assert taken < 64_000_000
+
+
+def test_a_process_of_several_tells_its_parent_that_it_is_ready_and_that_it_lives(settings: Settings) -> None:
+    """The parent of this one serves no metrics: none are shown, rather than those of one process alone."""
+    reading, writing = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as listener, os.fdopen(reading) as reports:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        fds = ("--listen-fd", str(listener.fileno()), "--report-fd", str(writing))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "penstock", "api-process", "--name", "api-2", "--metrics-of-all", NOBODY, *fds],
+            env=os.environ | environment_of(settings),
+            pass_fds=(listener.fileno(), writing),
+            stderr=subprocess.PIPE,
+        )
+        os.close(writing)
+        ready, beat = [json.loads(reports.readline()) for _ in range(2)]
+        own = httpx.get(ready["metrics_url"])
+        of_all = httpx.get(f"{url}/metrics")
+        process.terminate()
+        _, log = process.communicate(timeout=60)
+
+    assert "penstock_connections" in own.text
+    assert beat == {}
+    assert of_all.status_code == 503
+    assert process.returncode == 0
+    assert {json.loads(line)["process"] for line in log.splitlines()} == {"api-2"}

@@ -22,14 +22,14 @@ from penstock.storage import Item, LocalStorage
 from penstock.store import NotItsTurn, Store
 from penstock.store.connection import connect
 from tests.support import api_server
-from tests.support.drive import MODEL, data_uri, nothing_is_stored, photo, stored_objects
+from tests.support.drive import MODEL, data_uri, large_photo, nothing_is_stored, stored_objects
 from tests.support.published import publish
 from tests.support.stores import open_upload
 
 LEASE_S = 1.0
 CALLER = Caller("default", "default")
 HERE = "http://here/"
-PHOTO = photo()
+PHOTO = large_photo()
 INLINE = {"image_url": data_uri(PHOTO)}
 
 

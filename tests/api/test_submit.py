@@ -1,7 +1,6 @@
 """POST /v1/tasks: what is accepted, what is refused, and that a submit can be repeated."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -89,18 +88,18 @@ async def test_an_attempt_is_never_longer_and_never_tried_more_often_than_the_op
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
-async def test_an_inline_image_is_stored_for_the_worker(
+async def test_an_inline_image_is_kept_for_the_worker_beside_the_record(
     client: httpx.AsyncClient, store: Store, settings: Settings, format: str
 ) -> None:
     data = photo(format)
 
     answer = await client.post("/v1/tasks", json=body(image_url=data_uri(data, f"image/{format.lower()}")))
 
+    task_id = answer.json()["task_id"]
     source = (await claim(store)).request.inputs["image"]
-    assert source.key == f"inputs/default/{answer.json()['task_id']}"
-    assert source.url is None
-    assert stored_objects(settings) == [source.key]
-    assert (Path(settings.storage.directory) / settings.redis.namespace / source.key).read_bytes() == data
+    assert (source.data, source.key, source.url) == (data, None, None)
+    assert await store.inline.read(task_id, f"inputs/default/{task_id}") == data
+    assert stored_objects(settings) == []
 
 
 async def test_a_small_inline_image_travels_with_the_task(
@@ -327,14 +326,16 @@ async def test_a_body_over_the_limit_is_refused_while_it_comes_in_pieces(client:
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
 
-async def test_a_refused_image_is_not_kept(settings: Settings, api_key: str) -> None:
+async def test_a_refused_image_is_not_kept(settings: Settings, api_key: str, store: Store) -> None:
     full = msgspec.structs.replace(settings, queue=QueueSettings(max_depth=1))
 
     with api_server.in_thread(full) as url:
         async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": api_key}) as client:
-            first = await client.post("/v1/tasks", json=body(image_url=data_uri(photo())))
+            kept = photo()
+            await client.post("/v1/tasks", json=body(image_url=data_uri(kept)))
             second = await client.post("/v1/tasks", json=body(image_url=data_uri(photo())))
 
     assert (second.status_code, second.json()["code"], second.json()["retryable"]) == (503, "queue_full", True)
     assert int(second.headers["Retry-After"]) > 0
-    assert stored_objects(settings) == [f"inputs/default/{first.json()['task_id']}"]
+    assert stored_objects(settings) == []
+    assert await store.inline.total_bytes() == len(kept)

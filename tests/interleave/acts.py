@@ -18,7 +18,7 @@ from penstock.core.task import Priority
 from penstock.core.upload import upload_key
 from penstock.errors import PenstockError
 from penstock.intake.call import SubmitCall
-from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES, enqueue
+from penstock.intake.enqueue import enqueue
 from penstock.intake.examine import Examined
 from penstock.intake.found import Found
 from penstock.intake.given import given_of
@@ -26,14 +26,17 @@ from penstock.intake.requests import TaskRequest
 from penstock.intake.uploads import ready_upload
 from penstock.store.tasks import TaskStore
 from penstock.upkeep.retention import prune
-from penstock.upkeep.sweep import sweep_uploads
-from tests.interleave.world import ALICE, DESCRIBED, MODEL, MORNING_US, World
+from penstock.upkeep.sweep import sweep_inline, sweep_uploads
+from tests.interleave.world import ALICE, DESCRIBED, INLINE_BYTES, MODEL, MORNING_US, World
 
-IMAGE = b"i" * (KEPT_IN_RECORD_BYTES + 1)
-"""An image that is too large to be kept in a record."""
+IMAGE = b"i" * (INLINE_BYTES + 1)
+"""An image that is too large to stay in Redis."""
 
 INLINE = (Found(given=given_of({"image_url": "data:,"}, DESCRIBED)[0], data=IMAGE),)
 """What is found of an input that came in the request."""
+
+SMALL = (Found(given=INLINE[0].given, data=b"s" * INLINE_BYTES),)
+"""The same of one that may stay in Redis."""
 
 PAIRED = replace(DESCRIBED, inputs={"image": Member(), "mask": Member()})
 PAIR = tuple(Found(given=one, data=IMAGE) for one in given_of({"image": "data:,", "mask": "data:,"}, PAIRED))
@@ -92,6 +95,12 @@ async def submit(world: World, name: str, *, equal: bool = True, key: str | None
     request = TaskRequest(model=MODEL, input={"image_url": "data:,"}, client_request_id=key, result_ttl_s=ttl_s)
     examined = Examined(cost=1, fingerprint="f", found=INLINE, reuse_digest="same" if equal else None)
     return await enqueue(task(name), call_of(request), examined, world.services)
+
+
+async def submit_small(world: World, name: str, ttl_s: int = LONG_S) -> object:
+    """Enqueues a task that equals no other, with an input that may stay in Redis."""
+    request = TaskRequest(model=MODEL, input={"image_url": "data:,"}, result_ttl_s=ttl_s)
+    return await enqueue(task(name), call_of(request), Examined(cost=1, found=SMALL), world.services)
 
 
 async def submit_upload(world: World, name: str, of: str = "u", ttl_s: int = LONG_S) -> object:
@@ -231,6 +240,11 @@ async def prune_later(world: World, _: int) -> None:
 async def keep_up(world: World) -> None:
     """Deletes the objects that are due."""
     await prune(world.store, world.storage)
+
+
+async def move_inline(world: World, _: int) -> None:
+    """Moves inputs of ended tasks from Redis to the storage."""
+    await sweep_inline(world.store.inline, world.storage)
 
 
 async def expire(world: World, _: int) -> None:
@@ -406,6 +420,13 @@ async def _an_upload_is_ready(world: World) -> None:
     await send(world, 0)
 
 
+async def _inputs_fill_their_budget(world: World) -> None:
+    """`a` was canceled, `b` waits, and there is no room for a third."""
+    await submit_small(world, "a", ttl_s=SHORT_S)
+    await submit_small(world, "b")
+    await world.store.tasks.cancel(task("a"), TENANT)
+
+
 async def _several_inputs_wait(world: World) -> None:
     await _an_upload_is_ready(world)
     await submit_several(world, "a", ttl_s=SHORT_S)
@@ -569,6 +590,18 @@ SITUATIONS: dict[str, Situation] = {
             "delete-upload": delete_upload,
             "sweep": sweep,
             "delete": delete("a"),
+            "prune": prune_later,
+        },
+    ),
+    "inputs-fill-their-budget": Situation(
+        _inputs_fill_their_budget,
+        {
+            "move": move_inline,
+            "submit": lambda w, n: submit_small(w, f"c{n}"),
+            "retry": retry("a"),
+            "delete": delete("a"),
+            "complete": work("complete"),
+            "fail": work("fail"),
             "prune": prune_later,
         },
     ),

@@ -22,6 +22,7 @@ from penstock.core.lease import Lease, RetryPolicy
 from penstock.core.task import Artifact, Result
 from penstock.errors import ImageDecodeFailed, InputDownloadFailed
 from penstock.intake.batch_feeder import Feeder
+from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
 from penstock.intake.quotas import QuotaTable
@@ -54,7 +55,12 @@ MORNING_US = 1_800_000_000_000_000
 """The time at which every situation begins, in µs since 1970."""
 
 API = ApiSettings(rate_limit_per_minute=10**6)
-QUEUE = QueueSettings(lease_s=6, result_ttl_s=86_400, batch_window=2, max_retries=1, retry_base_s=0.001)
+INLINE_BYTES = KEPT_IN_RECORD_BYTES + 1
+"""The size of an input that stays in Redis, where there is room for two of them; a larger one is stored."""
+QUEUE = QueueSettings(
+    lease_s=6, result_ttl_s=86_400, batch_window=2, max_retries=1, retry_base_s=0.001,
+    inline_input_bytes=INLINE_BYTES, inline_budget_bytes=2 * INLINE_BYTES,
+)  # fmt: skip
 
 BRING_BACK = """
 -- Make the database what it was: {key, what DUMP has given, key, ...}.

@@ -51,7 +51,7 @@ class Place:
 
     async def submit(self, made: Submission) -> str:
         tasks = self.store.tasks
-        submitted = await tasks.submit_without_input(made, rate_limit=0)
+        submitted = await tasks.submit_unstored(made, rate_limit=0)
         return (submitted or await tasks.submit(made, rate_limit=0)).id
 
     async def run(self, outcome: Outcome = DONE) -> Lease:

@@ -34,6 +34,7 @@ from hypothesis.stateful import (
 from penstock.core.access import TENANT
 from penstock.core.batch import BatchPlan, FeedLease, Started, task_id_of
 from penstock.core.lease import Lease
+from penstock.core.request import Request
 from penstock.core.submission import EnqueuePermit, Forecast, Submission
 from penstock.core.task import (
     PRIORITIES,
@@ -60,6 +61,7 @@ from penstock.errors import (
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Condemned, Engine, NotItsTurn, Redis, Store, UploadStore, connect
 from penstock.store.condemned import HELD_MS
+from penstock.store.inline import HELD_MS as INLINE_HELD_MS
 from tests.support.queue_model import QueueModel
 from tests.support.queue_snapshot import (
     SAME_MOMENT_MS,
@@ -98,7 +100,7 @@ QUICK = settings(
 PROFILE = settings(QUICK, max_examples=2500, stateful_step_count=80) if NIGHTLY else QUICK
 INTERLEAVED_S = 60.0 if NIGHTLY else 3.0
 LONGEST_S = 60.0
-CONTESTED = ("settle", "renew", "report", "cancel", "resubmit", "delete", "clear_storage")
+CONTESTED = ("settle", "renew", "report", "cancel", "resubmit", "delete", "clear_storage", "move_inline")
 """Verbs that some client must have come too late for, or there was no contest."""
 
 
@@ -133,7 +135,7 @@ end
 for _, name in ipairs({'running', 'delayed', 'starting', 'deadlines', 'finals', 'workers:seen'}) do shift(name, by) end
 -- What may be due at the very moment of another call is moved to the begin of its tick: those are multiples of 300 ms.
 local function exactly(moment) return math.floor((moment - ahead + 50) / 300) * 300 + ahead end
-for _, name in ipairs({'condemned', 'awaited'}) do
+for _, name in ipairs({'condemned', 'awaited', 'inline:ended'}) do
   shift(name, by)
   local found = redis.call('ZRANGE', KEYS[1] .. name, 0, -1, 'WITHSCORES')
   for i = 1, #found, 2 do redis.call('ZADD', KEYS[1] .. name, exactly(found[i + 1]), found[i]) end
@@ -159,6 +161,10 @@ end
 return ahead
 """
 
+INPUTS = (
+    *("", "own", "own own", *UPLOADS, "upl_one upl_two", "upl_two upl_two", "own upl_one"),
+    *("inline own", "inline own own", "inline own upl_one"),
+)
 SUBMITS = st.fixed_dictionaries(
     {
         "caller": st.sampled_from(CALLERS),
@@ -170,7 +176,7 @@ SUBMITS = st.fixed_dictionaries(
         "start_within_s": st.sampled_from(LIMITS_S),
         "finish_within_s": st.sampled_from(LIMITS_S),
         "image": st.sampled_from((None, "cat", "cat")),
-        "input": st.sampled_from(("", "own", "own own", *UPLOADS, "upl_one upl_two", "upl_two upl_two", "own upl_one")),
+        "input": st.sampled_from(INPUTS),
         "tell": st.sampled_from(((), ("succeeded", "failed", "canceled", "expired"), ("failed", "expired"))),
     }
 )
@@ -225,7 +231,7 @@ class QueueMachine(RuleBasedStateMachine):
         """What took so long that it proves nothing is added to `pauses` (s)."""
         super().__init__()
         self.pauses = pauses
-        limits = {"max_depth": 4, "max_crashes": 3}
+        limits = {"max_depth": 4, "max_crashes": 3, "inline_budget_bytes": 350}
         self.model = QueueModel(lease_ms=int(LEASE_S * 1000), guard=guard, **limits)
         self.namespace = f"test-{secrets.token_hex(6)}"
         self.loop = asyncio.new_event_loop()
@@ -331,9 +337,9 @@ class QueueMachine(RuleBasedStateMachine):
             self.submit_one(submission, rate_limit)
 
     def is_to_be_queued(self, submission: Submission, rate_limit: int) -> bool:
-        expected = self.model.submit(submission, rate_limit=rate_limit, has_input=False)
+        expected = self.model.submit(submission, rate_limit=rate_limit, is_stored=False)
 
-        answer = self.do(self.store.tasks.submit_without_input(submission, rate_limit=rate_limit))
+        answer = self.do(self.store.tasks.submit_unstored(submission, rate_limit=rate_limit))
 
         self.compare(answer, expected, submission, rate_limit)
         return answer is None
@@ -487,7 +493,7 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             task = self.model.tasks[lease.id]
             of = task.submission
-            assert (lease.request, lease.caller) == (of.request, of.caller)
+            assert (lease.request, lease.caller) == (request_of(of, is_inline=task.inline > 0), of.caller)
             assert (lease.priority, lease.failures, lease.crashes) == (of.priority, task.failures, task.crashes)
             assert lease.device_ms == (task.charged if of.request.model in self.model.shares.ms else None)
         return lease
@@ -633,6 +639,17 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.bury(taken)
             self.do(self.condemned.bury(taken))
 
+    @rule(dies=st.booleans())
+    def move_inline(self, dies: bool) -> None:
+        expected = self.model.take_inline(INLINE_HELD_MS)
+
+        taken = self.do(self.store.inline.due())
+
+        assert taken == expected
+        if not dies:
+            moved = self.model.move_inline(taken)
+            assert self.do(self.store.inline.moved(list(taken))) == moved
+
     # Time, and the server
 
     @rule(ticks=st.integers(1, 4), alive=st.sets(st.sampled_from(WORKERS)))
@@ -666,14 +683,25 @@ def as_submission(options: dict[str, Any]) -> Submission:
     if options["own_ms"]:
         made = msgspec.structs.replace(made, forecast=Forecast(ahead_ms=100.0, own_ms=options["own_ms"]))
     own = options["input"].split().count("own")
-    return own_input(made, members=own) if own else made
+    return own_input(made, members=own, inline="inline" in options["input"]) if own else made
 
 
 def with_id(made: Submission, task_id: str) -> Submission:
     """Another one, with as many inputs of its own as the first has."""
     renamed = msgspec.structs.replace(made, id=task_id)
     own = sum(not source.upload and source.key is not None for source in made.request.inputs.values())
-    return own_input(renamed, members=own) if own else renamed
+    return own_input(renamed, members=own, inline=bool(made.inline)) if own else renamed
+
+
+def request_of(made: Submission, *, is_inline: bool) -> Request:
+    """The request that a worker is given, with the inputs that stayed in Redis."""
+    if not is_inline:
+        return made.request
+    inputs = {
+        name: msgspec.structs.replace(one, key=None, data=made.inline[str(one.key)]) if not one.upload else one
+        for name, one in made.request.inputs.items()
+    }
+    return msgspec.structs.replace(made.request, inputs=inputs)
 
 
 def ending_of(verb: Verb, lease: Lease) -> str:
@@ -767,7 +795,7 @@ class Client:
         self.verbs = {
             self.submit: 6, self.claim: 12, self.settle: 8, self.renew: 2, self.report: 2, self.cancel: 2,
             self.resubmit: 2, self.reclaim: 1, self.release_unknown: 1, self.maintain: 1, self.feed: 3, self.pause: 1,
-            self.purge: 0.2, self.delete: 1, self.clear_storage: 0.5,
+            self.purge: 0.2, self.delete: 1, self.clear_storage: 0.5, self.move_inline: 1,
         }  # fmt: skip
 
     async def work(self, is_over: Callable[[], bool]) -> None:
@@ -795,8 +823,8 @@ class Client:
         )
         answer = None
         if self.chance.random() < 0.3:
-            handed_in = own_input(handed_in)
-            answer = await self.store.tasks.submit_without_input(handed_in, rate_limit=0)
+            handed_in = own_input(handed_in, inline=self.chance.random() < 0.7)
+            answer = await self.store.tasks.submit_unstored(handed_in, rate_limit=0)
         answer = answer or await self.store.tasks.submit(handed_in, rate_limit=0)
         self.told.tasks[key].add((answer.id, handed_in.fingerprint))
         self.told.reused[answer.reuse] += 1
@@ -860,6 +888,10 @@ class Client:
         await self.condemned.bury(taken)
         return bool(taken)
 
+    async def move_inline(self) -> bool:
+        taken = await self.store.inline.due()
+        return await self.store.inline.moved(list(taken)) > 0
+
     async def feed(self) -> bool:
         """A few lines of a batch, with a lease that others take away."""
         leases, _ = await self.batches.lease(lease_s=0.01, most=1)
@@ -913,7 +945,7 @@ def test_the_scripts_do_what_the_model_says(redis_url: str, guard: int) -> None:
 async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, namespace: str, seed: int) -> None:
     told = Told()
     async with AsyncExitStack() as opened:
-        queue = {"lease_s": 0.1, "max_crashes": 4, "max_depth": 60}
+        queue = {"lease_s": 0.1, "max_crashes": 4, "max_depth": 60, "inline_budget_bytes": 1000}
         stores = [
             await opened.enter_async_context(open_store(redis_url, namespace=namespace, **queue)) for _ in range(4)
         ]

@@ -109,7 +109,7 @@ async def test_i8_inputs_stored_by_several_processes_never_exceed_the_quota_of_s
     async def one(store: Store) -> str:
         task = replace(own_input(made(quotas)), input_bytes=3 * KIB)
         try:
-            if await store.tasks.submit_without_input(task, rate_limit=0) is None:
+            if await store.tasks.submit_unstored(task, rate_limit=0) is None:
                 await store.tasks.submit(task, rate_limit=0)
         except QuotaExceeded as refused:
             return refused.quota
@@ -126,7 +126,7 @@ async def test_a_refused_submit_leaves_nothing_behind(store: Store) -> None:
     await submit(store, quotas)
     before = await held(store)
 
-    refused = await refusal_of(store.tasks.submit_without_input(own_input(made(quotas)), rate_limit=0))
+    refused = await refusal_of(store.tasks.submit_unstored(own_input(made(quotas)), rate_limit=0))
 
     assert (refused.quota, refused.limit, refused.retry_after_s) == ("tasks_waiting", 1, 5)
     assert await held(store) == before

@@ -127,17 +127,17 @@ async def test_a_task_run_again_runs(redis_url: str) -> None:
 async def test_a_submit_that_needs_no_input_says_so_before_it_is_stored(redis_url: str) -> None:
     async with open_store(redis_url) as store:
         first, second = own_input(submission(reuse_digest=CAT)), own_input(submission(reuse_digest=CAT))
-        assert await store.tasks.submit_without_input(first, rate_limit=0) is None
+        assert await store.tasks.submit_unstored(first, rate_limit=0) is None
         assert (await store.listing.count(TENANT))[State.PENDING] == 0
         await store.tasks.submit(first, rate_limit=0)
-        assert await store.tasks.submit_without_input(second, rate_limit=0) is None, "it may have to run"
+        assert await store.tasks.submit_unstored(second, rate_limit=0) is None, "it may have to run"
         await run_next(store)
 
-        answer = await store.tasks.submit_without_input(second, rate_limit=0)
+        answer = await store.tasks.submit_unstored(second, rate_limit=0)
 
         assert answer is not None
         assert (answer.id, answer.reuse) == (second.id, "hit")
-        again = await store.tasks.submit_without_input(second, rate_limit=0)
+        again = await store.tasks.submit_unstored(second, rate_limit=0)
         assert again is not None
         assert (again.id, again.reuse, again.replayed) == (second.id, "hit", False)
 

@@ -61,7 +61,8 @@ def _of_tasks(snapshot: "Snapshot") -> defaultdict[str, Counter[str]]:
 
 def _bytes_of(snapshot: "Snapshot", task_id: str) -> int:
     texts = [snapshot.keys.get(f"{part}:{task_id}", "") for part in ("body", "outcome", "attempts", "log")]
-    return sum(len(text.encode()) for text in texts)
+    inline = snapshot.keys.get(f"input:{task_id}", {}).values()
+    return sum(len(text.encode()) for text in texts) + sum(map(len, inline))
 
 
 def _unfinished(snapshot: "Snapshot", tenant: str) -> int:

@@ -14,7 +14,7 @@ from PIL import Image
 from penstock.core.lease import Lease
 from penstock.core.task import Artifact, ErrorRecord, Outcome, Result
 from penstock.intake.enqueue import KEPT_IN_RECORD_BYTES
-from penstock.settings import Settings
+from penstock.settings import QueueSettings, Settings
 from penstock.storage import Storage
 from penstock.store import Store, WorkerInfo, WorkerMemory
 
@@ -51,6 +51,14 @@ def photo(format: str = "PNG") -> bytes:
     out = io.BytesIO()
     Image.effect_noise((160, 120), 100).save(out, format)
     assert len(out.getvalue()) > KEPT_IN_RECORD_BYTES
+    return out.getvalue()
+
+
+def large_photo() -> bytes:
+    """Returns an image that is too large to stay in Redis."""
+    out = io.BytesIO()
+    Image.effect_noise((640, 480), 100).save(out, "PNG")
+    assert len(out.getvalue()) > QueueSettings().inline_input_bytes
     return out.getvalue()
 
 

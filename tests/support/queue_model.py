@@ -57,6 +57,9 @@ class Expected:
     pool: tuple[str, ...] = ()
     charged: float = 0.0
     took_ms: float | None = None
+    inline: int = 0
+    inline_due: int = 0
+    is_taken: bool = False
     is_capped: bool = False
     attempts: list[tuple[int, str, str]] = field(default_factory=list)
     told: list[State] = field(default_factory=list)
@@ -101,8 +104,11 @@ class QueueModel:
     """The verbs of Store with a dict instead of Redis and a clock that only the test moves. Each returns what the
     real one should return."""
 
-    def __init__(self, *, lease_ms: int, guard: int, max_depth: int, max_crashes: int) -> None:
+    def __init__(
+        self, *, lease_ms: int, guard: int, max_depth: int, max_crashes: int, inline_budget_bytes: int
+    ) -> None:
         self._lease_ms, self._max_depth, self._max_crashes = lease_ms, max_depth, max_crashes
+        self._inline_budget = inline_budget_bytes
         self.now = 0
         self.tasks: dict[str, Expected] = {}
         self.seen: dict[str, int] = {}
@@ -121,10 +127,10 @@ class QueueModel:
         self._accepted: defaultdict[str, list[int]] = defaultdict(list)
 
     def submit(
-        self, s: Submission, *, rate_limit: int, has_input: bool = True
+        self, s: Submission, *, rate_limit: int, is_stored: bool = True
     ) -> tuple[str, bool, int | None, str] | type[Exception] | None:
-        """Returns (id, replayed, position, reuse), or None if the task would be queued and its own input is not
-        stored yet."""
+        """Returns (id, replayed, position, reuse), or None if the task would be queued, and its own input is not stored
+        yet and does not stay in Redis."""
         if s.id in self.tasks:
             return self._known(s, s.id, replayed=False)
         if s.permit and (refusal := self._refusal_of(s.permit)):
@@ -138,12 +144,13 @@ class QueueModel:
         waiting = [t for place in ("queue", "following") for t in self._at(place)]
         if role != "hit" and sum(t.submission.request.model == s.request.model for t in waiting) >= self._max_depth:
             return QueueFull
-        if role != "hit" and s.own_input and not self._takes_input(s.own_input, has_input):
+        if role != "hit" and s.own_input and not self._takes_input(s, is_stored):
             return None
         if s.permit:
             self.batches[s.permit.batch].open.add(s.permit.place)
             self.batches[s.permit.batch].fed += 1
         task = Expected(s, next(self._orders), self._in(s.start_within_s), self._in(s.finish_within_s))
+        task.inline = s.input_bytes if role != "hit" and s.inline and not is_stored else 0
         self._begin(task, role)
         self.tasks[s.id] = task
         if task.place == "queue":
@@ -318,6 +325,22 @@ class QueueModel:
         for task in over:
             self._forget(task)
         return len(over)
+
+    def take_inline(self, taken_ms: int) -> dict[str, dict[str, bytes]]:
+        """Returns the inputs of ended tasks that are to be moved to the storage."""
+        if sum(task.inline for task in self.tasks.values()) <= self._inline_budget // 2:
+            return {}
+        due = [t for t in self._at("finals") if t.inline and t.inline_due <= self.now]
+        for task in due:
+            task.is_taken, task.inline_due = True, self.now + taken_ms
+        return {task.submission.id: dict(task.submission.inline) for task in due}
+
+    def move_inline(self, task_ids: Iterable[str]) -> int:
+        """Returns how many of these tasks still had their inputs in Redis."""
+        moved = [t for t in map(self.tasks.get, task_ids) if t and t.inline and t.is_taken]
+        for task in moved:
+            task.inline = 0
+        return len(moved)
 
     def take_condemned(self, taken_ms: int) -> set[str]:
         """Returns the objects to delete now, for any caller."""
@@ -506,10 +529,13 @@ class QueueModel:
 
     # The storage, and the clock
 
-    def _takes_input(self, key: str, has_input: bool) -> bool:
-        """Whether the input is stored and was awaited. A missing input is awaited from now on; one that comes too
-        late is to be deleted."""
-        if not has_input:
+    def _takes_input(self, s: Submission, is_stored: bool) -> bool:
+        """Whether the input stays in Redis, or is stored and was awaited. A missing input is awaited from now on; one
+        that comes too late is to be deleted."""
+        key = str(s.own_input)
+        if not is_stored:
+            if s.inline and s.input_bytes + sum(t.inline for t in self.tasks.values()) <= self._inline_budget:
+                return True
             self.awaited[key] = self.now + AWAITED_MS
         elif self.awaited.pop(key, None) is None:
             self._condemn(key, self.now + LATE_MS)
@@ -528,8 +554,8 @@ class QueueModel:
         self._part(task)
         del self.tasks[of.id]
         self.gone.add(of.id)
-        if task.reuse != "hit" and of.own_input:
-            condemned |= self._condemn(of.own_input)
+        if task.reuse != "hit" and of.own_input and (task.is_taken or not task.inline):
+            condemned |= self._condemn(of.own_input, self.now + LATE_MS if task.inline else None)
         origin = task.origin or of.id
         if not any(origin in (t.origin, t.submission.id) for t in self.tasks.values()):
             late = max(task.cut_off or 0, task.score - task.submission.result_ttl_s * 1000) + LATE_MS
@@ -583,6 +609,7 @@ class QueueModel:
     def _finish_as(self, task: Expected, verb: Verb, ending: str | None) -> None:
         self._part(task)
         self._move(task, verb, "finals", self.now + task.submission.result_ttl_s * 1000, stage="done")
+        task.inline_due = self.now
         task.ending = ending
         webhook = task.submission.request.webhook
         if webhook is not None and EVENTS[task.state] in webhook.events:

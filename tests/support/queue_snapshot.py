@@ -61,6 +61,8 @@ class Snapshot:
 def _decoded(key: str, kind: str, value: Any) -> Any:
     if key.startswith("gone:"):
         return value
+    if key.startswith("input:"):
+        return {name.decode(): data for name, data in zip(value[::2], value[1::2], strict=True)}
     if kind == "string":
         return value.decode()
     texts = [part.decode() for part in value]
@@ -82,6 +84,7 @@ def check_places(snapshot: Snapshot) -> None:
     check_uploads(snapshot)
     check_batches(snapshot)
     check_storage(snapshot)
+    check_inline(snapshot)
     check_flows(snapshot)
     check_accounts(snapshot)
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -283,6 +286,21 @@ def check_storage(snapshot: Snapshot) -> None:
     assert not snapshot.keys.get("awaited", {}).keys() & (inputs | condemned)
 
 
+def check_inline(snapshot: Snapshot) -> None:
+    """Checks that Redis has the inputs of exactly those tasks whose records say so, that their sum is right, and that
+    those of ended tasks can be moved."""
+    found = snapshot.under("input:")
+    inline = {task_id: f["inline"].split(" ") for task_id, f in snapshot.records.items() if "inline" in f}
+    assert found.keys() == inline.keys()
+    for task_id, (size, rest) in inline.items():
+        own = f"inputs/{snapshot.records[task_id]['tenant']}/{task_id}{rest}"
+        assert sum(map(len, found[task_id].values())) == int(size)
+        assert all(key.startswith(own) if rest.endswith("/") else key == own for key in found[task_id])
+    assert int(snapshot.keys.get("inline", 0)) == sum(int(size) for size, _ in inline.values())
+    ended = {task_id for task_id in inline if State(snapshot.records[task_id]["state"]).is_final}
+    assert snapshot.keys.get("inline:ended", {}).keys() == ended
+
+
 def check_batches(snapshot: Snapshot) -> None:
     """Checks that a batch counts its tasks right, has a row for each ended line, and has ended when all lines have."""
     lines: defaultdict[str, dict[str, State]] = defaultdict(dict)
@@ -376,9 +394,10 @@ def check_step(before: Snapshot, after: Snapshot) -> None:
 
 
 def unmoved(snapshot: Snapshot, task_id: str) -> tuple[dict[str, str], str | None]:
-    """Returns everything of a task that the clock of the test does not change."""
+    """Returns everything of a task that the clock of the test does not change, but for the place of its input."""
     record = snapshot.records[task_id]
-    fields = {name: value for name, value in record.items() if name not in ("start_by", "deadline", "cut_off")}
+    movable = ("start_by", "deadline", "cut_off", "input", "inline", "held")
+    fields = {name: value for name, value in record.items() if name not in movable}
     return fields, snapshot.keys.get(f"outcome:{task_id}")
 
 
@@ -404,6 +423,10 @@ def check_agreement(model: QueueModel, snapshot: Snapshot, *, ahead_ms: int) -> 
     moments["finals"] = {t: e.score for t, e in tasks.items() if e.state.is_final}
     moments["starting"] = {t: e.start_by for t, e in tasks.items() if e.starting}
     moments["deadlines"] = {t: e.deadline for t, e in tasks.items() if e.timed}
+    moments["inline:ended"] = {t: e.inline_due for t, e in tasks.items() if e.inline and e.state.is_final}
+    assert {t: snapshot.records[t].get("inline", "0").split(" ")[0] for t in tasks} == {
+        t: str(e.inline) for t, e in tasks.items()
+    }
     moments |= {"workers:seen": model.seen, "condemned": model.condemned, "awaited": model.awaited}
     for place, expected in moments.items():
         found = {member: score - ahead_ms for member, score in snapshot.keys.get(place, {}).items()}

@@ -104,13 +104,18 @@ def submission(
     )
 
 
-def own_input(made: Submission, *, members: int = 1) -> Submission:
-    """Returns a submission with so many members of 100 bytes that came with it and are stored under its id, beside its
-    uploads."""
-    names = [f"own-{n}" for n in range(members)]
-    own = {name: Source(key=key) for name, key in input_keys(made.tenant, made.id, names).items()}
+def own_input(made: Submission, *, members: int = 1, inline: bool = False, size: int = 100) -> Submission:
+    """Returns a submission with so many members of this size that came with it, beside its uploads. They are stored
+    under its id, or stay in Redis if they are `inline`."""
+    keys = input_keys(made.tenant, made.id, [f"own-{n}" for n in range(members)])
+    own = {name: Source(key=key) for name, key in keys.items()}
     used = {name: source for name, source in made.request.inputs.items() if source.upload}
-    return replace(made, request=replace(made.request, inputs=used | own), input_bytes=100 * members)
+    return replace(
+        made,
+        request=replace(made.request, inputs=used | own),
+        input_bytes=size * members,
+        inline={key: f"{n}".encode() * size for n, key in enumerate(keys.values())} if inline else {},
+    )
 
 
 def hook(*events: EventType, url: str = HOOK) -> Webhook:

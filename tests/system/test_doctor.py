@@ -100,6 +100,16 @@ async def test_a_wrong_setting_is_a_finding_and_no_end(tmp_path: Path) -> None:
     assert "api.port" in found["settings"].found
 
 
+async def test_more_processes_of_the_api_than_cores_are_told_of() -> None:
+    settings_of = partial(load, None, {"PENSTOCK_API_PROCESSES": "256"})
+    async for found in examine(settings_of):
+        if found.check == "api":
+            break
+
+    assert found.state == "warn"
+    assert found.found.startswith("256 processes at one port")
+
+
 def test_a_damaged_model_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> None:
     """A copy of the package in which one byte of one file is another."""
     package = tmp_path / "lib" / "penstock"

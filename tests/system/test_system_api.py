@@ -35,8 +35,8 @@ ENVIRON = {
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One worker with one slot, and a model that sleeps for as long as it is told."""
-    with up(tmp_path_factory.mktemp("up"), **ENVIRON) as running:
+    """Two processes of the API, one worker with one slot, and a model that sleeps for as long as it is told."""
+    with up(tmp_path_factory.mktemp("up"), options=("--processes", "2"), **ENVIRON) as running:
         yield running
 
 

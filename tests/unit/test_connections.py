@@ -1,7 +1,12 @@
-"""Who may connect, who makes room, and how long a request may take to come: without a socket."""
+"""Who may connect, who makes room, and how long a request may take to come; how several accept from one queue."""
+
+import asyncio
+import socket
 
 import pytest
 
+from penstock.api.http.addresses import ClientAddresses
+from penstock.api.serving.acceptor import AT_ONCE, Acceptor
 from penstock.api.serving.admission import BEHIND_PROXY, Admission, Place
 from penstock.api.serving.deadlines import ReceiveClock
 from penstock.api.serving.files import connections_for
@@ -144,3 +149,23 @@ def test_the_time_in_which_the_server_does_not_read_is_not_the_clients() -> None
 )
 def test_there_are_no_more_connections_than_files(api: ApiSettings, files: int, expected: tuple[int, ...]) -> None:
     assert connections_for(api, files) == expected
+
+
+@pytest.mark.parametrize(("at_once", "taken"), [(1, [5, 5]), (AT_ONCE, [0, 10])])
+async def test_those_who_accept_one_at_a_time_share_a_burst(at_once: int, taken: list[int]) -> None:
+    """Two accept from one queue, as two processes do, and have their turns one after the other."""
+    admissions = Admission(1000, 1000), Admission(1000, 1000)
+    listener = socket.create_server(("127.0.0.1", 0))
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(10)]
+    acceptors = [
+        Acceptor(queue, lambda _: asyncio.Protocol(), admission, ClientAddresses(()), lambda: b"", 16, at_once)
+        for queue, admission in zip((listener, listener.dup()), admissions, strict=True)
+    ]
+    try:
+        while sum(entered := [len(admission._new) for admission in admissions]) < len(clients):
+            await asyncio.sleep(0)
+    finally:
+        for closed in (*acceptors, *clients):
+            closed.close()
+
+    assert sorted(entered) == taken

@@ -7,6 +7,7 @@ from importlib import resources
 
 import pytest
 
+from penstock.settings import QueueSettings
 from penstock.store.scripts import (
     COUNTING,
     FILES,
@@ -137,7 +138,7 @@ def assignments(tree: ast.Module, name: str) -> list[ast.Assign | ast.AnnAssign]
 
 
 def names_of_a_submit() -> list[str]:
-    return list(call_of(submission(), 1, 0, has_input=True))
+    return list(call_of(submission(), QueueSettings(), 0, is_stored=True))
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))

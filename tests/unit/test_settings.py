@@ -201,6 +201,13 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str | None, says: str) ->
         load(file, {})
 
 
+def test_the_processes_of_the_api_divide_the_memory_of_bodies_but_each_may_have_two_of_the_longest() -> None:
+    limits = {"PENSTOCK_LIMITS_MAX_BODIES_BYTES": "1000", "PENSTOCK_LIMITS_MAX_BODY_BYTES": "100"}
+    shares = {n: load(None, limits | {"PENSTOCK_API_PROCESSES": str(n)}).bodies_of_process for n in (1, 2, 5, 20)}
+
+    assert shares == {1: 1000, 2: 500, 5: 200, 20: 200}
+
+
 def test_quotas_of_a_tenant_stand_over_those_of_all() -> None:
     settings = load(
         None,

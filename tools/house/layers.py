@@ -82,6 +82,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.caps",
             "store.condemned",
             "store.history",
+            "store.inline",
             "store.inspection",
             "store.installation",
             "store.listing",

@@ -14,9 +14,9 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The place of one member of the input: a `url` to fetch, a `key` in the storage, its bytes in `data` where they
     are few, or the `value` of a JSON member.
 
-    The object under the key came with the task, unless it is an `upload`, which other tasks may use as well. When
-    `sha256` is given, a worker refuses an input with another digest. `content_type` and `name` are what the client says
-    of a file.
+    What is under the key came with the task and may be in Redis instead, unless it is an `upload`, which other tasks
+    may use as well. When `sha256` is given, a worker refuses an input with another digest. `content_type` and `name`
+    are what the client says of a file.
     """
 
     url: str | None = None

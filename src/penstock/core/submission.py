@@ -1,6 +1,6 @@
 """The submission of a new task, as the store takes it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -41,7 +41,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     - `fingerprint`: digest of the client's body, compared when the same `client_request_id` comes again.
     - `reuse_digest`: equal for tasks that may share a run, None for a task that shares none. A task with `must_run`
       takes no other task's result, but others may take its result.
-    - `input_bytes`: the size of its own input in the storage, 0 where it has none.
+    - `input_bytes`: the size of its own input beside the record, 0 where it has none; `inline` has the bytes
+      themselves, by their keys, where they may stay in Redis.
     - `quotas`: what its tenant may use.
     - `permit`: needed by a line of a batch, which is enqueued only under it.
     - `forecast`: what the client is told about its end, None where it cannot be estimated.
@@ -63,6 +64,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     reuse_digest: str | None = None
     must_run: bool = False
     input_bytes: int = 0
+    inline: Mapping[str, bytes] = {}
     quotas: Quotas = NO_QUOTAS
     permit: EnqueuePermit | None = None
     forecast: Forecast | None = None
@@ -70,8 +72,8 @@ class Submission(Struct, frozen=True, kw_only=True):
 
     @property
     def own_input(self) -> str | None:
-        """Where the storage has what belongs to this task alone: the key of one input, or the prefix of several, which
-        ends with a slash; None where it has none. See `input_keys`."""
+        """Where the storage has what belongs to this task alone, unless it stays in Redis: the key of one input, or the
+        prefix of several, which ends with a slash; None where it has none. See `input_keys`."""
         found = None
         for source in self.request.inputs.values():
             if source.key and not source.upload:

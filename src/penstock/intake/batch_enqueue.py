@@ -53,25 +53,32 @@ class _ReadLine(Struct, frozen=True, eq=False):
 
 
 class _ReadyLine(Struct, eq=False):
-    """A line that can be enqueued. A line whose result `may_be_there` is tried without its input first."""
+    """A line that can be enqueued. It is tried before its input is stored where its result `may_be_there`, or its input
+    `may_stay` in Redis."""
 
     place: int
     submission: Submission
     examined: Examined
     may_be_there: bool = False
+    may_stay: bool = False
     is_stored: bool = False
     """Or perhaps: of a put that fails nobody knows what it has done."""
     is_needed: bool = False
     """There is a task that reads the stored input."""
 
     @property
-    def has_input(self) -> bool:
-        """Whether the task could run now."""
+    def is_ready(self) -> bool:
+        """Whether its input is stored, or all of it is in the record."""
         return self.is_stored or self.submission.own_input is None
 
     @property
+    def is_lacking(self) -> bool:
+        """Whether its input has to be stored before it is tried."""
+        return not (self.is_ready or self.may_be_there or self.may_stay)
+
+    @property
     def items(self) -> list[Item]:
-        """What of its input has to be stored; nothing where all goes with the record."""
+        """What of its input has to be stored, unless it stays in Redis; nothing where all is in the record."""
         return items_of(self.submission, self.examined)
 
     def set_file_seen(self, file_seen: str) -> None:
@@ -198,7 +205,7 @@ class BatchEnqueuer:
         task_id = task_id_of(self._batch.id, line.place)
         input_name, permit = f"{task_id}-{self._mark}", self._permit(line.place)
         submission = await submission_of(task_id, line.call, examined, self._deps, input_name=input_name, permit=permit)
-        return _ReadyLine(line.place, submission, examined)
+        return _ReadyLine(line.place, submission, examined, may_stay=bool(submission.inline))
 
     def _permit(self, place: int) -> EnqueuePermit:
         return EnqueuePermit(
@@ -223,7 +230,7 @@ class BatchEnqueuer:
     async def _make_tasks(self, lines: Sequence[_ReadyLine]) -> None:
         while lines:
             await self._store_inputs(lines)
-            answers = await self._deps.store.tasks.submit_each([(line.submission, line.has_input) for line in lines])
+            answers = await self._deps.store.tasks.submit_each([(line.submission, line.is_ready) for line in lines])
             taken = list(_leading(answers))
             for line, submitted in zip(lines, taken, strict=False):
                 line.is_needed = not submitted.is_hit
@@ -237,9 +244,11 @@ class BatchEnqueuer:
         if isinstance(answer, ResultFound):
             lines[0].set_file_seen(await look_for_files(answer, self._deps.storage))
             return lines
-        if answer is None:  # the result is gone that was there, and so may be those of the next lines
+        if (
+            answer is None
+        ):  # the result is gone that was there, or the budget of Redis is used up: so for the next lines
             for line in lines:
-                line.may_be_there = False
+                line.may_be_there = line.may_stay = False
             return lines
         if isinstance(answer, PenstockError) and not isinstance(answer, QueueFull | QuotaExceeded | StoreUnavailable):
             await self.fail(lines[0].place, 1, answer.code)
@@ -256,7 +265,7 @@ class BatchEnqueuer:
         store, storage = self._deps.store, self._deps.storage
         have_results, files = await asyncio.gather(store.tasks.have_results(digests), store.tasks.results_of(digests))
         for line, has_result in zip(reusing, have_results, strict=True):
-            line.may_be_there = has_result and not line.has_input
+            line.may_be_there = has_result and not line.is_ready
         with_files = [(line, file) for line, file in zip(reusing, files, strict=True) if file]
         looks = await asyncio.gather(*(look_for_files(files, storage) for _, files in with_files))
         for (line, _), file_seen in zip(with_files, looks, strict=True):
@@ -267,7 +276,7 @@ class BatchEnqueuer:
 
         Raises NotItsTurn.
         """
-        lacking = [line for line in lines if not line.has_input and not line.may_be_there]
+        lacking = [line for line in lines if line.is_lacking]
         if not lacking:
             return
         if await self._deps.store.batches.keep(self._lease):

@@ -1,6 +1,6 @@
 """Enqueue: makes a submit call a task in the queue, or answers it with a task or a result that is there already."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from loguru import logger
@@ -60,9 +60,9 @@ def _param_of(upload_id: str, examined: Examined) -> str | None:
 async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps) -> Submitted:
     """Queue the task of a call that was examined, or answer it at once.
 
-    What came inside of the request and is not kept in the record is stored once it is known that the task may have to
-    run, and deleted again when nothing came of it. Raises RateLimited, QuotaExceeded, QueueFull, IdempotencyMismatch,
-    UploadNotFound, StoreUnavailable, StorageUnavailable.
+    What came inside of the request stays in Redis, beside the record, where there is room. Otherwise it is stored once
+    it is known that the task may have to run, and deleted again when nothing came of it. Raises RateLimited,
+    QuotaExceeded, QueueFull, IdempotencyMismatch, UploadNotFound, StoreUnavailable, StorageUnavailable.
     """
     tasks, storage = deps.store.tasks, deps.storage
     rate_limit = deps.settings.api.rate_limit_per_minute
@@ -71,10 +71,10 @@ async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps
     items = items_of(submission, examined)
     if not items:
         return await checking_file(submission, storage, submit_task)
-    if submission.reuse_digest is not None and not submission.must_run:
-        hit = await checking_file(submission, storage, partial(tasks.submit_without_input, rate_limit=rate_limit))
-        if hit is not None:
-            return hit
+    if submission.inline or (submission.reuse_digest is not None and not submission.must_run):
+        done = await checking_file(submission, storage, partial(tasks.submit_unstored, rate_limit=rate_limit))
+        if done is not None:
+            return done
     else:
         await tasks.await_inputs(
             [str(submission.own_input)]
@@ -107,6 +107,9 @@ async def submission_of(
     """
     task, settings = call.task, deps.settings
     attempts = task.retry.max_attempts if task.retry else settings.queue.max_retries + 1
+    inputs = _sources(input_name or task_id, examined.found, call.caller)
+    input_bytes = stored_bytes(examined)
+    may_stay = 0 < input_bytes <= settings.queue.inline_input_bytes
     return Submission(
         id=task_id,
         tenant=call.caller.tenant,
@@ -118,7 +121,7 @@ async def submission_of(
             version=call.model.version,
             digest=call.model.digest,
             guessed=tuple(call.model.guessed),
-            inputs=_sources(input_name or task_id, examined.found, call.caller),
+            inputs=inputs,
             params=task.params,
             output=task.output.options,
             client_request_id=task.client_request_id,
@@ -136,7 +139,8 @@ async def submission_of(
         reuse_digest=examined.reuse_digest,
         must_run=not task.reuse,
         quotas=deps.quotas_of(call.caller.tenant),
-        input_bytes=stored_bytes(examined),
+        input_bytes=input_bytes,
+        inline={key: data for key, data, _ in _own(inputs, examined)} if may_stay else {},
         file_seen="ask",  # only we can look into the storage, and only for the file that the store names
         permit=permit,
         forecast=await deps.estimates.forecast(call.model.id, cost=examined.cost),
@@ -144,7 +148,7 @@ async def submission_of(
 
 
 def stored_bytes(examined: Examined) -> int:
-    """Return the size of what is stored of a task's own input; 0 where all of it is kept in the record."""
+    """Return the size of what is stored of a task's own input, in Redis or not; 0 where all of it is in the record."""
     return sum(map(_stored_bytes, examined.found))
 
 
@@ -180,15 +184,17 @@ def _source(found: Found, key: str | None = None) -> Source:
 
 
 def items_of(submission: Submission, examined: Examined) -> list[Item]:
-    """Return what has to be stored before the task may run."""
+    """Return what has to be stored before the task may run, unless it stays in Redis."""
     if submission.own_input is None:
         return []
-    inputs = submission.request.inputs
-    return [
-        Item(key, one.data, one.stored_type)
-        for one in examined.found
-        if one.data is not None and (key := inputs[one.given.name].key) is not None
-    ]
+    return [Item(key, data, one.stored_type) for key, data, one in _own(submission.request.inputs, examined)]
+
+
+def _own(inputs: Mapping[str, Source], examined: Examined) -> Iterator[tuple[str, bytes, Found]]:
+    """Yields what came inside of the request and is too large for the record, each with its key."""
+    for one in examined.found:
+        if one.data is not None and (key := inputs[one.given.name].key) is not None:
+            yield key, one.data, one
 
 
 async def put(storage: Storage, items: Sequence[Item]) -> None:

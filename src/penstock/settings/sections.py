@@ -112,6 +112,12 @@ class QueueSettings(Section, frozen=True):
     """Tasks of one batch that wait or run at a time; the other lines are enqueued later."""
     max_batches: Positive = 20
     """Unfinished batches of one API key; further ones are refused with `too_many_batches`."""
+    inline_input_bytes: NonNegative = 256 * 1024
+    """Inputs of a task that come inside of its request stay in Redis, beside its record, when they have no more bytes
+    than this in all; larger ones are stored as files or objects before the task is acknowledged. 0 stores all."""
+    inline_budget_bytes: NonNegative = 64 * 1024 * 1024
+    """The most bytes of Redis that all of these inputs take; while it is used up, further ones are stored. When more
+    than half of it is used, those of ended tasks are moved to the storage."""
     reuse: bool = True
     """Tasks of one API key with equal model, params and input bytes share one run and its result. Inputs that are given
     as a URL are never shared."""

@@ -30,6 +30,7 @@ from penstock.store.batches import BatchStore
 from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, connect
 from penstock.store.engine import Engine
+from penstock.store.inline import InlineInputs
 from penstock.store.inspection import ServerInfo, check_server, look_at, takes_writes
 from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.leases import LeaseStore
@@ -57,6 +58,7 @@ __all__ = [
     "Explanation",
     "Holdings",
     "Identity",
+    "InlineInputs",
     "Installation",
     "KnownKeys",
     "LeaseStore",

@@ -1,7 +1,7 @@
 """Changes: one subscription of a process that hears of single tasks as they change."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.errors import StoreUnavailable
@@ -18,9 +18,11 @@ class Changes:
     """Tells of the tasks that are followed. Each task has a channel of its own, so that Redis sends nothing about tasks
     that nobody watches; one connection listens to all of them, and is opened with the first."""
 
-    def __init__(self, client: Redis, prefix: str) -> None:
+    def __init__(self, client: Redis, prefix: str, watch: Callable[[Sequence[str]], Awaitable[None]]) -> None:
+        """The changes of a task are told once `watch` was called with its id."""
         self._client = client
         self._prefix = prefix
+        self._watch = watch
         self._wanted: frozenset[str] = frozenset()
         self._differs = asyncio.Event()
 
@@ -56,8 +58,11 @@ class Changes:
             await self._differs.wait()
             self._differs.clear()
             wanted = self._wanted
+            new = wanted - heard
+            if new:
+                await self._watch([channel.removeprefix(self._prefix) for channel in new])
             with translated():
-                if new := wanted - heard:
+                if new:
                     await pubsub.subscribe(*new)
                 if old := heard - wanted:
                     await pubsub.unsubscribe(*old)

@@ -8,6 +8,11 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `task:<id>`                | hash   | the record: short fields only, since one value over  | pruned                  |
 |                            |        | 64 bytes would cost it the compact encoding          |                         |
 | `body:<id>`                | string | the request as JSON, written once                    | pruned                  |
+| `input:<id>`               | hash   | key -> the bytes of an input of its own that is not  | in the storage, or      |
+|                            |        | in the storage, or not only: see `lua/parts/inline`  | pruned                  |
+| `inline`                   | string | the bytes of all of these                            | kept                    |
+| `inline:ended`             | zset   | ids of ended tasks with such inputs by the ms from   | in the storage, pruned  |
+|                            |        | on when these may be moved to the storage            |                         |
 | `outcome:<id>`             | string | result or error and timing as JSON                   | pruned                  |
 | `attempts:<id>`            | string | one line of JSON for each ended attempt              | pruned                  |
 | `log:<id>`                 | string | what the models have said during its attempts, at    | pruned                  |
@@ -157,7 +162,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | `idle <worker> <models>`, and `model <act> <id>`:    |                         |
 |                            |        | for workers                                          |                         |
 | `ended` (channel)          | –      | `<id>` of each task that ends: for the API           | –                       |
-| `changed:<id>` (channel)   | –      | nothing, when the task has changed: for its watchers | –                       |
+| `changed:<id>` (channel)   | –      | nothing, when the task has changed and its record    | –                       |
+|                            |        | says that it is `watched`: for its watchers          |                         |
 | `posted` (channel)         | –      | nothing, whenever an event is owed: for dispatchers  | –                       |
 | `room` (channel)           | –      | nothing, whenever a batch may be fed: for feeders    | –                       |
 | `catalogue` (channel)      | –      | nothing, whenever what is published of models        | –                       |
@@ -195,6 +201,7 @@ class Keys:
         self.delayed = f"{self.root}delayed"
         self.condemned = f"{self.root}condemned"
         self.awaited = f"{self.root}awaited"
+        self.inline = f"{self.root}inline"
         self.installation = f"{self.root}installation"
         self.orphan_turn = f"{self.root}orphan-turn"
         self.board = f"{self.root}board"
@@ -243,6 +250,10 @@ class Keys:
     def body(self, task_id: str) -> str:
         """The request of a task."""
         return f"{self.root}body:{task_id}"
+
+    def input(self, task_id: str) -> str:
+        """The inputs of a task that are in Redis, by their keys."""
+        return f"{self.root}input:{task_id}"
 
     def upload(self, upload_id: str) -> str:
         """The record of an upload."""

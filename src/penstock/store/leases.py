@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from penstock.core.lease import Lease
 from penstock.core.request import Request
@@ -194,11 +195,23 @@ def _file_bytes_of(outcome: Outcome | None) -> int:
     return sum(file.size for file in result.artifacts) if result else 0
 
 
+def _with_inline(request: Request, pairs: Sequence[bytes]) -> Request:
+    """The request with the inputs that are in Redis, given as key, bytes ..., in the place of their keys."""
+    if not pairs:
+        return request
+    found = dict(zip(map(bytes.decode, pairs[::2]), pairs[1::2], strict=True))
+    inputs = {
+        name: replace(source, key=None, data=found[source.key]) if source.key in found else source
+        for name, source in request.inputs.items()
+    }
+    return replace(request, inputs=inputs)
+
+
 def _lease_of(answer: Any, fence: str) -> Lease:
     """Decode the answer of claim.lua. Raises UnreadableRecord."""
     with reading(answer[0].decode()):
         task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
-        body, promised, device_ms = rest
+        body, promised, device_ms, inline = rest
         return Lease(
             id=task_id.decode(),
             epoch=epoch,
@@ -211,7 +224,7 @@ def _lease_of(answer: Any, fence: str) -> Lease:
             max_retries=int(max_retries),
             timeout_s=float(timeout_s),
             waited_ms=waited / 1000,
-            request=msgspec.json.decode(body, type=Request),
+            request=_with_inline(msgspec.json.decode(body, type=Request), inline),
             promised_ms=int(promised) if promised else None,
             device_ms=float(device_ms) if device_ms else None,
         )

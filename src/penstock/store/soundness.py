@@ -27,7 +27,7 @@ def one_of(values: Iterable[str]) -> str:
 PATTERNS = {
     **dict.fromkeys(("version", "epoch", "failures", "crashes", "max_retries", "timeout_s", "ttl_s"), NUMBER),
     **dict.fromkeys(("created", "started", "finished", "claimed", "cut_off", "start_by", "deadline"), NUMBER),
-    **dict.fromkeys(("cost", "charged", "capped", "done", "total", "took", "eta"), NUMBER),
+    **dict.fromkeys(("cost", "charged", "capped", "watched", "done", "total", "took", "eta"), NUMBER),
     **dict.fromkeys(("tenant", "caller"), NAME.pattern),
     "model": WORD,
     "state": one_of(State),
@@ -37,6 +37,7 @@ PATTERNS = {
     "batch": r"\d+ \S+",
     "hook": r"\S+( \w+)*",
     "input": r"(-\w+)?/?",
+    "inline": r"\d+ (-\w+)?/?",
     "held": r"\d+ \d+ \d+ \d+",
 }
 """The pattern of each field of a task's record; any other field is TEXT."""

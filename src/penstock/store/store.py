@@ -9,6 +9,7 @@ from penstock.store.caps import RunningCaps
 from penstock.store.condemned import Condemned
 from penstock.store.engine import Engine
 from penstock.store.history import HistoryStore
+from penstock.store.inline import InlineInputs
 from penstock.store.installation import Installation
 from penstock.store.leases import LeaseStore
 from penstock.store.listing import TaskListing
@@ -33,6 +34,7 @@ class Store:
         self.engine = engine
         self.namespace = engine.namespace
         self.tasks = TaskStore(engine)
+        self.inline = InlineInputs(engine)
         self.listing = TaskListing(engine)
         self.leases = LeaseStore(engine)
         self.overdue = Overdue(engine)

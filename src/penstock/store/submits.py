@@ -7,12 +7,8 @@ import msgspec
 from penstock.core.quotas import text_of
 from penstock.core.submission import Submission
 from penstock.core.task import RECORD_VERSION, Outcome, Reuse, State, Verb
-from penstock.errors import (
-    IdempotencyMismatch,
-    PenstockError,
-    QueueFull,
-    StoreUnavailable,
-)
+from penstock.errors import IdempotencyMismatch, PenstockError, QueueFull, StoreUnavailable
+from penstock.settings import QueueSettings
 from penstock.store.answers import NotItsTurn, ResultFound, Submitted, UploadGone
 from penstock.store.encoding import hook_of, moves_of
 from penstock.store.engine import Arguments
@@ -24,8 +20,9 @@ MAX_FOLLOWERS = 200
 that picks the next leader reads them all, which takes about 2 µs for each."""
 
 
-def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) -> Arguments:
-    """Returns the arguments of `submit.lua` for this submission, by name."""
+def call_of(s: Submission, settings: QueueSettings, rate_limit: int, *, is_stored: bool) -> Arguments:
+    """Returns the arguments of `submit.lua` for this submission, by name; `is_stored` says whether the storage has its
+    own input."""
     client_request_id, permit, forecast = s.request.client_request_id, s.permit, s.forecast
     return {
         "id": s.id,
@@ -39,7 +36,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "request_digest": idempotency_digest(s.tenant, s.caller, client_request_id) if client_request_id else "",
         "rate_limit": rate_limit,
         "quotas": text_of(s.quotas),
-        "max_depth": max_depth,
+        "max_depth": settings.max_depth,
         "max_retries": s.max_retries,
         "timeout_s": s.timeout_s,
         "start_within_ms": "" if s.start_within_s is None else int(s.start_within_s * 1000),
@@ -51,7 +48,7 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "must_run": "run" if s.must_run else "",
         "max_followers": MAX_FOLLOWERS,
         "reuse_moves": moves_of(Verb.REUSE),
-        "has_input": "input" if has_input else "",
+        "is_stored": "stored" if is_stored else "",
         "hook": hook_of(s.request.webhook, s.tenant),
         "batch": permit.batch if permit else "",
         "feeder_epoch": permit.epoch if permit else "",
@@ -64,11 +61,13 @@ def call_of(s: Submission, max_depth: int, rate_limit: int, *, has_input: bool) 
         "own_input": s.own_input or "",
         "input_bytes": s.input_bytes,
         "file_seen": s.file_seen,
+        "inline_budget": settings.inline_budget_bytes,
+        "inline": () if is_stored else [part for pair in s.inline.items() for part in pair],
     }
 
 
 def submitted_of(answer: Any) -> Submitted | None:
-    """Decode the answer of submit.lua; None when only the input is missing. Raises what has kept the task out."""
+    """Decode the answer of submit.lua; None when only the input has to be stored. Raises what has kept the task out."""
     submitted: Submitted | None = verdict(SUBMIT, "", answer)
     return submitted
 

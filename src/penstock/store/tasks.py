@@ -19,6 +19,9 @@ STATES = tuple(State)
 DELETED_TOGETHER = 100
 """Tasks that one call of a script is asked to delete; it answers for as many as it had time for."""
 
+WATCHED_TOGETHER = 500
+"""Tasks that one script notes as watched, which is 1,000 commands."""
+
 
 class TaskStore:
     """Tasks. Every method raises StoreUnavailable when Redis cannot be reached or refuses writes.
@@ -39,31 +42,30 @@ class TaskStore:
         batch; ResultFound, as `Submission.file_seen` says; and StoreUnavailable when its own input is no longer
         awaited, since it took hours to be stored.
         """
-        call = call_of(submission, self._engine.settings.max_depth, rate_limit, has_input=True)
+        call = call_of(submission, self._engine.settings, rate_limit, is_stored=True)
         submitted = submitted_of(await self._engine.call("submit", call))
         assert submitted is not None  # noqa: S101  its input is there
         return submitted
 
-    async def submit_without_input(self, submission: Submission, *, rate_limit: int) -> Submitted | None:
-        """Submit a task whose input has not been stored, if it needs none: because it is a replay, or has its result
-        at once. Returns None when the input has to be stored first: its key is awaited from now on, and nothing else
-        has happened.
+    async def submit_unstored(self, submission: Submission, *, rate_limit: int) -> Submitted | None:
+        """Submit a task whose input has not been stored, if that is not needed: because its input stays in Redis, or
+        because it is a replay, or has its result at once. Returns None when the input has to be stored first: its key
+        is awaited from now on, and nothing else has happened.
 
         Raises as `submit` does.
         """
-        call = call_of(submission, self._engine.settings.max_depth, rate_limit, has_input=False)
+        call = call_of(submission, self._engine.settings, rate_limit, is_stored=False)
         return submitted_of(await self._engine.call("submit", call))
 
     async def submit_each(self, submissions: Sequence[tuple[Submission, bool]]) -> list[Submitted | Exception | None]:
-        """Enqueue lines of a batch, one after the other, in a single round trip. Each comes with whether its input has
-        been stored.
+        """Enqueue lines of a batch, one after the other, in a single round trip. Each comes with whether its own input
+        has been stored.
 
-        Returns what `submit` or `submit_without_input` would return or raise for each of them. Once a line was refused,
+        Returns what `submit` or `submit_unstored` would return or raise for each of them. Once a line was refused,
         all lines behind it are refused with NotItsTurn.
         """
         calls = [
-            call_of(submission, self._engine.settings.max_depth, 0, has_input=has_input)
-            for submission, has_input in submissions
+            call_of(submission, self._engine.settings, 0, is_stored=is_stored) for submission, is_stored in submissions
         ]
         return [answer_or_error(answer) for answer in await self._engine.run_each("submit", calls)]
 
@@ -141,7 +143,7 @@ class TaskStore:
 
     def changes(self) -> Changes:
         """Tells of single tasks as they change."""
-        return Changes(self._engine.client, self._keys.changed)
+        return Changes(self._engine.client, self._keys.changed, self.watch)
 
     async def cancel(self, task_id: str, tenant: str, *, states: Collection[State] = STATES) -> bool:
         """End a waiting or running task in CANCELED, at once. Returns False when it was canceled before.
@@ -186,3 +188,9 @@ class TaskStore:
             total += answers.count(b"ok")
             left = left[len(answers) :]
         return total, condemned
+
+    async def watch(self, task_ids: Sequence[str]) -> None:
+        """Let every change of these tasks be told from now on; for others no message is sent. Ids of tasks that are not
+        there are passed over."""
+        for at in range(0, len(task_ids), WATCHED_TOGETHER):
+            await self._engine.run("watch", ids=task_ids[at : at + WATCHED_TOGETHER])

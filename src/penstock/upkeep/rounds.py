@@ -16,7 +16,7 @@ from penstock.upkeep.gauges import measure
 from penstock.upkeep.history import sample
 from penstock.upkeep.orphans import sweep_orphans
 from penstock.upkeep.retention import prune
-from penstock.upkeep.sweep import SWEEP_PAUSE_S, sweep, sweep_uploads
+from penstock.upkeep.sweep import SWEEP_PAUSE_S, sweep, sweep_inline, sweep_uploads
 
 MEASURE_PAUSE_S = 5.0
 PRUNE_PAUSE_S = 60.0
@@ -39,6 +39,7 @@ async def run_maintenance(
     """
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
+        _repeat(lambda: sweep_inline(store.inline, storage), SWEEP_PAUSE_S, "move inline inputs"),
         _repeat(lambda: store.caps.set(caps()), SWEEP_PAUSE_S, "set caps"),
         _repeat(lambda: measure(store, models()), MEASURE_PAUSE_S, "measure"),
         _repeat(lambda: sample(store, models()), SAMPLE_PAUSE_S, "sample"),

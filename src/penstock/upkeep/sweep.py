@@ -1,4 +1,5 @@
-"""Sweep: take tasks back from dead workers, end tasks that are late, and delete uploads that nobody uses.
+"""Sweep: take tasks back from dead workers, end late tasks, move inputs of ended tasks out of Redis, and delete uploads
+that nobody uses.
 
 Raises StoreUnavailable or StorageUnavailable; the next round goes on where this one stopped.
 """
@@ -7,11 +8,12 @@ from collections.abc import Mapping
 
 from loguru import logger
 
+from penstock.core.media_types import media_type
 from penstock.core.task import State
 from penstock.core.upload import upload_key
 from penstock.errors import DeadlineExceeded, StartDeadlineExceeded
-from penstock.storage import Storage
-from penstock.store import Store, UploadStore
+from penstock.storage import Item, Storage
+from penstock.store import InlineInputs, Store, UploadStore
 from penstock.telemetry import metrics
 from penstock.telemetry.endings import count_end, count_reclaimed
 
@@ -30,6 +32,18 @@ async def sweep(store: Store) -> None:
     for _, model in await store.overdue.expire():
         count_end(model, State.EXPIRED, code=StartDeadlineExceeded.code)
     await store.caps.review()
+
+
+async def sweep_inline(inputs: InlineInputs, storage: Storage) -> None:
+    """Move the inputs of some ended tasks from Redis to the storage, while more than half of their budget is used.
+
+    One round moves a megabyte at most: where more comes than that, new inputs go to the storage themselves.
+    """
+    due = await inputs.due()
+    items = [Item(key, data, media_type(data, None)) for of_task in due.values() for key, data in of_task.items()]
+    if items:
+        await storage.put_all(items)
+    await inputs.moved(list(due))
 
 
 async def sweep_uploads(uploads: UploadStore, storage: Storage) -> None:

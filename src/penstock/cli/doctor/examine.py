@@ -20,6 +20,7 @@ from penstock.errors import ConfigurationError
 from penstock.models import load_runners
 from penstock.models.onnxruntime.session import damaged
 from penstock.settings import Settings
+from penstock.worker.devices import cores
 from penstock.worker.residency.versions import LocalVersions
 
 
@@ -46,6 +47,8 @@ async def examine(settings_of: Callable[[], Settings]) -> AsyncIterator[CheckRes
         return
     yield ok("settings", "all names and values are valid")
     yield _models(settings)
+    if settings.api.processes > 1:
+        yield _api(settings.api.processes)
     async for finding in check_redis(settings):
         yield finding
     async for finding in check_storage(settings):
@@ -59,6 +62,14 @@ def _python() -> CheckResult:
     if sys.platform == "linux":
         return ok("python", found)
     return warn("python", found, "Penstock is tested on Linux only")
+
+
+def _api(processes: int) -> CheckResult:
+    here = cores()
+    found = f"{processes} processes at one port, on {here} cores"
+    if processes > here:
+        return warn("api", found, "each uses one core: more of them cost memory and gain nothing; see api.processes")
+    return ok("api", found)
 
 
 def _models(settings: Settings) -> CheckResult:

@@ -3,7 +3,8 @@
 -- tasks are in no queue, so that none is ever scanned past. `models` are sorted; the slot serves `priorities`; `fence`
 -- is a word that no other claim has; `round` counts the worker's rounds of claims.
 -- Answers  {id, epoch, tenant, caller, priority, failures, crashes, max retries, timeout s, waited µs, body,
---           ms within which a client was promised its end, or '', ms of the device that it should take, or ''}
+--           ms within which a client was promised its end, or '', ms of the device that it should take, or '',
+--           {key, bytes, ...} of the inputs that are in Redis}
 --          {'', ms until a delayed task is due, or -1; 0 to ask again at once}   {'', -1, 'drained'}
 --          {'', 0, 'late'} when it is the turn of a task whose time is over: `claim_late` ends it and goes on
 -- takes: moves worker device lease_ms guard models priorities fence round

@@ -3,7 +3,7 @@
 -- Answers 1, or 0 when the lease is lost.
 -- takes: id token stage done total unit took_ms
 -- needs: lease.holds task.publish_change task.task_key webhook.post_progress
-local f = redis.call('HMGET', task_key(id), 'epoch', 'fence', 'hook')
+local f = redis.call('HMGET', task_key(id), 'epoch', 'fence', 'hook', 'watched')
 if not holds(id, f, token) then return 0 end
 local told = tonumber(total) > 0 and {'done', done, 'total', total, 'unit', unit} or {}
 if took_ms ~= '' then
@@ -11,6 +11,6 @@ if took_ms ~= '' then
   told[#told + 1] = took_ms
 end
 redis.call('HSET', task_key(id), 'stage', stage, unpack(told))
-publish_change(id)
+publish_change({id = id, watched = f[4]})
 if f[3] then post_progress(id, f[3]) end
 return 1

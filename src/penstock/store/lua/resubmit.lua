@@ -24,6 +24,7 @@ note(task, 'reserved_ms', held.reserved)
 note(task, 'submitted', 1)
 local batch, place = move(task, to, 'stage', 'queued', 'failures', 0, 'crashes', 0)
 redis.call('ZREM', ROOT .. 'finals', id)
+if task.inline then redis.call('ZREM', ROOT .. 'inline:ended', id) end
 redis.call('DEL', ROOT .. 'outcome:' .. id)
 redis.call('HDEL', task.key, 'finished', 'start_by', 'deadline', 'receipt', 'done', 'total', 'unit', 'took',
   'eta')

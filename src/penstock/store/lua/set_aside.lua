@@ -3,8 +3,8 @@
 -- `outcome` and `body` are JSON, `body` is '' when the old one stays; `fields` are name, value ... of the record.
 -- Answers 1, or 0 when it has been deleted meanwhile.
 -- takes: id tenant reason parts states failed_state outcome body fields...
--- needs: aside.put_aside base.ROOT base.now_ms held.grow held.held_again lease.end_lease queue.withdraw
---        reuse.leave_reuse_group task.finish task.move task.read_task task.task_key
+-- needs: aside.put_aside base.ROOT base.now_ms held.grow held.held_again inline.drop_inline inline.inline_size
+--        lease.end_lease queue.withdraw reuse.leave_reuse_group task.finish task.move task.read_task task.task_key
 local now = now_ms()
 local index, is_listed = ROOT .. 'state:' .. tenant .. ':', false
 for state in string.gmatch(states, '%S+') do
@@ -20,7 +20,13 @@ end_lease(id)
 for _, set in ipairs({'starting', 'deadlines', 'delayed'}) do redis.call('ZREM', ROOT .. set, id) end
 local task = read_task(id)
 task.held = task.held or counted
+task.watched = 1 -- nobody knows any more
 grow(task, #body)
+if not task.inline then -- or nobody would ever take it out
+  local lost = inline_size(id)
+  if lost > 0 then drop_inline(id, lost) end
+  grow(task, -lost)
+end
 withdraw(task)
 if redis.call('ZSCORE', ROOT .. 'finals', id) then
   leave_reuse_group(task)

@@ -7,36 +7,38 @@
 --   state           of a new task
 --   reuse_digest    of what equal tasks share
 --   must_run        'run' when no other's result will do
---   has_input       'input' when all is there that it needs to run
+--   is_stored       'stored' when its own input is in the storage
 --   hook            see parts/webhook
 --   batch           of a line, with the `feeder_epoch` of the lease under which it is fed, the `place` of the line, the
 --                   most unfinished tasks of the batch (`window`), and how long the lease then lasts (`lease_ms`)
 --   ahead_ms        what each task ahead takes, and `own_ms` what this one takes, where they are known
 --   uploads         ids of the uploads that it uses, each once
 --   own_input       key of an input of its own in the storage, or the prefix of several, with its size (`input_bytes`)
+--   inline          the same input as key, bytes ..., where it may stay in Redis while all of them have no more than
+--                   `inline_budget` bytes
 --   file_seen       of the files of a result that is there: '' do not look at them, 'ask' look at them first, `<task>
 --                   there` or `<task> gone` somebody has looked at those of this task
 -- Answers  {'ok'|'replay', id, position, rate left, rate reset ms, 'hit'|'coalesced'|'', 1 when its queue is paused,
 --           submits left of the tenant's quota, or -1, and the ms until there are more}
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}   {'quota', its name, what it allows, retry after ms}
---          {'input'} when that is missing, and nothing else: its key is awaited from now on, so that it may be stored
+--          {'input'} when that has to be stored, and nothing else: its key is awaited from now on
 --          {'late'} when its key is awaited no longer
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload', id} when that is gone
 --          {'look', task, its outcome} when its files are to be looked at before its result is given; nothing was done
 -- takes: id tenant caller model priority cost body fingerprint request_digest rate_limit quotas max_depth max_retries
 --        timeout_s start_within_ms ttl_s version state finish_within_ms reuse_digest must_run max_followers
---        reuse_moves has_input hook batch feeder_epoch place window lease_ms ahead_ms own_ms uploads own_input
---        input_bytes file_seen
+--        reuse_moves is_stored hook batch feeder_epoch place window lease_ms ahead_ms own_ms uploads own_input
+--        input_bytes file_seen inline_budget inline...
 -- needs: account.count_for account.list_tenant base.ROOT base.now_ms base.now_us base.target batch.batch_key
---        batch.open_key core.PRIORITIES fields.BOARD fields.read_fields held.TASK_BYTES held.held_text objects.LATE_MS
---        objects.await_input objects.condemn objects.has_files objects.input_key pace.expected_ms
---        position.ahead_in_class position.position_of position.waiting_task queue.enqueue queue.paused_queues
---        queue.queue_key quotas.beyond_redis quotas.beyond_storage quotas.beyond_tasks quotas.limits_of
---        quotas.submits_key rate.count_in rate.rate_state reuse.answer_from reuse.equal_to reuse.follow
---        reuse.following_key reuse.step_down task.read_task task.task_key upload.has_upload upload.upload_field
---        upload.use_upload
+--        batch.open_key core.PRIORITIES fields.BOARD fields.read_fields held.TASK_BYTES held.held_text
+--        inline.admit_inline inline.inline_key objects.LATE_MS objects.await_input objects.condemn objects.has_files
+--        objects.input_key pace.expected_ms position.ahead_in_class position.position_of position.waiting_task
+--        queue.enqueue queue.paused_queues queue.queue_key quotas.beyond_redis quotas.beyond_storage
+--        quotas.beyond_tasks quotas.limits_of quotas.submits_key rate.count_in rate.rate_state reuse.answer_from
+--        reuse.equal_to reuse.follow reuse.following_key reuse.step_down task.read_task task.task_key upload.has_upload
+--        upload.upload_field upload.use_upload
 rate_limit = tonumber(rate_limit)
 read_fields(BOARD, 'paused', 'pools:' .. model, 'ms:' .. model, 'cost:' .. model)
 local now, paused = now_us(), paused_queues()
@@ -141,6 +143,15 @@ local is_beyond = quotas ~= '' and (beyond_redis(limits, tenant, held_bytes)
   or as ~= 'hit' and (beyond_storage(limits, tenant, input_bytes) or beyond_tasks(limits, tenant, state, reserved_ms)))
 if is_beyond then return is_beyond end
 
+-- Whether its input stays in Redis. Inputs fill a tenant's quota of Redis to one half at most: the records of tasks need
+-- the rest.
+local function takes_inline()
+  local half = (limits.redis_bytes or 0) / 2
+  return inline[1] and not beyond_redis(limits, tenant, held_bytes + input_bytes + half)
+    and admit_inline(input_bytes, tonumber(inline_budget))
+end
+
+local inline_bytes, stored_bytes = 0, input_bytes
 if as ~= 'hit' then
   local depth, is_higher = redis.call('ZCARD', following_key(model)), true
   for other in string.gmatch(PRIORITIES, '%S+') do
@@ -150,17 +161,20 @@ if as ~= 'hit' then
     if is_higher and not paused[queue_key(model, other)] then ahead = ahead + waiting end
   end
   if depth >= tonumber(max_depth) then return {'full', depth} end
-  if own_input ~= '' and has_input ~= 'input' then
-    await_input(own_input)
-    return {'input'}
+  for upload in string.gmatch(uploads, '%S+') do
+    if not has_upload(upload, 'arrived') then return {'upload', upload} end
   end
-  if own_input ~= '' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 0 then
+  if own_input ~= '' and is_stored ~= 'stored' then
+    if not takes_inline() then
+      await_input(own_input)
+      return {'input'}
+    end
+    redis.call('HSET', inline_key(id), unpack(inline))
+    inline_bytes, stored_bytes = input_bytes, 0
+  elseif own_input ~= '' and redis.call('ZREM', ROOT .. 'awaited', own_input) == 0 then
     -- It may have been stored after it was deleted, and who has deleted it may not have written that down yet.
     condemn(own_input, now_ms() + LATE_MS)
     return {'late'}
-  end
-  for upload in string.gmatch(uploads, '%S+') do
-    if not has_upload(upload, 'arrived') then return {'upload', upload} end
   end
 end
 
@@ -198,7 +212,10 @@ if batch ~= '' then
 end
 
 if as ~= 'hit' and digest ~= '' then put('reuse', digest) end
-if as ~= 'hit' and own_input ~= '' then put('input', string.sub(own_input, #input_key(tenant, id) + 1)) end
+if as ~= 'hit' and own_input ~= '' then
+  local rest = string.sub(own_input, #input_key(tenant, id) + 1)
+  if inline_bytes > 0 then put('inline', inline_bytes .. ' ' .. rest) else put('input', rest) end
+end
 if as ~= 'hit' then
   local number = 1
   for upload in string.gmatch(uploads, '%S+') do
@@ -225,15 +242,15 @@ if ahead_ms ~= '' and answer[3] >= 0 and answer[7] == 0 then
   put('eta', math.floor(answer[3] * ahead_ms + own_ms))
 end
 
-count_for(tenant, 'submitted', 1, 'bytes_in', #body + input_bytes, 'redis', held_bytes, 'storage', input_bytes,
-  'reserved_ms', reserved_ms)
+count_for(tenant, 'submitted', 1, 'bytes_in', #body + input_bytes, 'redis', held_bytes + inline_bytes,
+  'storage', stored_bytes, 'reserved_ms', reserved_ms)
 redis.call('SET', ROOT .. 'body:' .. id, body)
 redis.call('ZADD', ROOT .. 'state:' .. tenant .. ':' .. state, now, id)
 list_tenant(tenant)
 redis.call('HSET', task_key(id), 'version', version, 'tenant', tenant, 'caller', caller, 'model', model,
   'priority', priority, 'state', state, 'stage', 'queued', 'epoch', 0, 'failures', 0, 'crashes', 0,
   'cost', cost, 'created', now, 'max_retries', max_retries, 'timeout_s', timeout_s, 'ttl_s', ttl_s,
-  'held', held_text(held_bytes, input_bytes, 0, reserved_ms), unpack(fields))
+  'held', held_text(held_bytes + inline_bytes, stored_bytes, 0, reserved_ms), unpack(fields))
 if as == 'hit' then
   local outcome = redis.call('GET', ROOT .. 'outcome:' .. source) or ''
   local origin = {id = source, held = redis.call('HGET', task_key(source), 'held')}

@@ -43,9 +43,14 @@ async def record(task_id: str, request: ApiRequest, services: Services) -> Task:
 
 
 async def gone(record: Task, services: Services) -> frozenset[str]:
-    """Return which files of the input are not in the storage any more, or never were: a task that had the result of an
-    equal one at once stores none. While the storage does not answer, none is known to be gone."""
-    keys = {name: source.key for name, source in record.request.inputs.items() if source.data is None and source.key}
+    """Return which files of the input are gone, or never were there: a task that had the result of an equal one at once
+    stores none. While the storage does not answer, none is known to be gone."""
+    in_redis = await services.store.inline.keys_of(record.id)
+    keys = {
+        name: source.key
+        for name, source in record.request.inputs.items()
+        if source.data is None and source.key and source.key not in in_redis
+    }
     found = await asyncio.gather(*(services.storage.size(key) for key in keys.values()), return_exceptions=True)
     return frozenset(name for name, size in zip(keys, found, strict=True) if isinstance(size, ResultExpired))
 

@@ -28,7 +28,10 @@ async def send_input(
     source = task.request.inputs.get(name)
     if source is None or not is_here(source):
         raise NotFound("the input has no such file here")
-    beginning = source.data or await _beginning(source.key or "", services)
+    data = source.data
+    if data is None and source.upload is None:
+        data = await services.store.inline.read(task_id, source.key or "")
+    beginning = data or await _beginning(source.key or "", services)
     kind = media_type(beginning[:BEGINNING_BYTES], source.content_type)
     is_shown = kind.startswith(SHOWN) and kind != HAS_SCRIPT
     headers = {
@@ -37,8 +40,8 @@ async def send_input(
         "Vary": "Cookie",
     }
     shown_as = kind if is_shown else "application/octet-stream"
-    if source.data is not None:
-        return Response(source.data, media_type=shown_as, headers=headers)
+    if data is not None:
+        return Response(data, media_type=shown_as, headers=headers)
     return Stream(await services.storage.stream(source.key or ""), media_type=shown_as, headers=headers)
 
 

@@ -15,7 +15,7 @@ local function queue_due_retries()
     redis.call('ZREM', ROOT .. 'delayed', id)
     if not task.is_missing then
       redis.call('HSET', task.key, 'stage', 'queued')
-      publish_change(id)
+      publish_change(task)
       enqueue(task)
     end
   end
@@ -102,5 +102,5 @@ local function give(pool, head, counts, task, moves, worker, device, lease_ms, f
   redis.call('ZADD', ROOT .. 'running', now + tonumber(lease_ms), task.id)
   return {task.id, epoch, task.tenant, task.caller, head.priority, task.failures, task.crashes, task.max_retries,
     task.timeout_s, math.max(0, now_us() - tonumber(task.created)), redis.call('GET', ROOT .. 'body:' .. task.id),
-    task.eta or '', is_measured and string.format('%.17g', ms) or ''}
+    task.eta or '', is_measured and string.format('%.17g', ms) or '', inline_of(task)}
 end

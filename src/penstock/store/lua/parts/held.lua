@@ -80,5 +80,5 @@ local function held_again(id)
     local size = redis.pcall('STRLEN', ROOT .. part .. ':' .. id)
     bytes = bytes + (type(size) == 'number' and size or 0)
   end
-  return held_text(bytes, 0, 0, 0)
+  return held_text(bytes + inline_size(id), 0, 0, 0)
 end

@@ -14,9 +14,9 @@ local function read_task(id)
   return task
 end
 
--- Tells those who watch this task that it has changed. The channel exists only while somebody listens.
-local function publish_change(id)
-  redis.call('PUBLISH', ROOT .. 'changed:' .. id, '')
+-- Tells those who watch this task that it has changed. Most tasks are watched by nobody: see `watch`.
+local function publish_change(task)
+  if task.watched then redis.call('PUBLISH', ROOT .. 'changed:' .. task.id, '') end
 end
 
 -- Changes state, index and counts of a task together, and with them the texts that were noted and the fields that
@@ -30,7 +30,7 @@ local function move(task, to, ...)
   redis.call('HSET', task.key, 'state', to, 'held', settle_account(task), ...)
   if task.texts then redis.call('MSET', unpack(task.texts)) end
   task.texts = nil
-  publish_change(task.id)
+  publish_change(task)
   return count_line(task, to)
 end
 
@@ -44,6 +44,7 @@ local function finish_record(task, to, outcome, ...)
   if task.start_by then redis.call('ZREM', ROOT .. 'starting', task.id) end
   if task.deadline then redis.call('ZREM', ROOT .. 'deadlines', task.id) end
   redis.call('ZADD', ROOT .. 'finals', due, task.id)
+  if task.inline then redis.call('ZADD', ROOT .. 'inline:ended', now_ms(), task.id) end
   redis.call('PUBLISH', ROOT .. 'ended', task.id)
   if task.hook then post_end(task.id, to, task.hook) end
   if batch then end_line(batch, place, to, outcome) end
@@ -60,13 +61,17 @@ end
 local function forget(task)
   local index = ROOT .. 'state:' .. task.tenant .. ':' .. task.state
   assert(tonumber(task.finished), 'finished is no number') -- nothing is forgotten of a damaged record
+  local inline_bytes = said_inline(task)
   leave_reuse_group(task)
   redis.call('ZREM', ROOT .. 'finals', task.id)
   redis.call('ZREM', index, task.id)
   if task.idem then redis.call('DEL', ROOT .. 'idem:' .. task.idem) end
   disuse_uploads(task)
   if task.hook then forget_events(task.id, task.hook) end
-  if task.input then condemn(input_key(task.tenant, task.id) .. task.input) end
+  if task.input then -- one that is in Redis as well may just be stored
+    condemn(input_key(task.tenant, task.id) .. task.input, task.inline and now_ms() + LATE_MS)
+  end
+  if inline_bytes > 0 then drop_inline(task.id, inline_bytes) end
   uncount(task, condemn_results(task))
   redis.call('DEL', task.key, ROOT .. 'body:' .. task.id, ROOT .. 'outcome:' .. task.id, ROOT .. 'attempts:' .. task.id,
     ROOT .. 'log:' .. task.id)
