@@ -139,6 +139,11 @@ bench *args:
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --rate inf {{ args }}
     {{ python }} -m penstock bench --model noop-v1 --tasks 1000 --batch {{ args }}
 
+# compare Penstock with SAQ, LitServe and a bare loop, and with Celery too: just compare --all --rounds 3
+[group('measure')]
+compare *args:
+    {{ python }} -m tools.compare {{ args }}
+
 # run real workers on models of GPUs, and say what would starve each card and how many cores it needs: just simulate --cards H100 --result png
 [group('measure')]
 simulate *args:

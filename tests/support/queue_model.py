@@ -154,7 +154,7 @@ class QueueModel:
         self._begin(task, role)
         self.tasks[s.id] = task
         if task.place == "queue":
-            self.shares.enqueue(s)
+            self.shares.enqueue(s, is_paused=self._is_paused(s))
         if rate_limit:
             self._accepted[s.caller].append(self.now)
         return self._answer_to(task, replayed=False)
@@ -521,7 +521,7 @@ class QueueModel:
 
     def _unfollow(self, task: Expected) -> None:
         task.place, task.reuse = "queue", "miss"
-        self.shares.enqueue(task.submission)
+        self.shares.enqueue(task.submission, is_paused=self._is_paused(task.submission))
 
     def _class_of(self, task: Expected) -> tuple[bool, int]:
         """Returns the rank of the task's class in the order of service; classes of paused queues come last."""
@@ -604,7 +604,7 @@ class QueueModel:
         self._part(task)
         task.state = TRANSITIONS[task.state, verb] if verb else task.state
         task.place, task.stage = "queue", "queued"
-        self.shares.enqueue(task.submission)
+        self.shares.enqueue(task.submission, is_paused=self._is_paused(task.submission))
 
     def _finish_as(self, task: Expected, verb: Verb, ending: str | None) -> None:
         self._part(task)

@@ -114,8 +114,13 @@ class Shares:
             self.pools[pool] = {priority: Clock(unseen=set(pool)) for priority in PRIORITIES}
         return pool
 
-    def enqueue(self, s: Submission) -> None:
-        """Adds a waiting task of this submission."""
+    def enqueue(self, s: Submission, *, is_paused: bool) -> None:
+        """Adds the owner of a task that waits now. One with other tasks in the queue stands there already, or is looked
+        for, but where the queue is paused."""
+        flow = s.tenant, s.caller
+        waiting = [t.submission for t in self._waiting(s.request.model, s.priority)]
+        if not is_paused and sum((one.tenant, one.caller) == flow for one in waiting) > 1:
+            return
         for pool in self._with(s.request.model):
             self.pools[pool][s.priority].enter(s.tenant, s.caller)
 

@@ -1,1 +1,1 @@
-"""Compares Penstock with a server of the same shape made of FastAPI and Celery."""
+"""Compares Penstock with what else a task could be sent to: FastAPI with SAQ or Celery, LitServe, and a bare loop."""

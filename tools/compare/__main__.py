@@ -1,151 +1,149 @@
-"""How does Penstock compare with FastAPI and Celery, for a task that does nothing?
+"""How does Penstock compare with what else a task could be sent to?
 
-    python -m tools.compare [--tasks 1000] [--clients 8] [--rounds 1] [--peer-python PATH] [--json FILE]
+    python -m tools.compare --all --rounds 3 [--json FILE]
 
-Sends all servers the same requests on the same machine. Each has one API process and one worker process. Celery has
-RabbitMQ as its broker and Redis for results. It runs once with acks_late, reject_on_worker_lost, a prefetch of one and
-publisher confirms, which comes nearest to what Penstock promises, and once with its defaults. The table has a row for
-each measure and a column for each server. The peer does less: it has no API keys, does not store the input (which
-travels in the message), and has no priorities, deadlines, retries or metrics.
+One API process and one worker process of each server run on this machine, and get the same tasks from the same client:
+some that do nothing, and photos of 68 kB for a small classifier (decoded in 5 ms, computed in 5 ms, by the same code
+in all of them). Each is measured alone at rest; then all run at a time, and have work one after the other. The tables
+have the medians of all rounds. A task of Penstock is polled, answered with its result (Prefer: wait), or a line of a
+batch. The others do less: no keys, no limits, no priorities, no deadlines, no idempotency; the input travels in the
+message, or LitServe keeps nothing at all.
+
+The first run installs the other servers into an environment of their own, which needs a package index.
 """
 
 import argparse
-import asyncio
 import json
 import os
-import statistics
 import sys
 import tempfile
-import time
+from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import aiohttp
-from rich.console import Console
-from rich.table import Table
+from uvloop import run
 
-from tools.compare.client import WAIT, Client
-from tools.compare.servers import Server, celery, has_rabbitmq, penstock
+from tools.compare import tables
+from tools.compare.bare import bare
+from tools.compare.brokers import has_rabbitmq
+from tools.compare.connection import CompareError
+from tools.compare.environment import peer_python
+from tools.compare.measures import Found, Row, Size, Start, Starts, in_turns, rested
+from tools.compare.photos import written
+from tools.compare.servers import Load, celery, litserve, penstock, saq
+from tools.compare.tables import LITSERVE, LOOP, SAQ, Medians
 
-REST_S = 10.0
-SETTLE_S = 3.0
-"""A server may still be busy just after its start."""
+CELERY, BEFORE, PENSTOCK = "FastAPI + Celery", "before", "Penstock"
 
-Figures = dict[str, float]
-
-MEASURES = {
-    "start_s": ("start to first result", "{:.2f} s"),
-    "resting_cpu": ("CPU at rest", "{:.2%} of a core"),
-    "resting_pss": ("memory at rest, PSS", "{:.0f} MB"),
-    "burst.submits_per_s": ("submits accepted, while it works", "{:.0f} /s"),
-    "burst.p50_ms": ("  submit answered, p50", "{:.1f} ms"),
-    "burst.p99_ms": ("  submit answered, p99", "{:.1f} ms"),
-    "burst.tasks_per_s": ("  all submitted, then all done", "{:.0f} tasks/s"),
-    "burst.cpu_ms_per_task": ("  CPU, with one look at each", "{:.2f} ms a task"),
-    "polled.tasks_per_s": ("submitted and polled", "{:.0f} tasks/s"),
-    "polled.p50_ms": ("  submit to seen done, p50", "{:.1f} ms"),
-    "polled.p99_ms": ("  submit to seen done, p99", "{:.1f} ms"),
-    "polled.cpu_ms_per_task": ("  CPU, with the polls", "{:.2f} ms a task"),
-    "waited.tasks_per_s": ("with Prefer: wait", "{:.0f} tasks/s"),
-    "waited.p50_ms": ("  submit to answer, p50", "{:.1f} ms"),
-    "waited.p99_ms": ("  submit to answer, p99", "{:.1f} ms"),
-    "waited.cpu_ms_per_task": ("  CPU", "{:.2f} ms a task"),
-    "bulk.submits_per_s": ("submits accepted, 1,000 a request", "{:.0f} /s"),
-    "bulk.tasks_per_s": ("  all submitted, then all done", "{:.0f} tasks/s"),
-    "bulk.cpu_ms_per_task": ("  CPU", "{:.2f} ms a task"),
-    "loaded_pss": ("memory after it, PSS", "{:.0f} MB"),
+SERVERS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "bare": (LOOP, bare),
+    "celery": (CELERY, celery),
+    "saq": (SAQ, saq),
+    "litserve": (LITSERVE, litserve),
+    "before": (BEFORE, penstock),
+    "penstock": (PENSTOCK, penstock),
 }
+"""By its name on the command line: its name in the tables, and what starts it."""
+
+DEFAULT, ALL = "bare,saq,litserve,penstock", "bare,celery,saq,litserve,penstock"
+
+ROWS = (
+    Row(LOOP, LOOP, "loop"),
+    Row(CELERY, CELERY, "poll"),
+    Row(SAQ, SAQ, "poll"),
+    Row(LITSERVE, LITSERVE, "wait"),
+    Row(BEFORE, BEFORE, "poll"),
+    Row(f"{BEFORE}, wait", BEFORE, "wait"),
+    Row(f"{BEFORE}, batch", BEFORE, "batch"),
+    Row(PENSTOCK, PENSTOCK, "poll"),
+    Row(f"{PENSTOCK}, wait", PENSTOCK, "wait"),
+    Row(f"{PENSTOCK}, batch", PENSTOCK, "batch"),
+)
+
+TITLES = {"noop": "no-op", "photo": "photo"}
+
+SIZES = {
+    "noop": Size(tasks=1000, clients=16, alone=200, crowd=0),
+    "photo": Size(tasks=120, clients=8, alone=100, crowd=160),
+}
+"""By load, of each round."""
 
 
 def main() -> None:
-    """Runs all measurements and prints one table."""
+    """Runs all measurements, and prints the tables."""
     options = arguments()
-    broker = "RabbitMQ" if has_rabbitmq() else "Redis as broker"
-    candidates: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
-        "Penstock": penstock,
-        f"Celery, acks_late, {broker}": partial(celery, python=options.peer_python, late=True),
-        f"Celery, defaults, {broker}": partial(celery, python=options.peer_python, late=False),
-    }
-    load = os.getloadavg()[0]
-    rounds: dict[str, list[Figures]] = {name: [] for name in candidates}
-    memory: dict[str, dict[str, int]] = {}
-    for _ in range(options.rounds):
-        for name, start in candidates.items():
-            print(f"{name} ...", file=sys.stderr)
-            with tempfile.TemporaryDirectory(prefix="compare-") as home:
-                figures, memory[name] = asyncio.run(measure(start, Path(home), options.tasks, options.clients))
-            rounds[name].append(figures)
-    medians = {
-        name: {key: statistics.median(figures[key] for figures in found) for key in found[0]}
-        for name, found in rounds.items()
-    }
-    Console(width=110).print(table(medians, memory, options, load))
-    if not has_rabbitmq():
-        print("RabbitMQ is not installed (Debian: rabbitmq-server): Celery ran with Redis as its broker.")
+    starts, load_before = starts_of(options), os.getloadavg()[0]
+    try:
+        found = {name: run(measured(name, starts, options)) for name in options.loads.split(",")}
+    except CompareError as error:
+        raise SystemExit(f"compare: {error}") from error
+    show(found, options, load_before)
     if options.json:
-        options.json.write_text(json.dumps({"figures": rounds, "memory": memory, "load_before": load}, indent=1) + "\n")
+        told = {"load_before": load_before} | {name: load._asdict() for name, load in found.items()}
+        options.json.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def arguments() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=1000, help="tasks in each load [1000]")
-    parser.add_argument("--clients", type=int, default=8, help="clients in each load [8]")
-    parser.add_argument("--rounds", type=int, default=1, help="repeat everything this often and show medians [1]")
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter with tools/compare/requirements.txt")
+    parser.add_argument("--all", action="store_const", dest="servers", const=ALL, default=DEFAULT, help="Celery too")
+    parser.add_argument("--servers", help=f"names, with commas, of {', '.join(SERVERS)} [{DEFAULT}]")
+    parser.add_argument("--loads", default=",".join(SIZES), help="noop, photo, or both with a comma [both]")
+    parser.add_argument("--rounds", type=int, default=3, help="repeat everything this often and show medians [3]")
+    parser.add_argument("--tasks", type=float, default=1.0, help="so many times the tasks of each step [1]")
+    parser.add_argument("--rest", type=float, default=5.0, help="seconds at rest, after the first start [5]")
+    parser.add_argument("--peer-python", help="interpreter that has tools/compare/peers/requirements.txt")
+    parser.add_argument("--before", metavar="PYTHON", help="interpreter that has another Penstock, `before`")
     parser.add_argument("--json", type=Path, help="write the figures of every round to this file")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.servers = [*options.servers.split(","), *(["before"] if options.before else [])]
+    if unknown := {*options.servers} - {*SERVERS} | {*options.loads.split(",")} - {*SIZES}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    return options
 
 
-async def measure(
-    start: Callable[[Path], AbstractContextManager[Server]], home: Path, tasks: int, clients: int
-) -> tuple[Figures, dict[str, int]]:
-    """Starts one server, measures it, stops it; returns the figures, with its memory at rest by process."""
-    started = time.perf_counter()
-    with start(home) as server:
-        connector = aiohttp.TCPConnector(limit=clients)
-        async with aiohttp.ClientSession(connector=connector, headers=server.headers, trust_env=False) as session:
-            client = Client(server, session)
-            await client.first_result()
-            figures = {"start_s": time.perf_counter() - started}
-            await asyncio.sleep(SETTLE_S)
-            cpu_s = server.cpu_s()
-            await asyncio.sleep(REST_S)
-            figures["resting_cpu"] = (server.cpu_s() - cpu_s) / REST_S
-            memory = server.pss_bytes()
-            figures["resting_pss"] = sum(memory.values()) / 1e6
-            await client.closed(tasks // 10, clients, {})  # warm
-            loads = {"burst": await client.burst(tasks, clients), "polled": await client.closed(tasks, clients, {})}
-            if await client.waits():
-                loads["waited"] = await client.closed(tasks, clients, WAIT)
-            await client.bulk(tasks // 10)  # warm
-            loads["bulk"] = await client.bulk(tasks)
-            figures["loaded_pss"] = sum(server.pss_bytes().values()) / 1e6
-    for name, run in loads.items():
-        figures |= {f"{name}.{key}": value for key, value in asdict(run).items()}
-    return figures, memory
+def starts_of(options: argparse.Namespace) -> Starts:
+    """Returns what starts each server that was asked for, by its name in the tables."""
+    ours = {"bare": sys.executable, "before": options.before, "penstock": sys.executable}
+
+    def start_of(name: str) -> Start:
+        return partial(SERVERS[name][1], python=ours.get(name) or options.peer_python or peer_python())
+
+    return {label: start_of(name) for name, (label, _) in SERVERS.items() if name in options.servers}
 
 
-def table(
-    medians: dict[str, Figures], memory: dict[str, dict[str, int]], options: argparse.Namespace, load: float
-) -> Table:
-    """Formats a row for each measure and a column for each server."""
-    title = (
-        f"no-op tasks, {options.tasks} of each load, {options.clients} clients, {options.rounds} rounds; "
-        f"{os.cpu_count()} cores, load average before {load:.2f}"
-    )
-    found = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    found.add_column("", no_wrap=True, style="dim")
-    for name in medians:
-        found.add_column(name, justify="right")
-    for key, (label, form) in MEASURES.items():
-        values = [form.format(figures[key]) if key in figures else "–" for figures in medians.values()]
-        found.add_row(label, *values)
-    parts = ["\n".join(f"{name} {size / 1e6:.0f}" for name, size in memory[server].items()) for server in medians]
-    found.add_row("memory at rest by process, MB", *parts)
+async def measured(name: str, starts: Starts, options: argparse.Namespace) -> Found:
+    """Measures all servers with one load."""
+    rows = [row for row in ROWS if row.server in starts and (name == "photo" or row.server != LOOP)]
+    found = Found({row.label: defaultdict(list) for row in rows}, {}, {})
+    with tempfile.TemporaryDirectory(prefix="compare-") as home:
+        load = Load(*written(Path(home))) if name == "photo" else Load()
+        compared = {label: starts[label] for label in dict.fromkeys(row.server for row in rows)}
+        for number in range(options.rounds):
+            print(f"{TITLES[name]}: start {number + 1} of {options.rounds} ...", file=sys.stderr)
+            await rested(compared, load, 0 if number else options.rest, found)
+        print(f"{TITLES[name]}: {options.rounds} rounds of work ...", file=sys.stderr)
+        await in_turns(compared, rows, load, SIZES[name].times(options.tasks), options.rounds, found)
     return found
+
+
+def show(found: dict[str, Found], options: argparse.Namespace, load_before: float) -> None:
+    """Prints the tables."""
+    medians = {name: Medians(load.figures) for name, load in found.items()}
+    for name in found:
+        size = SIZES[name].times(options.tasks)
+        print(f"\n{tables.of_load(name, f'{TITLES[name]}, {size.clients} clients', medians[name])}")
+    for name, load in found.items():
+        print(f"\n{tables.of_rest(f'{TITLES[name]}, at rest', medians[name], load.memory)}")
+    print(f"\n{tables.of_bars(medians)}")
+    for name, load in found.items():
+        for row, count in load.repeated.items():
+            print(f"\n{TITLES[name]}: {count} requests to {row} were answered with 503 and sent again.")
+    print(f"\nMedians of {options.rounds}; {os.cpu_count()} cores, load average before {load_before:.2f}.")
+    if "celery" in options.servers and not has_rabbitmq():
+        print("RabbitMQ is not installed (Debian: rabbitmq-server): Celery ran with Redis as its broker.")
 
 
 if __name__ == "__main__":

@@ -1,185 +1,178 @@
-"""The client of all compared servers. It sends each the same requests with the same pauses, and its own CPU time is
-not counted."""
+"""The client of all compared servers. It sends each the same tasks with the same pauses, and its own CPU time is not
+counted."""
 
 import asyncio
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from itertools import cycle
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
-import aiohttp
+import msgspec
 
+from tools.compare.connection import CompareError, HttpConnection, Unavailable, encoded
 from tools.compare.servers import Server
 
-BODY: dict[str, Any] = {
-    "model": "noop-v1",
-    "input": {
-        "image_url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNo"
-        "AAAAggCBd81ytgAAAABJRU5ErkJggg=="
-    },
-}
-"""A grey image of one pixel."""
+ALONE_PAUSE_S = 0.002
+"""How long a client that is alone waits between two looks at its task."""
 
 PAUSE_S = 0.005
-"""Seconds between two polls of a task."""
+MOST_PAUSE_S = 0.05
+"""Of several clients each looks first after PAUSE_S, and then waits half as long again each time, up to this."""
 
-WAIT = {"prefer": "wait=30"}
+AT_ONCE = 64
+"""Connections of a burst of submits."""
 
-BULK = 1_000
-"""Tasks in one request: the most that Penstock accepts in a JSON body."""
+GROWTH = 1.5
 
-LOOK = 100
-"""Tasks of the peer that one poll asks for: those in front, so that each is polled once or twice."""
+REPEAT_S = 0.1
+MOST_REPEATS = 100
+"""A request that is answered with 503, as a server may on a machine that is busy with something else, is sent again."""
 
-BULK_PAUSE_S = 0.05
-
-RUN = {"cache-control": "no-cache"}
+CREATED = {"cache-control": "no-cache"}
 """Penstock would answer all equal tasks from the result of one."""
 
+BATCHES = "/v1/batches?" + urlencode({"options": '{"defaults":{"reuse":false}}'})
 
-@dataclass
-class Run:
+JSONL = {"content-type": "application/jsonl"}
+
+
+class Run(NamedTuple):
     """The figures of one load."""
 
-    submits_per_s: float
     tasks_per_s: float
-    p50_ms: float
-    p99_ms: float
+    took_ms: list[float]
     cpu_ms_per_task: float
 
 
+class Answer(msgspec.Struct):
+    """What all servers say of a task."""
+
+    task_id: str
+    status: str
+    result: Any = None
+
+
+class BatchAnswer(msgspec.Struct):
+    """What Penstock says of a batch."""
+
+    status: str
+    links: dict[str, str]
+    counts: dict[str, int]
+
+
 class Client:
-    """One session on one server."""
+    """All clients of one server. Their tasks are polled, or with `waits` answered with their results. `repeated` counts
+    the requests that had to be sent again."""
 
-    def __init__(self, server: Server, session: aiohttp.ClientSession) -> None:
+    def __init__(self, server: Server, *, waits: bool) -> None:
         self._server = server
-        self._session = session
+        self._waits = waits
+        headers = server.headers | CREATED | ({"prefer": "wait=30"} if waits else {})
+        self._submits = cycle([encoded("POST", "/v1/tasks", headers, body) for body in server.bodies])
+        self._connections: list[HttpConnection] = []
+        self.repeated = 0
 
-    async def first_result(self) -> None:
-        """Sends tasks until the first one has succeeded."""
+    async def first_result(self) -> Any:
+        """Sends tasks until the first one has succeeded, and returns its result."""
+        connection = self._connection()
         while True:
             try:
-                await self.task({})
-                return
-            except (aiohttp.ClientError, OSError):
+                return (await self._task(connection, ALONE_PAUSE_S, 1)).result
+            except OSError:
                 await asyncio.sleep(0.02)
 
-    async def task(self, prefer: dict[str, str]) -> float:
-        """Runs one task to its end and returns the seconds that it took."""
-        started = time.perf_counter()
-        view = await self._post(prefer)
-        while view["status"] != "SUCCESS":
-            await asyncio.sleep(PAUSE_S)
-            view = await self._get(view["task_id"])
-        return time.perf_counter() - started
-
-    async def waits(self) -> bool:
-        """Whether the server knows `Prefer: wait`."""
-        async with self._session.post(f"{self._server.url}/v1/tasks", json=BODY, headers=WAIT) as answer:
-            return "preference-applied" in answer.headers
-
-    async def closed(self, tasks: int, clients: int, prefer: dict[str, str]) -> Run:
+    async def closed(self, tasks: int, clients: int) -> Run:
         """Runs a closed loop: each client sends its next task when the one before has ended."""
-        numbers, took_s = iter(range(tasks)), list[float]()
+        numbers, took_ms = iter(range(tasks)), list[float]()
+        pause_s, growth = (ALONE_PAUSE_S, 1.0) if clients == 1 else (PAUSE_S, GROWTH)
 
-        async def one(order: Iterator[int]) -> None:
-            for _ in order:
-                took_s.append(await self.task(prefer))
+        async def one(connection: HttpConnection) -> None:
+            for _ in numbers:
+                began = time.perf_counter()
+                await self._task(connection, pause_s, growth)
+                took_ms.append((time.perf_counter() - began) * 1000)
 
-        started, cpu_s = time.perf_counter(), self._server.cpu_s()
-        await asyncio.gather(*(one(numbers) for _ in range(clients)))
-        wall_s = time.perf_counter() - started
-        return self._run(tasks, tasks / wall_s, wall_s, took_s, cpu_s)
+        connections = [self._connection(number) for number in range(clients)]
+        began, cpu_s = time.perf_counter(), self._server.cpu_s()
+        await asyncio.gather(*map(one, connections))
+        return self._run(tasks, time.perf_counter() - began, took_ms, cpu_s)
 
-    async def burst(self, tasks: int, clients: int) -> Run:
-        """Submits all tasks as fast as they are accepted, then waits until the last one has succeeded."""
-        numbers, ids, took_s = iter(range(tasks)), list[str](), list[float]()
+    async def burst(self, tasks: int) -> Run:
+        """Submits all tasks as fast as they are accepted, while they run, and waits for their end. `took_ms` and
+        `tasks_per_s` are of the submits, the CPU time is of all."""
+        numbers, ids, took_ms = iter(range(tasks)), list[str](), list[float]()
 
-        async def one(order: Iterator[int]) -> None:
-            for _ in order:
-                sent = time.perf_counter()
-                ids.append((await self._post({}))["task_id"])
-                took_s.append(time.perf_counter() - sent)
+        async def one(connection: HttpConnection) -> None:
+            for _ in numbers:
+                began = time.perf_counter()
+                ids.append((await self._send(connection, next(self._submits))).task_id)
+                took_ms.append((time.perf_counter() - began) * 1000)
 
-        started, cpu_s = time.perf_counter(), self._server.cpu_s()
-        await asyncio.gather(*(one(numbers) for _ in range(clients)))
-        submitted_s = time.perf_counter() - started
+        connections = [self._connection(number) for number in range(AT_ONCE)]
+        began, cpu_s = time.perf_counter(), self._server.cpu_s()
+        await asyncio.gather(*map(one, connections))
+        took_s = time.perf_counter() - began
         for task_id in ids:
-            while (await self._get(task_id))["status"] != "SUCCESS":
-                await asyncio.sleep(0.02)
-        return self._run(tasks, tasks / submitted_s, time.perf_counter() - started, took_s, cpu_s)
+            await self._end_of(connections[0], task_id, MOST_PAUSE_S, 1)
+        return self._run(tasks, took_s, took_ms, cpu_s)
 
-    async def bulk(self, tasks: int) -> Run:
-        """Submits all tasks in as few requests as possible, then waits until the last one has succeeded. A poll asks
-        Penstock for the record of the batch, and the peer for the tasks that are not known to have ended."""
-        send, end = (self._batch, self._end_of_batch) if self._server.has_batches else (self._many, self._end_of_many)
-        started, cpu_s = time.perf_counter(), self._server.cpu_s()
-        took_s, sent = list[float](), list[Any]()
-        for first in range(0, tasks, BULK):
-            began = time.perf_counter()
-            sent.append(await send(min(BULK, tasks - first)))
-            took_s.append(time.perf_counter() - began)
-        submitted_s = time.perf_counter() - started
-        for one in sent:
-            await end(one)
-        return self._run(tasks, tasks / submitted_s, time.perf_counter() - started, took_s, cpu_s)
+    async def batch(self, tasks: int) -> Run:
+        """Submits all tasks as one batch of Penstock and waits for its end."""
+        bodies = cycle(self._server.bodies)
+        lines = b"\n".join(b'{"custom_id":"%d",' % number + next(bodies)[1:] for number in range(tasks))
+        request = encoded("POST", BATCHES, self._server.headers | JSONL, lines)
+        began, cpu_s = time.perf_counter(), self._server.cpu_s()
+        connection = self._connection()
+        found, pause_s = msgspec.json.decode(await self._answered(connection, request), type=BatchAnswer), PAUSE_S
+        look = encoded("GET", found.links["self"], self._server.headers)
+        while found.status == "RUNNING":
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * GROWTH, MOST_PAUSE_S)
+            found = msgspec.json.decode(await self._answered(connection, look), type=BatchAnswer)
+        if found.counts["succeeded"] != tasks:
+            raise CompareError(f"of a batch, {found.counts}")
+        return self._run(tasks, time.perf_counter() - began, [], cpu_s)
 
-    async def _batch(self, count: int) -> str:
-        """Submits a batch and returns its URL."""
-        lines = [{"custom_id": f"{number}", "input": BODY["input"]} for number in range(count)]
-        defaults = {"model": BODY["model"], "reuse": False}
-        return str((await self._json("/v1/batches", {"lines": lines, "defaults": defaults}))["links"]["self"])
+    def close(self) -> None:
+        """Closes all connections; the next task opens new ones."""
+        for connection in self._connections:
+            connection.close()
 
-    async def _end_of_batch(self, path: str) -> None:
-        while (view := await self._json(path))["status"] == "RUNNING":
-            await asyncio.sleep(BULK_PAUSE_S)
-        if view["counts"]["succeeded"] != view["counts"]["total"]:
-            raise SystemExit(f"compare: of a batch, {view['counts']}")
+    def _connection(self, number: int = 0) -> HttpConnection:
+        while len(self._connections) <= number:
+            self._connections.append(HttpConnection(self._server.name, self._server.url))
+        return self._connections[number]
 
-    async def _many(self, count: int) -> list[str]:
-        """Submits many tasks and returns their ids."""
-        return list((await self._json("/v1/bulk", {"tasks": [BODY] * count}))["task_ids"])
+    async def _task(self, connection: HttpConnection, pause_s: float, growth: float) -> Answer:
+        answer = await self._send(connection, next(self._submits))
+        if answer.status == "SUCCESS":
+            return answer
+        if self._waits:
+            raise CompareError(f"{self._server.name} did not wait for the end of a task: {answer.status}")
+        await asyncio.sleep(pause_s)
+        return await self._end_of(connection, answer.task_id, pause_s, growth)
 
-    async def _end_of_many(self, left: list[str]) -> None:
-        while left:
-            front = left[:LOOK]
-            found = (await self._json("/v1/bulk/status", {"task_ids": front}))["status"]
-            waiting = [task_id for task_id, status in zip(front, found, strict=True) if status != "SUCCESS"]
-            if {*found} - {"PENDING", "STARTED", "SUCCESS"}:
-                raise SystemExit(f"compare: tasks ended as {set(found)}")
-            left = waiting + left[LOOK:]
-            if waiting:
-                await asyncio.sleep(BULK_PAUSE_S)
+    async def _end_of(self, connection: HttpConnection, task_id: str, pause_s: float, growth: float) -> Answer:
+        look = encoded("GET", f"/v1/tasks/{task_id}", self._server.headers)
+        while (answer := await self._send(connection, look)).status != "SUCCESS":
+            pause_s = min(pause_s * growth, MOST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+        return answer
 
-    def _run(self, tasks: int, submits_per_s: float, wall_s: float, took_s: list[float], cpu_s: float) -> Run:
-        ordered = sorted(took_s)
-        return Run(
-            submits_per_s=submits_per_s,
-            tasks_per_s=tasks / wall_s,
-            p50_ms=ordered[len(ordered) // 2] * 1000,
-            p99_ms=ordered[int(len(ordered) * 0.99)] * 1000,
-            cpu_ms_per_task=(self._server.cpu_s() - cpu_s) / tasks * 1000,
-        )
+    async def _send(self, connection: HttpConnection, request: bytes) -> Answer:
+        answer = msgspec.json.decode(await self._answered(connection, request), type=Answer)
+        if answer.status not in ("PENDING", "STARTED", "RUNNING", "SUCCESS"):
+            raise CompareError(f"a task of {self._server.name} ended as {answer.status}")
+        return answer
 
-    async def _post(self, prefer: dict[str, str]) -> dict[str, Any]:
-        async with self._session.post(f"{self._server.url}/v1/tasks", json=BODY, headers=RUN | prefer) as answer:
-            return await _view(answer)
+    async def _answered(self, connection: HttpConnection, request: bytes) -> bytes:
+        for _ in range(MOST_REPEATS):
+            try:
+                return await connection.send(request)
+            except Unavailable:
+                self.repeated += 1
+                await asyncio.sleep(REPEAT_S)
+        return await connection.send(request)
 
-    async def _json(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        method = "GET" if body is None else "POST"
-        async with self._session.request(method, f"{self._server.url}{path}", json=body) as answer:
-            answer.raise_for_status()
-            view: dict[str, Any] = await answer.json()
-        return view
-
-    async def _get(self, task_id: str) -> dict[str, Any]:
-        async with self._session.get(f"{self._server.url}/v1/tasks/{task_id}") as answer:
-            return await _view(answer)
-
-
-async def _view(answer: aiohttp.ClientResponse) -> dict[str, Any]:
-    answer.raise_for_status()
-    view: dict[str, Any] = await answer.json()
-    if view["status"] not in ("PENDING", "STARTED", "RUNNING", "SUCCESS"):
-        raise SystemExit(f"compare: a task ended as {view['status']}")
-    return view
+    def _run(self, tasks: int, took_s: float, took_ms: list[float], cpu_s: float) -> Run:
+        return Run(tasks / took_s, took_ms, (self._server.cpu_s() - cpu_s) / tasks * 1000)

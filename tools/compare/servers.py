@@ -1,41 +1,61 @@
 """The compared servers: how each is started, and which processes belong to it."""
 
+import base64
 import json
 import os
-import shutil
-import socket
+import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import redis
-
 from penstock.bench import processes
 from penstock.local.children import die_with_parent
-from penstock.local.redis_server import find_server
 from penstock.settings import clean_environment
+from tools.compare.brokers import Start, free_port, has_rabbitmq, start_rabbitmq, start_redis
 
 ROOT = Path(__file__).parents[2]
 
-RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-"""Debian's wrapper on the PATH changes to the user rabbitmq and to its own directories."""
-
-READY_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
+
+GREY = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+"""An image of one pixel: Penstock takes no task without an input."""
+
+
+@dataclass
+class Load:
+    """What is sent: photos for a network, or tasks that do nothing where there are none."""
+
+    photos: list[Path] = field(default_factory=list)
+    network: Path | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What tells a server of ours or theirs which work it has."""
+        return {"PEER_NETWORK": str(self.network or ""), "PYTHONPATH": str(ROOT)}
+
+    def bodies(self) -> list[bytes]:
+        """Returns the bodies for the other servers, which are sent in turn."""
+        return [json.dumps({"image": _base64(photo)}).encode() for photo in self.photos] or [b'{"x":1}']
+
+    def bodies_for_penstock(self) -> list[bytes]:
+        """Returns the same for Penstock."""
+        model = "classifier-v1" if self.photos else "noop-v1"
+        urls = [f"data:image/jpeg;base64,{_base64(photo)}" for photo in self.photos] or [GREY]
+        return [json.dumps({"model": model, "input": {"image_url": url}}).encode() for url in urls]
 
 
 @dataclass
 class Server:
-    """A server with one API process and one worker process, and every process it needs, by name. Only Penstock has
-    batches (`has_batches`); the others take many tasks at `/v1/bulk`."""
+    """A server with one API process and one worker process, and every process it needs, by name."""
 
+    name: str
+    bodies: list[bytes]
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    has_batches: bool = False
     roots: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def cpu_s(self) -> float:
@@ -48,122 +68,85 @@ class Server:
 
 
 @contextmanager
-def penstock(home: Path) -> Iterator[Server]:
-    """Runs `penstock up` with the model that does nothing and with its own Redis."""
-    environ = {
+def penstock(home: Path, load: Load, python: str) -> Iterator[Server]:
+    """Runs `penstock up` with one model and with its own Redis."""
+    model = "classifier-v1" if load.photos else "noop-v1"
+    environ = load.environ | {
         "GPU_IDS": "cpu",
         "RATE_LIMIT_PER_MINUTE": "0",
-        "PENSTOCK_MODELS_MODULES": "penstock.models.noop",
-        "PENSTOCK_MODELS_SERVE": "noop-v1",
+        "PENSTOCK_MODELS_MODULES": "tools.compare.own_model" if load.photos else "penstock.models.noop",
+        "PENSTOCK_MODELS_SERVE": model,
     }
-    command = [sys.executable, "-m", "penstock", "up", "--port", "0", "--data-dir", str(home / "data"), "--json"]
-    with ExitStack() as stack:
-        up = stack.enter_context(_running(command, home / "up.log", environ, stdout=subprocess.PIPE))
+    command = [python, "-m", "penstock", "up", "--port", "0", "--data-dir", str(home / "data"), "--json"]
+    with running(command, home / "up.log", environ, stdout=subprocess.PIPE) as up:
         assert up.stdout is not None
         address = json.loads(up.stdout.readline() or _died(home / "up.log"))
         headers = {"x-api-key": address["api_key"]}
-        yield Server(url=address["url"], headers=headers, has_batches=True, roots={"penstock up": up})
+        yield Server("Penstock", load.bodies_for_penstock(), address["url"], headers, {"penstock up": up})
 
 
 @contextmanager
-def celery(home: Path, *, python: str, late: bool) -> Iterator[Server]:
-    """Runs uvicorn with FastAPI, a Celery worker (prefork, one process), the broker, and Redis for the results."""
-    server = Server()
-    with ExitStack() as stack:
-
-        def start(name: str, command: list[str], environ: dict[str, str]) -> None:
-            log = home / f"{name.replace(' ', '-')}.log"
-            server.roots[name] = stack.enter_context(_running(command, log, environ))
-
-        results = _start_redis(start, home)
-        broker = _start_rabbitmq(start, home) if has_rabbitmq() else results.replace("/0", "/1")
-        environ = {
-            "PEER_BROKER": broker,
-            "PEER_RESULTS": results,
-            "PEER_LATE": "1" if late else "0",
-            "PYTHONPATH": str(ROOT),
-        }
-        port = _free_port()
-        worker = [
-            "-m",
-            "celery",
-            "-A",
-            "tools.compare.peer_tasks",
-            "worker",
-            "--concurrency",
-            "1",
-            "--loglevel",
-            "ERROR",
-        ]
-        start("Celery worker", [python, *worker], environ)
-        serve = ["-m", "uvicorn", "tools.compare.peer_api:app", "--port", str(port), "--log-level", "error"]
-        start("FastAPI", [python, *serve, "--no-access-log"], environ)
-        server.url = f"http://127.0.0.1:{port}"
+def saq(home: Path, load: Load, python: str) -> Iterator[Server]:
+    """Runs uvicorn with FastAPI, a SAQ worker, and Redis."""
+    with _server("FastAPI + SAQ", home, load) as (server, start):
+        environ = load.environ | {"PEER_REDIS": start_redis(start, home)}
+        start("SAQ worker", [python, "-m", "saq", "tools.compare.peers.saq_tasks.settings", "--quiet"], environ)
+        start("FastAPI", [python, *_uvicorn(server, "tools.compare.peers.saq_api:app")], environ)
         yield server
 
 
-def has_rabbitmq() -> bool:
-    """Returns whether this machine has RabbitMQ; without it, Celery uses Redis as its broker."""
-    return RABBITMQ.exists() and shutil.which("epmd") is not None
-
-
-def _start_redis(start: Callable[[str, list[str], dict[str, str]], None], home: Path) -> str:
-    """Starts Redis with the persistence of `penstock up` and returns its URL."""
-    port = _free_port()
-    options = [
-        "--port",
-        str(port),
-        "--dir",
-        str(home),
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "everysec",
-        "--save",
-        "",
-    ]
-    start("Redis", [str(find_server()), *options], {})
-    with redis.Redis(port=port) as client:
-        _until(lambda: _answers(client), "Redis")
-    return f"redis://127.0.0.1:{port}/0"
-
-
-def _start_rabbitmq(start: Callable[[str, list[str], dict[str, str]], None], home: Path) -> str:
-    """Starts a RabbitMQ node, with the name service (epmd) that it needs on its own port, and returns its URL."""
-    port, distribution, names = _free_port(), _free_port(), _free_port()
-    environ = {
-        "HOME": str(home),
-        "ERL_EPMD_PORT": str(names),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODENAME": f"compare{port}@localhost",
-        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(home / "rabbitmq-log"),
-        "RABBITMQ_CONF_ENV_FILE": str(home / "none.conf"),
-        "RABBITMQ_CONFIG_FILE": str(home / "none"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-        "RABBITMQ_PID_FILE": str(home / "rabbitmq.pid"),
-    }
-    (home / "plugins").write_text("[].\n")
-    start("epmd", ["epmd", "-port", str(names), "-address", "127.0.0.1"], {})
-    start("RabbitMQ", [str(RABBITMQ)], environ)
-    _until(lambda: _listens(port), "RabbitMQ")
-    return f"amqp://guest:guest@127.0.0.1:{port}//"
+@contextmanager
+def celery(home: Path, load: Load, python: str) -> Iterator[Server]:
+    """Runs uvicorn with FastAPI, a Celery worker (prefork, one process), the broker, and Redis for the results."""
+    with _server("FastAPI + Celery", home, load) as (server, start):
+        results = start_redis(start, home)
+        broker = start_rabbitmq(start, home) if has_rabbitmq() else results.replace("/0", "/1")
+        environ = load.environ | {"PEER_BROKER": broker, "PEER_REDIS": results}
+        work = ["-A", "tools.compare.peers.celery_tasks", "worker", "--concurrency", "1", "--loglevel", "ERROR"]
+        start("Celery worker", [python, "-m", "celery", *work], environ)
+        start("FastAPI", [python, *_uvicorn(server, "tools.compare.peers.celery_api:app")], environ)
+        yield server
 
 
 @contextmanager
-def _running(
-    command: list[str], log: Path, environ: dict[str, str], stdout: int | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
+def litserve(home: Path, load: Load, python: str) -> Iterator[Server]:
+    """Runs LitServe with one API process and one worker."""
+    with _server("LitServe", home, load) as (server, start):
+        port = free_port()
+        server.url = f"http://127.0.0.1:{port}"
+        start("LitServe", [python, "-m", "tools.compare.peers.litserve_server", str(port)], load.environ)
+        yield server
+
+
+@contextmanager
+def _server(name: str, home: Path, load: Load) -> Iterator[tuple[Server, Start]]:
+    """A server without processes, and what starts those; they end with it."""
+    server = Server(name, load.bodies())
+    with ExitStack() as stack:
+
+        def start(name: str, command: list[str], environ: dict[str, str] | None = None) -> None:
+            log = home / f"{name.replace(' ', '-')}.log"
+            server.roots[name] = stack.enter_context(running(command, log, environ or {}))
+
+        yield server, start
+
+
+def _uvicorn(server: Server, app: str) -> list[str]:
+    port = free_port()
+    server.url = f"http://127.0.0.1:{port}"
+    return ["-m", "uvicorn", app, "--port", str(port), "--log-level", "error", "--no-access-log"]
+
+
+@contextmanager
+def running(command: list[str], log: Path, environ: dict[str, str], **pipes: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a process of a server to the end of the block. What it prints goes to the log, but for these pipes."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
             env=clean_environment() | environ,
             cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=out if stdout is None else stdout,
+            stdin=pipes.get("stdin", subprocess.DEVNULL),
+            stdout=pipes.get("stdout", out),
             stderr=out,
             start_new_session=True,
             preexec_fn=die_with_parent,
@@ -172,38 +155,17 @@ def _running(
         yield process
     finally:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # LitServe leaves its children behind
+        process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
 
 
-def _until(is_ready: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + READY_WITHIN_S
-    while not is_ready():
-        if time.monotonic() > give_up:
-            raise SystemExit(f"compare: {what} does not answer after {READY_WITHIN_S:g} s")
-        time.sleep(0.02)
-
-
-def _answers(client: "redis.Redis") -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def _base64(photo: Path) -> str:
+    return base64.b64encode(photo.read_bytes()).decode()
 
 
 def _died(log: Path) -> str:
