@@ -1,9 +1,10 @@
-"""How many Python calls does a request take, and which room makes them?
+"""How many Python calls does a request take, and a task in a worker, and which room makes them?
 
     python -m tools.python_calls [--each]
 
 Starts the API in a thread and a Redis beside it, sends a submit with a small image and a look at its task, and counts
-as `tests.support.python_calls` says. `--each` prints every function with its number of calls, the most first.
+as `tests.support.python_calls` says; then does the same for a worker with a task that does nothing, as `worker_calls`
+says there. `--each` prints every function with its number of calls, the most first.
 """
 
 import argparse
@@ -11,14 +12,14 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from types import CodeType
 
 import penstock
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
-from tests.support import python_calls, redis_server
+from tests.support import python_calls, redis_server, worker_calls
 
 API_KEY = "a-key-only-for-the-count"
 OURS = Path(penstock.__file__).parent
@@ -41,16 +42,19 @@ def main() -> None:
             python_calls.serving(settings, API_KEY) as served,
         ):
             submit, read = python_calls.of_submit(*served), python_calls.of_read(*served)
-    show(submit, read, name)
+        with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+            task = worker_calls.of_task(f"unix://{socket}", "calls", Path(folder))
+    show({"POST": submit, "GET": read, "worker, a task": task}, name)
 
 
-def show(submit: Sequence[CodeType], read: Sequence[CodeType], name: Callable[[CodeType], str]) -> None:
+def show(calls: Mapping[str, Sequence[CodeType]], name: Callable[[CodeType], str]) -> None:
     """Print a line of Markdown for each name, those with the most calls first."""
-    of_submit, of_read = Counter(map(name, submit)), Counter(map(name, read))
-    print(f"| Python {sys.version.partition(' ')[0]} | POST | GET |\n| --- | ---: | ---: |")
-    for row in sorted({*of_submit, *of_read}, key=lambda row: -of_submit[row] - of_read[row]):
-        print(f"| {row} | {of_submit[row]} | {of_read[row]} |")
-    print(f"| **all** | **{len(submit)}** | **{len(read)}** |")
+    each = [Counter(map(name, made)) for made in calls.values()]
+    print(f"| Python {sys.version.partition(' ')[0]} | {' | '.join(calls)} |")
+    print(f"| --- |{' ---: |' * len(calls)}")
+    for row, _ in sum(each, Counter()).most_common():
+        print(f"| {row} | {' | '.join(str(made[row]) for made in each)} |")
+    print(f"| **all** | {' | '.join(f'**{len(made)}**' for made in calls.values())} |")
 
 
 def room_of(code: CodeType) -> str:

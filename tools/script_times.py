@@ -43,6 +43,7 @@ from penstock.store.keys import Keys
 from penstock.store.outbox import Quota
 from penstock.store.submits import MAX_FOLLOWERS
 from penstock.store.tasks import WATCHED_TOGETHER
+from penstock.worker.claims import MOST_AT_ONCE
 from tests.support import redis_server
 from tests.support.monitor import Command, monitoring
 
@@ -317,7 +318,9 @@ async def claim(p: Place) -> Call:
         await p.write(f"task:{task_id}", "deadline", 1)
     await p.groups(late=True)
     await asyncio.sleep(0.01)
-    return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL, "another", "third"])
+    return lambda: p.store.leases.claim_several(
+        MOST_AT_ONCE, worker=WORKER, device="cpu", models=[MODEL, "another", "third"]
+    )
 
 
 async def caps(p: Place) -> Call:
@@ -338,7 +341,7 @@ async def claim_at_caps(p: Place) -> Call:
         for priority in PRIORITIES:
             await p.client.zadd(f"{p.keys.root}flows:{pool}:{priority}", {f"tenant-{n}": -1.0})
             await p.client.zadd(f"{p.keys.root}flows:{pool}:{priority}:tenant-{n}", {CALLER: 1.0})
-    return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=[MODEL])
+    return lambda: p.store.leases.claim_several(MOST_AT_ONCE, worker=WORKER, device="cpu", models=[MODEL])
 
 
 async def claim_of_nobodys(p: Place) -> Call:
@@ -352,7 +355,7 @@ async def claim_of_nobodys(p: Place) -> Call:
     for priority in PRIORITIES:
         for task_id in await p.of_callers(100, priority):
             await p.store.tasks.cancel(task_id, TENANT)
-    return lambda: p.store.leases.claim(worker=WORKER, device="cpu", models=models)
+    return lambda: p.store.leases.claim_several(MOST_AT_ONCE, worker=WORKER, device="cpu", models=models)
 
 
 async def condemned(p: Place) -> Call:

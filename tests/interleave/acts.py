@@ -132,6 +132,14 @@ async def run(world: World, lease: Lease, end: str) -> None:
     await world.run(lease, end)
 
 
+async def claim_both(world: World, number: int) -> None:
+    """Claims two tasks in one call, and completes them."""
+    worker = f"w{number}"
+    for claim in await world.store.leases.claim_several(2, worker=worker, device="cpu", models=[MODEL]):
+        if claim.lease:
+            await run(world, claim.lease, "complete")
+
+
 async def claim(world: World, worker: str) -> Lease | None:
     """Claims the next task."""
     return (await world.store.leases.claim(worker=worker, device="cpu", models=[MODEL])).lease
@@ -536,6 +544,7 @@ SITUATIONS: dict[str, Situation] = {
             "complete": work("complete"),
             "fail": work("fail"),
             "release": work("release"),
+            "complete-both": claim_both,
             "cancel-a": cancel("a"),
             "cancel-b": cancel("b"),
             "delete-b": delete("b"),

@@ -26,6 +26,7 @@ FILES = "tests/api/test_result_files.py::test_"
 TASK_LOG = "tests/api/test_task_log.py::test_"
 FETCH, GUARD = "tests/worker/test_fetch.py::test_", "tests/unit/test_urlguard.py::test_"
 LONG = "tests/system/test_long_outages.py::test_a_task_"
+CLAIMS = "tests/store/test_claims.py::test_"
 SHARES = "tests/worker/test_fair_shares.py::test_"
 REFUSED = "tests/api/test_members.py::test_a_submit_is_refused_by_the_member_for"
 BOUNDS = "tests/unit/test_json_bounds.py::test_json_is_refused_for"
@@ -266,13 +267,13 @@ MUTATIONS = (
         "the clock of an attempt stands at the device",
         "src/penstock/worker/batcher/scheduler.py",
         "        with task.clock.standing():\n",
-        "        with suppress():\n",
+        "        if True:\n",
         "tests/unit/test_device_waits.py::test_the_clock_of_a_task_stands_while_others_hold_the_device",
     ),
     Mutation(
         "the clock of an attempt stands until a thread is free",
         "src/penstock/worker/codecs.py",
-        "        clock.hold()\n",
+        "            clock.hold()\n            on_begin = clock.resume\n",
         "",
         WAITS + "behind_others_loses_no_time[prepare]",
     ),
@@ -516,6 +517,20 @@ MUTATIONS = (
         "do look_through(pool, priority, model) end",
         "do end",
         SHARES + "whoever_waits_is_found_by_a_worker_that_comes_with_other_models",
+    ),
+    Mutation(
+        "a claim gives no more tasks than it was asked for",
+        f"{LUA}/claim.lua",
+        " or #answers == tonumber(most)",
+        "",
+        CLAIMS + "no_more_tasks_are_claimed_than_were_asked_for",
+    ),
+    Mutation(
+        "a late task behind others is left to the next claim",
+        "src/penstock/store/leases.py",
+        "answers[0][2:]",
+        "answers[-1][2:]",
+        CLAIMS + "a_late_task_behind_others_ends_with_the_next_claim",
     ),
     Mutation(
         "a claim that has not looked at all says so",
@@ -1173,8 +1188,8 @@ MUTATIONS = (
     Mutation(
         "tiles wait until rows above them are written",
         "src/penstock/worker/batcher/device_work.py",
-        "return bool(self.waiting) and self.waiting[-1] < self.work.open",
-        "return bool(self.waiting)",
+        "(self._is_all_open or self.waiting[-1] < self.work.open)",
+        "True",
         "tests/worker/test_streaming.py::test_the_device_waits_where_nobody_takes_the_rows",
     ),
     Mutation(
@@ -1379,6 +1394,27 @@ MUTATIONS = (
         'f"{tenant}/{caller}\\0{client_request_id}"',
         'f"{caller}\\0{client_request_id}"',
         IN_STORE + "one_request_id_means_another_task_in_each_tenant",
+    ),
+    Mutation(
+        "what a script has changed of a hash is written",
+        "src/penstock/store/scripts.py",
+        "    if CHANGING in known:\n",
+        "    if not known:\n",
+        "tests/unit/test_scripts.py::test_a_script_that_changes_fields_writes_them_when_it_is_over",
+    ),
+    Mutation(
+        "who watches a task has that noted first",
+        "src/penstock/store/changes.py",
+        "                await self._watch([channel.removeprefix(self._prefix) for channel in new])\n",
+        "                pass\n",
+        "tests/store/test_commands.py::test_the_changes_of_a_task_are_told_only_when_somebody_watches_it",
+    ),
+    Mutation(
+        "nobody is told of a task that nobody watches",
+        f"{LUA}/parts/task.lua",
+        "  if task.watched then redis.call('PUBLISH'",
+        "  if true then redis.call('PUBLISH'",
+        "tests/store/test_commands.py::test_the_changes_of_a_task_are_told_only_when_somebody_watches_it",
     ),
     Mutation(
         "a tenant is known with its first task",
@@ -1657,5 +1693,48 @@ MUTATIONS = (
         "        _give_up(answer)\n",
         "tests/store/test_multiplexed.py::"
         "test_an_answer_comes_though_the_loop_was_held_up_for_longer_than_the_time_that_it_may_take",
+    ),
+    Mutation(
+        "those who share a port accept one connection at a time",
+        "src/penstock/api/serving/acceptor.py",
+        "        for _ in range(self._at_once):\n",
+        "        for _ in range(AT_ONCE):\n",
+        SERVING + "test_those_who_accept_one_at_a_time_share_a_burst[1-taken0]",
+    ),
+    Mutation(
+        "what a process counted before its end stays in the sum of all",
+        "src/penstock/telemetry/summed.py",
+        "        self._ended = merged([self._ended, counted])\n",
+        "",
+        "tests/unit/test_summed.py::test_what_a_process_counted_before_its_end_stays_in_the_sum",
+    ),
+    Mutation(
+        "a process at the port of a dead one is another one",
+        "src/penstock/telemetry/summed.py",
+        "        if url in self._last and _started(self._last[url]) != _started(scraped):\n",
+        "        if False:\n",
+        "tests/unit/test_summed.py::test_a_process_at_the_port_of_one_that_ended_is_another_one",
+    ),
+    Mutation(
+        "the processes of the API divide the memory for bodies",
+        "src/penstock/settings/sections.py",
+        "        return max(most // self.api.processes, min(most, 2 * self.limits.max_body_bytes))\n",
+        "        return most\n",
+        "tests/unit/test_settings.py::"
+        "test_the_processes_of_the_api_divide_the_memory_of_bodies_but_each_may_have_two_of_the_longest",
+    ),
+    Mutation(
+        "a process of the API shows the metrics of all or none",
+        "src/penstock/api/routes/health.py",
+        "    if not of_all:\n",
+        "    if True:\n",
+        "tests/api/test_serve.py::test_a_process_of_several_tells_its_parent_that_it_is_ready_and_that_it_lives",
+    ),
+    Mutation(
+        "a process of the API shows that it lives",
+        "src/penstock/api/serve.py",
+        '        self._beating = asyncio.create_task(parent.beat(), name="heartbeat")\n',
+        "",
+        "tests/api/test_serve.py::test_a_process_of_several_tells_its_parent_that_it_is_ready_and_that_it_lives",
     ),
 )

@@ -1,7 +1,7 @@
 """Who is served next: priorities, the guard against starvation, fair shares, and what a claim never does."""
 
 import asyncio
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,8 +9,8 @@ import pytest
 from penstock.core.task import ErrorRecord, Priority, State
 from penstock.errors import StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Engine, Redis, Store, connect
-from tests.support.stores import claim, lease_of, open_store, submit
+from penstock.store import Claim, Engine, Redis, Store, connect
+from tests.support.stores import MODEL, claim, lease_of, open_store, submit, worker_info
 
 TRANSIENT = ErrorRecord(code="input_download_failed", message="timed out", retryable=True)
 
@@ -322,3 +322,57 @@ async def test_a_claim_that_arrives_after_its_worker_has_given_it_up_gets_nothin
 
             assert (await store.tasks.get(task_id, "default")).state is State.PENDING
             assert (await lease_of(worker, round=1)).id == task_id
+
+
+async def several(store: Store, most: int, **options: Any) -> list[Claim]:
+    return await store.leases.claim_several(most, **{"worker": "w1", "device": "cpu", "models": [MODEL]} | options)
+
+
+async def test_several_tasks_are_claimed_in_one_round_trip_in_the_order_of_single_claims(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        low, normal, high = [await submit(store, priority=p) for p in (Priority.LOW, Priority.NORMAL, Priority.HIGH)]
+        others = [await submit(store, caller=caller) for caller in ("alice", "bob", "alice")]
+
+        claims = await several(store, 9)
+
+        leases = [claim.lease for claim in claims if claim.lease]
+        assert [lease.id for lease in leases] == [high, normal, others[1], others[0], others[2], low]
+        assert claims[-1].lease is None
+        assert len(claims) == 7
+        assert not await store.leases.renew(worker_info(), leases)
+
+
+async def test_no_more_tasks_are_claimed_than_were_asked_for(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        ids = [await submit(store) for _ in range(3)]
+
+        claims = await several(store, 2)
+
+        assert [claim.lease.id for claim in claims if claim.lease] == ids[:2]
+        assert len(claims) == 2
+        assert await claimed_ids(store, 1) == ids[2:]
+
+
+async def test_a_low_task_is_served_in_time_when_several_are_claimed_at_once(redis_url: str) -> None:
+    async with open_store(redis_url, starvation_guard=3) as store:
+        low = await submit(store, priority=Priority.LOW)
+        for _ in range(6):
+            await submit(store, priority=Priority.HIGH)
+
+        claims = await several(store, 7)
+
+        assert [claim.lease.id for claim in claims if claim.lease].index(low) == 3
+
+
+async def test_a_late_task_behind_others_ends_with_the_next_claim(redis_url: str) -> None:
+    async with open_store(redis_url) as store:
+        first, late = await submit(store), await submit(store, start_within_s=0.02)
+        last = await submit(store)
+        await asyncio.sleep(0.03)
+
+        before, after = await several(store, 3), await several(store, 3)
+
+        assert [claim.lease and claim.lease.id for claim in before] == [first, None]
+        assert before[-1] == Claim(None, 0.0)
+        assert [claim.lease and claim.lease.id for claim in after] == [last]
+        assert (await store.tasks.get(late, "default")).state is State.EXPIRED

@@ -78,7 +78,10 @@ class TwoProcesses:
     def _are_ready(self) -> bool:
         assert self.process.popen.poll() is None, self.process.log.read_text()
         published = {line["process"] for line in self.log() if line["message"] == "models published"}
-        return published >= set(NAMES)
+        try:
+            return published >= set(NAMES) and httpx.get(f"{self.url}/livez", timeout=30, trust_env=False).is_success
+        except httpx.ConnectError:  # neither listens yet
+            return False
 
 
 def _state(pid: int) -> str:

@@ -56,11 +56,11 @@ def test_the_line_of_a_request_is_that_of_the_logger_and_keeps_to_its_level(
 ) -> None:
     fields = {"method": "GET", "route": "/v1/tasks", "status": 200, "ms": 1.5}
     logs.set_up_logs(TelemetrySettings(log_format="json", log_level=level), process="api")  # type: ignore[arg-type]
-    before = logs.request_fields.set({"request_id": "req_1", "trace_id": DIGITS[:32]})
+    before = logs.line_fields.set({"request_id": "req_1", "trace_id": DIGITS[:32]})
     for quiet in ("DEBUG", "INFO"):
-        logs.write_request(quiet, method="GET", route="/v1/tasks", status=200, ms=1.5)
+        logs.write_line(quiet, "request", method="GET", route="/v1/tasks", status=200, ms=1.5)
         logger.bind(**fields).log(quiet, "request")
-    logs.request_fields.reset(before)
+    logs.line_fields.reset(before)
 
     written = [line | {"time": ""} for line in lines(capsys)]
     assert len(written) == {"DEBUG": 4, "INFO": 2, "WARNING": 0}[level]
@@ -78,7 +78,7 @@ def test_a_line_of_a_request_that_cannot_be_written_is_left_out(monkeypatch: pyt
         with pytest.raises(BrokenPipeError):
             stream.write("a line\n")
 
-        logs.write_request("INFO", method="GET", route="/v1/tasks", status=200, ms=1.5)
+        logs.write_line("INFO", "request", method="GET", route="/v1/tasks", status=200, ms=1.5)
         is_answered = True
 
     assert is_answered
@@ -86,7 +86,7 @@ def test_a_line_of_a_request_that_cannot_be_written_is_left_out(monkeypatch: pyt
 
 def test_on_a_terminal_the_line_of_a_request_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up_logs(TelemetrySettings(log_format="human"), process="api")
-    logs.write_request("INFO", method="GET", route="/v1/tasks", status=200, ms=1.5)
+    logs.write_line("INFO", "request", method="GET", route="/v1/tasks", status=200, ms=1.5)
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("api  GET /v1/tasks 200 1.5 ms")

@@ -1,6 +1,7 @@
 """The lease of a task: the timed right of a worker to run one attempt, and what follows when it fails. Pure."""
 
 import random
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -9,7 +10,7 @@ from penstock.core.task import Priority, Verb
 from penstock.errors import PenstockError
 
 
-class Lease(Struct, frozen=True, kw_only=True):
+class Lease(Struct, frozen=True, kw_only=True, dict=True):
     """The timed right to run one task; every write of its holder carries `id` and `token`.
 
     `waited_ms` is how long the task has waited, `promised_ms` the time until its end that its client was told, None
@@ -31,7 +32,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     promised_ms: int | None = None
     device_ms: float | None = None
 
-    @property
+    @cached_property
     def token(self) -> str:
         """The number of the claim, and a random word that no other claim of any task has.
 
@@ -39,7 +40,7 @@ class Lease(Struct, frozen=True, kw_only=True):
         """
         return f"{self.epoch}-{self.fence}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A key of the attempt. A worker may get the same task again while an old attempt still runs."""
         return f"{self.id} {self.token}"

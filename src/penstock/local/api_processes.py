@@ -24,7 +24,7 @@ API = "api"
 
 LOOPBACK = "127.0.0.1"
 
-PATIENCE = Patience(start_s=120.0, silence_s=30.0)
+PATIENCE = Patience(start_s=120.0, silence_s=60.0)
 """A process of the API beats from its event loop. One that is silent for so long answers nobody, and the connections
 that it has accepted are lost either way. A start takes a second; it may take longer while the machine is busy."""
 

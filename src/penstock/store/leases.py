@@ -1,7 +1,7 @@
 """LeaseStore: what a worker does with tasks: claim them, keep their leases, and settle how their attempts ended."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,20 @@ from penstock.store.answers import Claim, WorkerInfo
 from penstock.store.encoding import in_pool, moves_of, outcome_of
 from penstock.store.engine import Arguments, Engine
 from penstock.store.overdue import LATE, OVERRUN, Overdue
-from penstock.store.records import UnreadableRecord, reading
+from penstock.store.records import FAULTS, UnreadableRecord, unreadable
+
+
+def _fences() -> Iterator[str]:
+    # One read for many: it lets go of the interpreter, and another thread may keep that for long.
+    while True:
+        some = secrets.token_bytes(FENCE_BYTES * 256)
+        for at in range(0, len(some), FENCE_BYTES):
+            yield some[at : at + FENCE_BYTES].hex()
+
+
+FENCE_BYTES = 4
+
+_FENCES = _fences()
 
 ROUND_KNOWN_S = 86_400
 """No claim is on its way for longer than a day."""
@@ -31,22 +44,28 @@ class LeaseStore:
         self._engine = engine
         self._overdue = Overdue(engine)
 
-    async def claim(
+    async def claim(self, **asked: Any) -> Claim:
+        """Take the next task: `claim_several` for one."""
+        return (await self.claim_several(1, **asked))[0]
+
+    async def claim_several(
         self,
+        most: int,
         *,
         worker: str,
         device: str,
         models: Iterable[str],
         priorities: Sequence[Priority] = PRIORITIES,
         round: int = 0,  # noqa: A002  the word of the scripts
-    ) -> Claim:
-        """Take the next task of these models, for a slot that serves these priorities. A task of a lower priority is
-        given all the same once `starvation_guard` claims of workers with the same models have passed it over.
+    ) -> list[Claim]:
+        """Take the next `most` tasks of these models in one round trip, each for a slot that serves these priorities. A
+        task of a lower priority is given all the same once `starvation_guard` claims of workers with the same models
+        have passed it over. The last of the answers has no lease if there were fewer tasks.
 
-        After StoreUnavailable the worker may hold a task without knowing, or be given one later: `release_unknown`
-        hands it back and ends the round of claims.
+        After StoreUnavailable the worker may hold tasks without knowing, or be given some later: `release_unknown`
+        hands them back and ends the round of claims.
         """
-        fence = secrets.token_hex(4)
+        fence = next(_FENCES)
         asked: Arguments = {
             "moves": moves_of(Verb.CLAIM),
             "worker": worker,
@@ -58,18 +77,21 @@ class LeaseStore:
             "fence": fence,
             "round": round,
         }
-        answer = await self._engine.run_once("claim", **asked)
-        if answer[2:] == [b"late"]:
-            answer = await self._engine.run_once(
-                "claim_late",
-                **asked,
-                expire_moves=moves_of(Verb.EXPIRE),
-                expire_outcome=outcome_of(LATE),
-                overrun_moves=moves_of(Verb.OVERRUN),
-                overrun_outcome=outcome_of(OVERRUN),
-            )
+        answers = await self._engine.run_once("claim", **asked, most=most)
+        if answers[0][2:] == [b"late"]:  # behind a task, the next claim ends it
+            late: Arguments = {
+                "expire_moves": moves_of(Verb.EXPIRE),
+                "expire_outcome": outcome_of(LATE),
+                "overrun_moves": moves_of(Verb.OVERRUN),
+                "overrun_outcome": outcome_of(OVERRUN),
+            }
+            answers = [await self._engine.run_once("claim_late", **asked, **late)]
+        return [await self._claim_of(answer, fence) for answer in answers]
+
+    async def _claim_of(self, answer: Any, fence: str) -> Claim:
         if not answer[0]:
-            return Claim(None, answer[1] / 1000 if answer[1] >= 0 else None, is_drained=len(answer) > 2)
+            next_due_s = answer[1] / 1000 if answer[1] >= 0 else None
+            return Claim(None, next_due_s, is_drained=answer[2:] == [b"drained"])
         try:
             return Claim(_lease_of(answer, fence))
         except UnreadableRecord as error:
@@ -111,11 +133,11 @@ class LeaseStore:
 
     # `log` is what the code of the model has said during the attempt, and is added to the log of the task.
 
-    async def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> int | None:
+    def complete(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> Coroutine[Any, Any, int | None]:
         """End a task in SUCCESS, and with it all tasks that wait for the same result. Returns how many have ended; 0
         when the lease is lost and nothing was written. Returns None when there is no such task any more: a call before
         this one, whose answer was lost, may have given its result to equal tasks, which are still there."""
-        return await self._settle(Verb.COMPLETE, lease, outcome=outcome, log=log)
+        return self._settle(Verb.COMPLETE, lease, outcome=outcome, log=log)
 
     async def fail(self, lease: Lease, outcome: Outcome, *, log: bytes = b"") -> bool:
         """End a task in FAILED. Returns False when the lease is lost."""
@@ -209,7 +231,7 @@ def _with_inline(request: Request, pairs: Sequence[bytes]) -> Request:
 
 def _lease_of(answer: Any, fence: str) -> Lease:
     """Decode the answer of claim.lua. Raises UnreadableRecord."""
-    with reading(answer[0].decode()):
+    try:
         task_id, epoch, tenant, caller, priority, failures, crashes, max_retries, timeout_s, waited, *rest = answer
         body, promised, device_ms, inline = rest
         return Lease(
@@ -228,3 +250,5 @@ def _lease_of(answer: Any, fence: str) -> Lease:
             promised_ms=int(promised) if promised else None,
             device_ms=float(device_ms) if device_ms else None,
         )
+    except FAULTS as error:
+        raise unreadable(answer[0].decode(), error) from error

@@ -37,14 +37,15 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except FAULTS as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
 
 
 FAULTS = (KeyError, ValueError, TypeError, AttributeError, OverflowError, msgspec.MsgspecError)
 """What the code that decodes a damaged record may raise."""
 
 
-def _unreadable(name: str, error: Exception) -> UnreadableRecord:
+def unreadable(name: str, error: Exception) -> UnreadableRecord:
+    """The damage of a record, by what was raised while it was decoded."""
     return UnreadableRecord(name, f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error))
 
 
@@ -91,7 +92,7 @@ def task_of(task_id: str, answer: list[Any]) -> Task | None:
     try:
         return _task(task_id, answer)
     except FAULTS as error:
-        raise _unreadable(task_id, error) from error
+        raise unreadable(task_id, error) from error
 
 
 def _task(task_id: str, answer: list[Any]) -> Task:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
@@ -13,8 +14,8 @@ from msgspec import Struct
 from penstock.settings import TelemetrySettings
 from penstock.telemetry.terminal_lines import terminal_line
 
-request_fields: ContextVar[dict[str, str] | None] = ContextVar("request_fields", default=None)
-"""Fields of every line that is written while a request is worked on."""
+line_fields: ContextVar[Mapping[str, str | int | None] | None] = ContextVar("line_fields", default=None)
+"""Fields of every line that is written while a request or an attempt is worked on."""
 
 
 def set_up_logs(settings: TelemetrySettings, *, process: str) -> None:
@@ -24,36 +25,37 @@ def set_up_logs(settings: TelemetrySettings, *, process: str) -> None:
     """
     human = settings.log_format == "human" or (settings.log_format == "auto" and sys.stderr.isatty())
     logger.remove()
-    logger.configure(extra={"process": process}, patcher=_add_request_fields)
+    logger.configure(extra={"process": process}, patcher=_add_line_fields)
     options: dict[str, Any] = {"level": settings.log_level, "diagnose": False, "backtrace": False}
     if human:
         logger.add(_write, format=terminal_line, colorize=sys.stderr.isatty(), **options)
     else:
         logger.add(_write_json, format="{message}", **options)
-    _request_lines.process = None if human else process
-    _request_lines.levels = frozenset(_LEVELS[_LEVELS.index(settings.log_level) :])
+    _lines.process = None if human else process
+    _lines.levels = frozenset(_LEVELS[_LEVELS.index(settings.log_level) :])
     logging.basicConfig(handlers=[_Intercept()], level=logging.WARNING, force=True)
 
 
-def write_request(level: str, *, method: str, route: str, status: int, ms: float) -> None:
-    """Write the line of a request that is answered, with its `request_fields`.
+def write_line(level: str, message: str, **fields: Any) -> None:
+    """Write a line that there is for each request or task, with its `line_fields` and these.
 
-    It is that of `logger.log(level, "request")`, but as JSON it does not go through loguru, which makes 30 calls of it.
+    It is that of `logger.bind(**fields).log(level, message)`, but as JSON it does not go through loguru, which makes 30
+    calls of it.
     """
-    fields = {"method": method, "route": route, "status": status, "ms": ms}
-    if _request_lines.process is None:
-        logger.bind(**fields).log(level, "request")
-    elif level in _request_lines.levels:
-        line: dict[str, Any] = {"time": datetime.now().astimezone().isoformat(), "level": level, "message": "request"}
-        line |= {"process": _request_lines.process} | (request_fields.get() or {}) | fields
+    around: Mapping[str, Any] = line_fields.get() or {}
+    if _lines.process is None:
+        logger.bind(**around, **fields).log(level, message)
+    elif level in _lines.levels:
+        line: dict[str, Any] = {"time": datetime.now().astimezone().isoformat(), "level": level, "message": message}
+        line.update(around, process=_lines.process, **fields)
         try:  # noqa: SIM105  suppress would be three calls
             _write(msgspec.json.encode(line).decode() + "\n")
-        except (OSError, ValueError):  # a full disk or a closed pipe is no reason to end a connection
+        except (OSError, ValueError):  # a full disk or a closed pipe is no reason to end what the line is about
             pass
 
 
-def _add_request_fields(record: Any) -> None:
-    record["extra"] |= request_fields.get() or {}
+def _add_line_fields(record: Any) -> None:
+    record["extra"] |= line_fields.get() or {}
 
 
 def _write_json(message: Any) -> None:
@@ -70,14 +72,14 @@ def _write(text: str) -> None:
     getattr(sys.stderr, "behind", sys.stderr).write(text)
 
 
-class _RequestLines(Struct):
-    """How the lines of requests are written: as JSON if `process` is known, else by loguru."""
+class _Lines(Struct):
+    """How the lines of `write_line` are written: as JSON if `process` is known, else by loguru."""
 
     process: str | None = None
     levels: frozenset[str] = frozenset()
 
 
-_request_lines = _RequestLines()
+_lines = _Lines()
 
 
 class _Intercept(logging.Handler):

@@ -16,6 +16,7 @@ from penstock.errors import Internal, ModelError, PenstockError, StoreUnavailabl
 from penstock.models.base import DeviceBroken
 from penstock.store import Store
 from penstock.telemetry import endings, metrics
+from penstock.telemetry.logs import line_fields, write_line
 from penstock.telemetry.traces import trace_id
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.stages import Watcher
@@ -68,21 +69,21 @@ class Attempts:
         """
         model, started = lease.request.model, asyncio.get_running_loop().time()
         trace = trace_id(lease.request.traceparent)
-        with logger.contextualize(task_id=lease.id, attempt=lease.epoch, model=model, trace_id=trace):
+        fields = line_fields.set({"task_id": lease.id, "attempt": lease.epoch, "model": model, "trace_id": trace})
+        try:
             logger.debug("attempt started")
             settlement = await self._end_of(lease, watch, until_free, is_stopped)
             if settlement is None:
                 metrics.report("attempts", model=model, outcome="stopped")
                 logger.info("attempt stopped")
-                self._pipeline.forget(lease)
                 return
             self.settling.add(lease.key)
             self.on_settling(lease.key)
-            try:
-                await self._settle(lease, settlement, started)
-            finally:
-                self.settling.discard(lease.key)
-                self._pipeline.forget(lease)
+            await self._settle(lease, settlement, started)
+        finally:
+            self.settling.discard(lease.key)
+            self._pipeline.forget(lease)
+            line_fields.reset(fields)
 
     async def _settle(self, lease: Lease, settlement: Settlement, started: float) -> None:
         """Write the end of an attempt, count it, and delete the files that no record points to: its own if the end was
@@ -94,7 +95,7 @@ class Attempts:
         took_s = asyncio.get_running_loop().time() - started
         _count(lease, written, kept, took_s)
         _log(written, kept, took_s)
-        if settlement.outcome is None:
+        if settlement.outcome is None or settlement.outcome.result is None or not settlement.outcome.result.artifacts:
             return
         with suppress(PenstockError):  # what stays is deleted with the task
             if kept and written is settlement:
@@ -105,11 +106,13 @@ class Attempts:
     async def _write(self, lease: Lease, settlement: Settlement) -> tuple[Settlement, int | None]:
         """Returns the settlement that was written, and how many tasks it has ended. If a fault of ours keeps the right
         one from being written, the task fails as `internal` now, since its next attempt would end in the same way."""
-        for written in (settlement, self._failure(lease, ErrorRecord.of(_unexpected()))):
+        written = settlement
+        for _ in range(2):
             try:
                 return written, await self._insist(written.write)
             except Exception as error:  # noqa: BLE001  around an attempt: a bug fails the task, not the worker
                 logger.opt(exception=error).error("the end of an attempt could not be written")
+                written = self._failure(lease, ErrorRecord.of(_unexpected()))
         return settlement, None
 
     async def _end_of(
@@ -160,8 +163,10 @@ class Attempts:
         """Write, however long Redis is away: while this process lives, finished work is not lost. Returns 0 when the
         lease is lost, and None when the write may have been done, so that the file of its result has to stay: Redis did
         not answer before this worker had to stop, or when it answered at last, the task was deleted."""
-        with suppress(asyncio.CancelledError):  # the worker is stopping
+        try:
             return await _until_available(write)
+        except asyncio.CancelledError:  # the worker is stopping
+            pass
         try:
             async with asyncio.timeout(FINAL_WRITE_S):
                 return await _until_available(write)  # a repeat: if the write before was done, Redis accepts it again
@@ -171,11 +176,11 @@ class Attempts:
 
 
 def _log(settlement: Settlement, kept: int, took_s: float) -> None:
-    ended = logger.bind(outcome=settlement.verb.value if kept else "lease lost", seconds=round(took_s, 3))
+    how = {"outcome": settlement.verb.value if kept else "lease lost", "seconds": round(took_s, 3)}
     if problem := settlement.problem:
-        ended.bind(code=problem.code, detail=problem.message).warning("attempt ended")
+        write_line("WARNING", "attempt ended", **how, code=problem.code, detail=problem.message)
     else:
-        ended.info("attempt ended")
+        write_line("INFO", "attempt ended", **how)
 
 
 def _count(lease: Lease, settlement: Settlement, kept: int, took_s: float) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct
 
 
 class AttemptClock:
@@ -65,14 +65,9 @@ class AttemptClock:
         if not self._holds:
             self._run()
 
-    @contextmanager
-    def standing(self) -> Iterator[None]:
+    def standing(self) -> "Standing":
         """Stop the clock inside of this block."""
-        self.hold()
-        try:
-            yield
-        finally:
-            self.resume()
+        return Standing(self)
 
     def start_anew(self) -> None:
         """Give the attempt its whole time again."""
@@ -83,10 +78,11 @@ class AttemptClock:
     def _run(self) -> None:
         if self._is_entered:
             self._ends_at = asyncio.get_running_loop().time() + self._left_s
-            self._set_timer()
+            if self._timer is None:
+                self._set_timer()
 
     def _set_timer(self) -> None:
-        if self._timer is None and math.isfinite(self._ends_at):
+        if math.isfinite(self._ends_at):
             self._timer = asyncio.get_running_loop().call_at(self._ends_at, self._look)
 
     def _look(self) -> None:
@@ -96,3 +92,15 @@ class AttemptClock:
             self._timeout.reschedule(now)
         else:
             self._set_timer()
+
+
+class Standing(Struct, frozen=True, eq=False):
+    """The clock stands inside of this block. A generator would take twice the calls, and each task has some."""
+
+    clock: AttemptClock
+
+    def __enter__(self) -> None:
+        self.clock.hold()
+
+    def __exit__(self, *_: object) -> None:
+        self.clock.resume()

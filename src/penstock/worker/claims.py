@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from loguru import logger
@@ -18,9 +17,15 @@ from penstock.worker.prefetch import Prefetch
 LOOK_EVERY_S = 1.0
 """How often an idle worker looks at the queue though no signal came: a published message can be lost."""
 
+MOST_AT_ONCE = 8
+"""Tasks of one claim: its script holds Redis so many times as long."""
+
+SURE = 4
+"""One claim takes a quarter of the tasks that should feed the device, and one more: what they take is an estimate."""
+
 SLOW_CLAIM_S = 0.02
-"""When a claim takes this long, the next ones are sent for all free slots at once: sent one after the other, they would
-leave the device waiting for the network."""
+"""When a claim takes this long, the next one takes all of them: one after the other, claims would leave the device
+waiting for the network."""
 
 ASK_AFTER_S = 0.25
 """An idle worker that finds nothing asks the others for a task, and again after this long, then twice as long, and so
@@ -101,8 +106,9 @@ class Claims:
     def go_on(self) -> None:
         """Claim again, since a slot may be free or the device has got on. Nothing happens if the last claim found
         nothing of what could be claimed now: for what has come since there are signals."""
-        is_awake = self._is_claiming or self._wake.is_set()
-        if not is_awake and len(self._wanted()) > self._dry:
+        if self._dry == len(PRIORITIES) or self._is_claiming or self._wake.is_set():
+            return
+        if len(self._wanted()) > self._dry:
             self._wake.set()
 
     def set_drained(self, *, is_drained: bool) -> None:
@@ -153,31 +159,27 @@ class Claims:
         return self._prefetch.wanted(time.monotonic(), PRIORITIES if free > 0 else PRIORITIES[:1])
 
     def _at_once(self) -> int:
-        if self._claim_s <= SLOW_CLAIM_S:
-            return 1
-        return self._prefetch.claims_at_once(time.monotonic(), self._slots().free)
+        wanted = self._prefetch.claims_at_once(time.monotonic(), self._slots().free)
+        return min(MOST_AT_ONCE, wanted if self._claim_s > SLOW_CLAIM_S else wanted // SURE + 1)
 
     async def _claim(self, priorities: Sequence[Priority], count: int) -> list[Claim]:
-        """Send so many claims and start what they return. Raises StoreUnavailable after that, if one of them failed."""
+        """Claim so many tasks at most and start what is given. Raises StoreUnavailable."""
         started, self._is_claiming = time.monotonic(), True
-        ask = partial(
-            self._store.leases.claim,
-            worker=self._info.id,
-            device=self._info.device,
-            models=self._models(),
-            priorities=priorities,
-            round=self._round,
-        )
-        answers = await asyncio.gather(*(ask() for _ in range(count)), return_exceptions=True)
-        self._claim_s, self._is_claiming = time.monotonic() - started, False
-        claims = [answer for answer in answers if isinstance(answer, Claim)]
+        try:
+            claims = await self._store.leases.claim_several(
+                count,
+                worker=self._info.id,
+                device=self._info.device,
+                models=self._models(),
+                priorities=priorities,
+                round=self._round,
+            )
+        finally:
+            self._claim_s, self._is_claiming = time.monotonic() - started, False
         for claim in claims:
             if claim.lease is not None:
                 self._asks_after_s = ASK_AFTER_S
                 self._start(claim.lease)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
         return claims
 
     async def _ask(self) -> float:
@@ -192,8 +194,8 @@ class Claims:
         return self._asks_after_s
 
     async def _sleep(self, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
         try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            timer.cancel()

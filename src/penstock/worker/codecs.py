@@ -33,14 +33,16 @@ class CodecThreads:
         an image. What else a thread does cannot be stopped, so that a cancellation waits for it: no stage outlives its
         attempt."""
         call = None if self._decoders is None else StoppableCall(self._decoders)
-        clock.hold()
         run = work if call is None else partial(call.run, work)
-        future = self.of_priority(priority).run(run, *args, on_begin=clock.resume)
+        threads, on_begin = self.of_priority(priority), None
+        if not threads.is_free:  # else the event loop need not be woken when the call begins
+            clock.hold()
+            on_begin = clock.resume
+        answer = threads.run(run, *args, on_begin=on_begin)
         try:
-            return await asyncio.shield(future)
+            return await answer
         except asyncio.CancelledError:
             if call is not None:
                 call.stop()
-            await asyncio.wait([future])
-            future.exception()
+            await threads.left(answer)
             raise

@@ -4,7 +4,7 @@ device scheduler as any task, and shown beside one another."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
@@ -49,6 +49,9 @@ class GateReport(Struct, frozen=True, eq=False):
 
 NOTHING = GateReport()
 
+NO_SCORES: AbstractContextManager[None] = nullcontext()
+"""For all tasks that want none, which are most."""
+
 
 class QualityGate:
     """Looks at results whose task asks for that. `models` are those of the worker."""
@@ -56,13 +59,14 @@ class QualityGate:
     def __init__(self, models: Residents) -> None:
         self._models = models
 
-    @contextmanager
-    def ready(self, params: Params) -> Iterator[ImageScoring | None]:
+    def ready(self, params: Params) -> AbstractContextManager[ImageScoring | None]:
         """Inside of this block the scoring model stays loaded; yields None where the task wants no scores. Raises
         ModelUnavailable where this worker does not have it."""
-        if not isinstance(params, GateParams) or not params.post.score:
-            yield None
-            return
+        wants_scores = isinstance(params, GateParams) and params.post.score
+        return self._scorer() if wants_scores else NO_SCORES
+
+    @contextmanager
+    def _scorer(self) -> Iterator[ImageScoring]:
         try:
             use = self._models.take(SCORER)
         except ModelNotFound:

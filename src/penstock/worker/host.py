@@ -88,7 +88,6 @@ class Host(arq.Worker):
             spool=spool,
             slots=slots,
             reserved_slots=reserved_slots,
-            on_free=lambda: self._claims.go_on(),
             on_end=self.check_device,
         )
         self._claims = Claims(
@@ -100,6 +99,7 @@ class Host(arq.Worker):
             start=self.running.start,
             known=self._leases.held,
         )
+        self.running.on_free = self._claims.go_on
         self._signals = Signals(
             store,
             info,

@@ -58,6 +58,9 @@ class model_code(said_by_model):  # noqa: N801
     __slots__ = ()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        if error is None and not self._partial:  # nearly always
+            SCOPE.reset(self._before)
+            return
         super().__exit__(kind, error, at)
         if error is not None and not isinstance(error, PASSED):
             raise model_error(self._method, error) from error

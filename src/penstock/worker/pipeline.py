@@ -229,7 +229,7 @@ class Pipeline:
             check_result_size(self._limits, *work.size)
         pack = partial(self._pack, lease, call, work.notes)
         early = EarlyPostprocess(pack)
-        with stage("infer") as infer_began:
+        with stage("infer") as inferring:
             on_device = self._device.run(
                 call.runner,
                 work,
@@ -243,7 +243,7 @@ class Pipeline:
             )
             done = await (on_device if streamed is None else streamed.beside(on_device))
             stage.move(early.took_s, out_of="infer", to="postprocess")
-        stage.reached_device(infer_began, done.waited_s)
+        stage.reached_device(inferring.began, done.waited_s)
         files: StoredFiles | StreamedUpload | None
         with stage("postprocess"):
             if streamed is not None:

@@ -8,8 +8,9 @@ Nothing here knows a store or reads a clock: callers pass the time, in seconds o
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
-from heapq import heapify, heapreplace
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from heapq import heapreplace
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -37,6 +38,9 @@ KEPT = 0.8
 
 STAGES_TO_DEVICE: tuple[Stage, ...] = ("queued", "fetch", "load", "prepare", "infer")
 """The stages of an attempt until it has left the device, in order."""
+
+
+_TOTAL = attrgetter("total")
 
 
 class HeldTask(Struct, eq=False):
@@ -127,10 +131,14 @@ class Prefetch:
         """The priorities of which one more task is wanted, highest first. A priority is wanted if the device would soon
         have nothing to do with what is held of it and of higher ones alone."""
         feeding = self._feeding(now)
+        if not feeding:
+            return among
         if now < self._gives_way_until and self._free_at(feeding, now) > 0:
             among = among[: self._gives_way_to]
-        for count in range(len(among), 0, -1):
-            if not self._is_fed([held for held in feeding if held.rank < count], now):
+        if not self._is_fed(feeding if len(among) == len(PRIORITIES) else _up_to(len(among), feeding), now):
+            return among
+        for count in range(len(among) - 1, 0, -1):
+            if not self._is_fed(_up_to(count, feeding), now):
                 return among[:count]
         return ()
 
@@ -185,7 +193,7 @@ class Prefetch:
     def _feeding(self, now: float) -> list[HeldTask]:
         # An input that takes much longer than others feeds no device.
         slow = now - self.ahead_s
-        return [held for held in self._held.values() if not held.is_on_its_way or held.claimed > slow]
+        return [held for held in self._held.values() if held.stage == "infer" or held.claimed > slow]
 
     def _is_fed(self, tasks: Collection[HeldTask], now: float) -> bool:
         # Besides enough to do, the next batch must be there: the device goes on if an estimate was too long, and no
@@ -203,19 +211,29 @@ class Prefetch:
 
     def _free_at(self, tasks: Collection[HeldTask], now: float) -> float:
         """Seconds until the first of the streams has nothing more to do with these tasks."""
+        streams = self._usable({held.lease.request.model for held in tasks})
+        if len(tasks) < streams and max(map(_TOTAL, tasks), default=1) == 1:
+            return 0.0
         # What has begun comes first, and spreads its tiles over the streams.
-        ends = [0.0] * self._usable(held.lease.request.model for held in tasks)
-        heapify(ends)
-        for held in sorted(tasks, key=lambda held: not held.has_begun):
-            left_s = held.left_s(now, self.ahead_s)
+        begun_first = [held for held in tasks if held.has_begun] + [held for held in tasks if not held.has_begun]
+        ends, ahead_s = [0.0] * streams, self.ahead_s
+        for held in begun_first:
+            left_s = held.left_s(now, ahead_s)
             parts = min(len(ends), held.total - held.done) if held.has_begun else 1
             for _ in range(parts):
                 heapreplace(ends, ends[0] + left_s / parts)
         return ends[0]
 
-    def _usable(self, models: Iterable[str]) -> int:
+    def _usable(self, models: Set[str]) -> int:
         """How many streams these models can use between them."""
-        return min(self._streams, sum(map(self._streams_of, set(models))) or self._streams)
+        if self._streams == 1:
+            return 1
+        return min(self._streams, sum(map(self._streams_of, models)) or self._streams)
+
+
+def _up_to(count: int, tasks: Iterable[HeldTask]) -> list[HeldTask]:
+    """Those of the highest priorities, so many of them."""
+    return [held for held in tasks if held.rank < count]
 
 
 def _mean(before: float | None, measured: float) -> float:

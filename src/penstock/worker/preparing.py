@@ -1,12 +1,11 @@
 """The work of a task, as its model prepares it: of its input, or once more for a run in fp32."""
 
-from typing import NamedTuple
-
 from loguru import logger
+from msgspec import Struct
 
 from penstock.core.output import OutputOptions
 from penstock.errors import DeviceOutOfMemory, ModelResultInvalid, ModelUnavailable
-from penstock.models.base import DeviceBroken, Params, ResultStream, Work
+from penstock.models.base import BaseModelRunner, DeviceBroken, Params, ResultStream, Work
 from penstock.models.members import InputMembers
 from penstock.pixels.notes import in_order, noting
 from penstock.worker.batcher.device_work import Runner
@@ -14,14 +13,14 @@ from penstock.worker.model_code import model_code
 from penstock.worker.task_log import TaskLog
 
 
-class Prepared(NamedTuple):
+class Prepared(Struct, frozen=True, eq=False):
     """What a model has made of an input, and the stream of the result where it is written while outputs come."""
 
     work: Work
     stream: ResultStream | None
 
 
-class ModelCall(NamedTuple):
+class ModelCall(Struct, frozen=True, eq=False):
     """What a task asks of a model: its parameters, and how its result is encoded. The `log` gets what the model
     says."""
 
@@ -60,5 +59,7 @@ def prepared_in_fp32(call: ModelCall, work: Work) -> Prepared | None:
 
 
 def _with_stream(call: ModelCall, work: Work) -> Prepared:
+    if type(call.runner).stream is BaseModelRunner.stream:  # no code of a model
+        return Prepared(work, None)
     with model_code("stream", call.log):
         return Prepared(work, call.runner.stream(work, call.params, call.output))

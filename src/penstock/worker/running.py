@@ -44,8 +44,7 @@ def slots_for(device: Device) -> int:
 class RunningAttempts:
     """Starts and stops attempts. Each is known by the key of its lease.
 
-    `tasks` is the dict in which arq expects the asyncio task of each. `on_free` is called when a slot may have become
-    free or the device has got on, `on_end` when an attempt has ended.
+    `tasks` is the dict in which arq expects the asyncio task of each. `on_end` is called when an attempt has ended.
     """
 
     def __init__(
@@ -60,19 +59,18 @@ class RunningAttempts:
         spool: Spool,
         slots: int,
         reserved_slots: int,
-        on_free: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
         self._tasks = tasks
         self._attempts = attempts
-        self._device = device
         self._leases = leases
         self._prefetch = prefetch
         self._progress = progress
         self._spool = spool
         self._slots = slots
         self._reserved_slots = reserved_slots
-        self._on_free = on_free
+        self.on_free: Callable[[], None] = lambda: None
+        """Called when a slot may have become free or the device has got on."""
         self._on_end = on_end
         self._loading: set[str] = set()
         self._uploading: set[str] = set()
@@ -81,6 +79,7 @@ class RunningAttempts:
         self.stopped: set[str] = set()
         """The attempts that were stopped and still run: nothing may be written for them."""
         attempts.on_settling = self._settling
+        metrics.meters().observe("tasks.in_flight", lambda: [(len(tasks), {"device": device})])
 
     # --- slots ------------------------------------------------------------------------------------------------
 
@@ -112,8 +111,9 @@ class RunningAttempts:
         return min(len(self._loading - self._attempts.settling), self._slots)
 
     def _slot_is_free(self) -> None:
-        self._freed.set()
-        self._on_free()
+        if self._suspects:
+            self._freed.set()
+        self.on_free()
 
     # --- start ------------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class RunningAttempts:
                 self._loading.add(key)
             else:
                 self._loading.discard(key)
-            self._on_free()
+            self.on_free()
 
         async def until_free() -> None:
             if earlier:
@@ -148,7 +148,6 @@ class RunningAttempts:
         self._prefetch.add(lease, time.monotonic())
         self._tasks[key] = task = asyncio.create_task(attempt, name=key)
         task.add_done_callback(lambda _: self._ended(key))
-        self._report_in_flight()
         if lease.epoch == 1:
             metrics.report("task.wait", lease.waited_ms / 1000, model=lease.request.model, priority=lease.priority)
 
@@ -204,10 +203,6 @@ class RunningAttempts:
         self._loading.discard(key)
         self._uploading.discard(key)
         self._on_end()
-        self._report_in_flight()
         if key in self._suspects:
             self._suspects.remove(key)
         self._slot_is_free()
-
-    def _report_in_flight(self) -> None:
-        metrics.report("tasks.in_flight", len(self._tasks), device=self._device)

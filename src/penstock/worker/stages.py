@@ -2,9 +2,10 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, Self, TypeVar
+
+from msgspec import Struct
 
 from penstock.core.lease import Lease
 from penstock.core.task import Progress, Stage
@@ -30,14 +31,14 @@ class Stages:
         self._moved_s: dict[Stage, float] = defaultdict(float)
         self._done = self._done_before = 0
 
-    @contextmanager
-    def __call__(self, name: Stage) -> Iterator[float]:
-        """Time one stage; yields when it began, in seconds of `time.perf_counter`."""
-        self._watch(name, None)
-        began = time.perf_counter()
-        yield began
-        took_s = time.perf_counter() - began + self._moved_s[name]
-        self._timing[f"{name}_ms"] = round(self._timing.get(f"{name}_ms", 0.0) + milliseconds(took_s), 3)
+    def __call__(self, name: Stage) -> "TimedStage":
+        """Time one stage, which begins with the block; `began` is then in seconds of `time.perf_counter`."""
+        return TimedStage(name, self._watch, self.end)
+
+    def end(self, name: Stage, took_s: float) -> None:
+        """Count the seconds of a stage that has ended."""
+        took_s += self._moved_s.get(name, 0.0)
+        self._timing[f"{name}_ms"] = round(self._timing.get(f"{name}_ms", 0.0) + took_s * 1000, 3)
         metrics.report("stage.duration", took_s, model=self._model, stage=name)
 
     def move(self, seconds: float, *, to: Stage, out_of: Stage) -> None:
@@ -64,8 +65,27 @@ class Stages:
         """Milliseconds by stage, with the wait in the queue, the time from the submit to the first batch on the device,
         and the sum."""
         waited_ms = self._lease.waited_ms
-        total = waited_ms + milliseconds(time.perf_counter() - self._started)
+        total = waited_ms + 1000 * (time.perf_counter() - self._started)
         return {"queue_ms": round(waited_ms, 3), **self._timing, "total_ms": round(total, 3)}
+
+
+class TimedStage(Struct, eq=False):
+    """A stage of an attempt, for the time of a block; one that raises is not counted. A generator would take twice the
+    calls, for each of five stages."""
+
+    name: Stage
+    watch: Watcher
+    end: Callable[[Stage, float], None]
+    began: float = 0.0
+
+    def __enter__(self) -> Self:
+        self.watch(self.name, None)
+        self.began = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.end(self.name, time.perf_counter() - self.began)
 
 
 class EarlyPostprocess(Generic[R]):

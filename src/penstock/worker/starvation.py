@@ -25,9 +25,13 @@ class StarvationGuard(Generic[K]):
 
     def served(self, key: K, passed_over: Iterable[K]) -> None:
         """Record that a key had its turn before others that wait and could have had it."""
-        self.forget(key)
+        self._passed_over.pop(key, None)
         for other in passed_over:
             self._passed_over[other] = self._passed_over.get(other, 0) + 1
+
+    def clear(self) -> None:
+        """Drop all counts: nobody waits."""
+        self._passed_over.clear()
 
     def forget(self, key: K) -> None:
         """Drop the count of a key that waits no more."""

@@ -6,7 +6,9 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
+
+from msgspec import Struct
 
 from penstock.core.device import Device
 from penstock.worker.devices import cores
@@ -27,7 +29,7 @@ class Threads:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._name = name
         self._threads: list[Thread] = []
-        self._unanswered = 0
+        self._unanswered: dict[asyncio.Future[Any], asyncio.Future[None] | None] = {}
 
     def run(self, work: Callable[..., T], *args: Any, on_begin: Callable[[], None] | None = None) -> asyncio.Future[T]:
         """A future of what `work` returns or raises. When the future is canceled, `work` does not begin, or it runs to
@@ -38,10 +40,21 @@ class Threads:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._calls.put(_Call(loop, answer, work, args, on_begin))
-        self._unanswered += 1
-        if len(self._threads) < min(self._unanswered, self.count):
+        self._unanswered[answer] = None
+        if len(self._threads) < min(len(self._unanswered), self.count):
             self._start_thread()
         return answer
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a call would begin at once."""
+        return len(self._unanswered) < self.count
+
+    async def left(self, answer: asyncio.Future[Any]) -> None:
+        """Return when no thread works for this future any more, which `run` has returned and somebody has canceled."""
+        if answer in self._unanswered:
+            self._unanswered[answer] = left = asyncio.get_running_loop().create_future()
+            await left
 
     def close(self, *, wait: bool = True) -> None:
         """Cancel the calls that have not begun, and end the threads. Without `wait` a thread that hangs is left
@@ -53,6 +66,7 @@ class Threads:
                 break
             if call is not None:
                 call.answer.cancel()
+                self._unanswered.pop(call.answer, None)
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads if wait else ():
@@ -72,12 +86,16 @@ class Threads:
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
             value, fault = (None, None) if call.answer.cancelled() else call.make()
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            try:  # noqa: SIM105  suppress would be three calls
                 call.loop.call_soon_threadsafe(self._answer, call.answer, value, fault)
+            except RuntimeError:  # the loop is closed, and nobody waits
+                pass
             del call, value, fault  # an idle thread keeps no image alive
 
     def _answer(self, answer: asyncio.Future[T], value: T, fault: Exception | None) -> None:
-        self._unanswered -= 1
+        left = self._unanswered.pop(answer, None)
+        if left is not None and not left.done():
+            left.set_result(None)
         if answer.done():
             return
         if fault is None:
@@ -86,7 +104,7 @@ class Threads:
             answer.set_exception(fault)
 
 
-class _Call(NamedTuple):
+class _Call(Struct, frozen=True, eq=False):
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Any]
     work: Callable[..., Any]

@@ -18,7 +18,7 @@ from penstock.api.http.problems import MEDIA_TYPE, help_of, problem_of
 from penstock.api.http.wrong_keys import WrongKeys, credential_of
 from penstock.errors import MalformedRequest, PenstockError, RateLimited, Unauthorized
 from penstock.telemetry import metrics
-from penstock.telemetry.logs import request_fields, write_request
+from penstock.telemetry.logs import line_fields, write_line
 from penstock.telemetry.traces import TRACE_DIGITS, TRACE_ID, accept_traceparent
 
 UNMATCHED = "unmatched"
@@ -107,7 +107,7 @@ class RequestContext:
             is_long_body_left=_is_long_body(headers),
         )
         started = time.perf_counter()
-        fields = request_fields.set({"request_id": request_id, "trace_id": traceparent[TRACE_ID]})
+        fields = line_fields.set({"request_id": request_id, "trace_id": traceparent[TRACE_ID]})
         try:
             scope["state"]["base_url"] = self._origins.of(scope)
             if scope["method"] == "OPTIONS" and is_preflight(headers):
@@ -126,7 +126,7 @@ class RequestContext:
             elif credential and inner.get("auth") is not None:
                 self._wrong_keys.is_right(credential)
             _record(inner, str(scope["method"]), exchange.status, time.perf_counter() - started)
-            request_fields.reset(fields)
+            line_fields.reset(fields)
 
 
 class _Exchange(Struct, eq=False):
@@ -228,4 +228,4 @@ def _record(scope: Scope, method: str, status: int, seconds: float) -> None:
     metrics.report("http.requests", worked_s, route=route, method=method, status=str(status))
     is_poll = status == NOT_MODIFIED or route == PREFLIGHT or (route in _QUIET and method in ("GET", "HEAD"))
     level = "DEBUG" if is_poll else "INFO"
-    write_request(level, method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+    write_line(level, "request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))

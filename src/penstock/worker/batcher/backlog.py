@@ -3,12 +3,15 @@
 import math
 import time
 from collections.abc import Collection, Iterator, Sequence
+from operator import attrgetter
 
 from penstock.core.task import PRIORITIES, Priority
 from penstock.telemetry import metrics
 from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, TileRef
 from penstock.worker.starvation import StarvationGuard
+
+_HAS_OPEN_TILE = attrgetter("has_open_tile")
 
 
 class Backlog:
@@ -53,24 +56,41 @@ class Backlog:
         """The tiles of one batch: those of the task whose turn it is, then others with the same key, until it is full.
         Models in `busy` are left alone. The list is empty if nothing waits, if a larger batch is worth waiting for, or
         if a single tile is not known to take less than `within_s`."""
-        ready = self._in_order([task for task in self._tasks if task.has_open_tile and task.runner.name not in busy])
+        waiting = [task for task in self._tasks if task.waiting and task.runner.name not in busy]
+        ready = self._in_order([task for task in waiting if task.has_open_tile])
         if not ready:
             return []
         lead = self._lead(ready)
-        if self.costs.expected_s(lead.key, 1) > within_s:
+        if within_s < math.inf and self.costs.expected_s(lead.key, 1) > within_s:
             return []
         mates = self._mates(lead)
-        waiting = sum(task.open_tiles for task in mates)
-        if self._may_wait(lead) and waiting < self.costs.best(lead.key, self.costs.most(lead.key)):
+        count = mates[0].open_tiles if len(mates) == 1 else sum(task.open_tiles for task in mates)
+        if self._may_wait(lead) and count < self.costs.best(lead.key, self.costs.most(lead.key)):
             return []
-        tiles = _first(mates, self.costs.best(lead.key, waiting))
-        self._count_turn(lead, [task for task in ready if task.has_open_tile], {tile.task for tile in tiles})
+        tiles = _first(mates, self.costs.best(lead.key, count))
+        if len(self._tasks) == 1:  # nobody is passed over
+            self._last_lead = lead
+            self._priorities.clear()
+            self._within[lead.priority].clear()
+        else:
+            still_ready = [task for task in ready if task.waiting and task.has_open_tile]
+            self._count_turn(lead, still_ready, {tile.task for tile in tiles})
         return tiles
 
     def patience_s(self) -> float | None:
         """Seconds until the first of the windows in which a task waits for others closes; None when none is open."""
-        left = [task.arrived + task.runner.window_s - time.monotonic() for task in self._tasks if task.waiting]
+        waiting = [task for task in self._tasks if task.waiting and task.runner.window_s]
+        if not waiting:
+            return None
+        now = time.monotonic()
+        left = (task.arrived + task.runner.window_s - now for task in waiting)
         return min((seconds for seconds in left if seconds > 0), default=None)
+
+    @property
+    def has_open_tile(self) -> bool:
+        """Whether any tile may run now."""
+        waiting = [task for task in self._tasks if task.waiting]
+        return any(map(_HAS_OPEN_TILE, waiting))
 
     def put_back(self, batch: DeviceBatch) -> None:
         """Make the tiles of a batch wait again."""
@@ -79,9 +99,13 @@ class Backlog:
                 task.waiting.append(index)
 
     def _in_order(self, tasks: Sequence[DeviceWork]) -> list[DeviceWork]:
+        if len(tasks) < 2:
+            return [*tasks]
         return sorted(tasks, key=lambda task: (task.rank, self.remaining_s(task), task.arrival))
 
     def _lead(self, ready: Sequence[DeviceWork]) -> DeviceWork:
+        if len(ready) == 1:
+            return ready[0]
         priority = self._priorities.next(list(dict.fromkeys(task.priority for task in ready)))
         return self._within[priority].next([task for task in ready if task.priority is priority])
 
@@ -94,7 +118,7 @@ class Backlog:
         return [lead, *self._in_order(others)]
 
     def _may_wait(self, lead: DeviceWork) -> bool:
-        return time.monotonic() < lead.arrived + lead.runner.window_s
+        return lead.runner.window_s > 0 and time.monotonic() < lead.arrived + lead.runner.window_s
 
     def _count_turn(
         self, lead: DeviceWork, still_ready: Sequence[DeviceWork], in_batch: Collection[DeviceWork]
@@ -116,6 +140,6 @@ class Backlog:
 def _first(tasks: list[DeviceWork], size: int) -> list[TileRef]:
     chosen: list[TileRef] = []
     for task in tasks:
-        while task.has_open_tile and len(chosen) < size:
-            chosen.append(TileRef(task, task.work, task.waiting.pop()))
+        count = min(size - len(chosen), task.open_tiles)
+        chosen += [TileRef(task, task.work, task.waiting.pop()) for _ in range(count)]
     return chosen

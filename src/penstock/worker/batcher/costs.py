@@ -119,6 +119,8 @@ class Costs:
         before a single tile turned out to be too much tries that again."""
         if key.is_alone:
             return 1
+        if len(self._sizes) == 1:  # as a CPU has
+            return self._sizes[0]
         cap = self._caps.get(key.model) or self._sizes[-1]
         sizes = [size for size in batches_of(self._sizes, key.shape) if size <= cap] or self._sizes[:1]
         refusal = self._refused.get(key)
@@ -131,6 +133,8 @@ class Costs:
         """The size with the least time for each of `waiting` tiles; of equal ones the largest."""
         if key.is_alone:
             return 1
+        if len(self._sizes) == 1:
+            return self._sizes[0]
         usable = [s for s in self._sizes if s <= self.most(key)]
         enough = next((s for s in usable if s >= waiting), usable[-1])
         return min((s for s in usable if s <= enough), key=lambda s: (self.expected_s(key, s) / min(s, waiting), -s))
@@ -150,8 +154,10 @@ class Costs:
 
     def expected_s(self, key: BatchKey, size: int) -> float:
         """Seconds of a batch of this size; 1 for a key that was never measured."""
-        smaller = (self._seconds.get((key, s)) for s in reversed(self._sizes) if s <= size)
-        return next((seconds for seconds in smaller if seconds is not None), 1.0)
+        for known in reversed(self._sizes):
+            if known <= size and (seconds := self._seconds.get((key, known))) is not None:
+                return seconds
+        return 1.0
 
     def tile_s(self, key: BatchKey) -> float:
         """Seconds for each tile in batches of the best size. For a key that was never measured the pace of the same

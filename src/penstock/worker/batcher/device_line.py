@@ -36,5 +36,5 @@ class DeviceLine:
         return next(iter(self._turns), None)
 
     def _begin(self, batch: DeviceBatch) -> None:
-        self._turns[batch].enter_context(batch.under_way())
+        self._turns[batch].enter_context(batch)
         batch.begin()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -58,7 +59,8 @@ class DeviceRuns:
         if tiles[0].task.runner.one_at_a_time:
             with model_code("tile", *_logs_of(tiles)):
                 return [tile.work.tile(tile.tile) for tile in tiles]
-        size = next(b for b in self._device.batches if b >= len(tiles))
+        sizes = self._device.batches
+        size = sizes[bisect_left(sizes, len(tiles))]
         # No device reads objects.
         array = self._page_locked if self._page_locked and not work.dtype.hasobject else np.empty
         pixels = array((size, *work.shape), work.dtype)
@@ -114,7 +116,9 @@ def _infer(batch: DeviceBatch) -> Outputs:
         return task.runner.infer(batch.stacked, work)
 
 
-def _logs_of(tiles: Iterable[TileRef]) -> list[TaskLog]:
+def _logs_of(tiles: Sequence[TileRef]) -> list[TaskLog]:
+    if len(tiles) == 1:
+        return [tiles[0].task.log]
     return [task.log for task in {tile.task for tile in tiles}]
 
 

@@ -3,8 +3,7 @@
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Set
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -77,6 +76,7 @@ class DeviceWork:
     def start_with(self, work: Work) -> None:
         """Begin with this work, or begin again with the same work in smaller tiles."""
         self.work = work
+        self._is_all_open = type(work).open is Work.open
         self.key = batch_key(self.runner, work)
         self.waiting = list(reversed(range(work.count)))  # the next tile is popped from the end
         self.accepted = 0
@@ -84,11 +84,13 @@ class DeviceWork:
     @property
     def has_open_tile(self) -> bool:
         """Whether its next tile may run now."""
-        return bool(self.waiting) and self.waiting[-1] < self.work.open
+        return bool(self.waiting) and (self._is_all_open or self.waiting[-1] < self.work.open)
 
     @property
     def open_tiles(self) -> int:
         """How many of its tiles may run now."""
+        if self._is_all_open:
+            return len(self.waiting)
         # Those that may not run yet come first, in order: a tile that is put back was open before.
         first = self.work.open
         return len(self.waiting) - bisect_left(self.waiting, True, key=lambda tile: tile < first)
@@ -114,9 +116,12 @@ class DeviceWork:
 
     def accept_output(self, work: Work, tile: int, output: Any) -> None:
         """Take the output of one tile; any thread may call this."""
-        with model_code("accept", self.log):
-            work.accept(tile, output)
-        if self.on_single_output is not None and work.count == 1:
+        if type(work).accept is Work.accept:  # no code of a model
+            work.outputs[tile] = output
+        else:
+            with model_code("accept", self.log):
+                work.accept(tile, output)
+        if self.on_single_output is not None and len(work.outputs) == 1:
             self.on_single_output(work)
 
     def count_tile(self) -> None:
@@ -147,7 +152,8 @@ class TileRef(NamedTuple):
     @property
     def key(self) -> BatchKey:
         """The batch key of this tile."""
-        return batch_key(self.task.runner, self.work)
+        task = self.task
+        return task.key if self.work is task.work else batch_key(task.runner, self.work)
 
     @property
     def is_wanted(self) -> bool:
@@ -161,11 +167,27 @@ Stacked: TypeAlias = "NDArray[Any] | list[Any]"
 
 class DeviceBatch(Struct, eq=False):
     """Tiles that run together. `stacked` is what the runner gets, once it has been made, and `is_computed` says whether
-    the device has them behind it."""
+    the device has them behind it. `tasks` are those that the tiles belong to, and `lead` is the first tile, which
+    belongs to the task whose turn it was.
+
+    Inside of `with batch` the time of its tasks counts.
+    """
 
     tiles: list[TileRef]
     stacked: Stacked = []
     is_computed: bool = False
+    tasks: Set[DeviceWork] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.tasks = {task for task, _, _ in self.tiles}
+
+    def __enter__(self) -> None:
+        for task in self.tasks:
+            task.begin_batch()
+
+    def __exit__(self, *_: object) -> None:
+        for task in self.tasks:
+            task.end_batch()
 
     @property
     def is_wanted(self) -> bool:
@@ -173,26 +195,8 @@ class DeviceBatch(Struct, eq=False):
         return any(tile.is_wanted for tile in self.tiles)
 
     @property
-    def tasks(self) -> set[DeviceWork]:
-        """The tasks that its tiles belong to."""
-        return {tile.task for tile in self.tiles}
-
-    @property
     def lead(self) -> TileRef:
-        """Its first tile, which belongs to the task whose turn it was."""
         return self.tiles[0]
-
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Inside of this block the time of its tasks counts."""
-        tasks = self.tasks
-        for task in tasks:
-            task.begin_batch()
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.end_batch()
 
     def begin(self) -> None:
         """Tell its tasks that it is on the device, or next in line of a stream, and cannot be taken back."""

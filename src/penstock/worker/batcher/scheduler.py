@@ -12,8 +12,7 @@ its finished tiles.
 import asyncio
 import math
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -37,6 +36,7 @@ from penstock.worker.batcher.warm_up import warm_up
 from penstock.worker.model_code import load_errors
 from penstock.worker.task_log import TaskLog
 from penstock.worker.threads import Threads
+from penstock.worker.waiters import Waiters
 
 LOAD_ENDS_S = 5.0
 """How long a worker that stops waits for a load that is under way: `penstock up` kills it after 10."""
@@ -89,8 +89,8 @@ class DeviceScheduler:
         self._line = DeviceLine()
         self._backlog = Backlog(device.batches, device.name, guard)
         self._runs = DeviceRuns(device, self._backlog.costs)
-        self._ready = asyncio.Event()
-        self._outcomes = Outcomes(self._backlog, wake=self._ready.set, lose_device=self.lose)
+        self._ready = Waiters()
+        self._outcomes = Outcomes(self._backlog, wake=self._ready.wake_one, lose_device=self.lose)
         self.loader = ModelLoader(device, self._threads.first, self._backlog.costs, self._outcomes)
         self._chosen = asyncio.Semaphore(CHOSEN)
         self._unaccepted = asyncio.Semaphore(device.in_flight + UNACCEPTED)
@@ -173,7 +173,7 @@ class DeviceScheduler:
         task.on_begin, task.on_time = on_begin, on_time
         with task.clock.standing():
             self._backlog.add(task)
-            self._ready.set()
+            self._ready.wake_one()
             try:
                 await task.finished
             finally:
@@ -184,7 +184,7 @@ class DeviceScheduler:
 
     def wake(self) -> None:
         """Look for tiles that may run now: the work of a task has given outputs away."""
-        self._ready.set()
+        self._ready.wake_one()
 
     async def _leave(self, task: DeviceWork) -> None:
         """Wait until no batch on the device holds this task any more; stop those that hold no other that is wanted."""
@@ -266,35 +266,30 @@ class DeviceScheduler:
 
     async def _cpu_loop(self) -> None:
         """Feed a stream of a device that is the CPU itself: one thread does all that a batch needs."""
+        errors: TileErrors | Exception
         while True:
             batch = DeviceBatch(await self._next())
-            with self._holding(batch), batch.under_way():
+            with self._holding(batch), batch:
                 batch.begin()
-                running = self._threads.first.run(self._run_on_cpu, batch)
-                errors, *_ = await asyncio.gather(running, return_exceptions=True)
+                try:
+                    errors = await self._threads.first.run(self._run_on_cpu, batch)
+                except Exception as error:  # noqa: BLE001  a runner's own code: its task fails, the device goes on
+                    errors = error
             self._free(batch.lead.task.runner)
             self._outcomes.conclude(batch, errors)
+            del batch, errors  # no pixels stay in this frame while nothing waits
 
-    @contextmanager
-    def _holding(self, batch: DeviceBatch) -> Iterator[None]:
+    def _holding(self, batch: DeviceBatch) -> "_Holding":
         """Inside of this block a thread works at the batch: none of its tasks can leave before the end."""
-        self._running.add(batch)
-        try:
-            yield
-        finally:
-            self._running.discard(batch)
-            self._batch_ended.set()
+        return _Holding(self._running, batch, self._batch_ended)
 
     async def _next(self) -> list[TileRef]:
         """Wait for the tiles of the next batch."""
-        while True:
-            self._ready.clear()
-            tiles = self._choose()
-            if tiles:
-                return tiles
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._backlog.patience_s()):
-                    await self._ready.wait()
+        while not (tiles := self._choose()):
+            await self._ready.wait(self._backlog.patience_s())
+        if self._backlog.has_open_tile:  # another loop may have a stream for them
+            self._ready.wake_one()
+        return tiles
 
     def _choose(self) -> list[TileRef]:
         is_ahead = 1 < self.device.streams <= len(self._running)
@@ -307,13 +302,13 @@ class DeviceScheduler:
         """Let a model that runs one batch at a time run the next."""
         if runner.name in self._busy:
             self._busy.discard(runner.name)
-            self._ready.set()
+            self._ready.wake_one()
 
     async def _stacked(self, tiles: list[TileRef]) -> DeviceBatch | None:
         """A batch of these tiles that can run; None where a runner could not cut them, or nobody wants them now."""
         batch = DeviceBatch(tiles)
         try:
-            with self._holding(batch), batch.under_way():
+            with self._holding(batch), batch:
                 batch.stacked = await self._stacking.run(self._runs.stack, tiles)
         except Exception as error:  # noqa: BLE001  a runner's own code: its task fails, the device goes on
             self._outcomes.conclude(batch, error)
@@ -326,7 +321,7 @@ class DeviceScheduler:
             self._outcomes.conclude(batch, outputs)
             return
         try:
-            with batch.under_way():
+            with batch:
                 errors = await self._acceptance.accept(batch, outputs)
         except Exception as error:  # noqa: BLE001  no sequence, or a runner's own SystemExit: as in `_stacked`
             self._outcomes.conclude(batch, error)
@@ -338,3 +333,18 @@ class DeviceScheduler:
     def _run_on_cpu(self, batch: DeviceBatch) -> TileErrors:
         batch.stacked = self._runs.stack(batch.tiles)
         return accept_outputs(batch.tiles, self._runs.infer(batch)) if batch.is_wanted else []
+
+
+class _Holding(Struct, frozen=True, eq=False):
+    """A batch is among the running ones inside of this block. A generator would take twice the calls."""
+
+    running: set[DeviceBatch]
+    batch: DeviceBatch
+    ended: asyncio.Event
+
+    def __enter__(self) -> None:
+        self.running.add(self.batch)
+
+    def __exit__(self, *_: object) -> None:
+        self.running.discard(self.batch)
+        self.ended.set()

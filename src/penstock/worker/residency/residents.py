@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.core.model import Member, Model, Residence
@@ -93,15 +94,12 @@ class Residents:
         resident.uses -= 1
         if not resident.uses:
             resident.used_at = time.monotonic()
-            self.stirred.set()
+            if not resident.fixed:  # which stays, whoever else wants the room
+                self.stirred.set()
 
-    @contextmanager
-    def using(self, use: Use) -> Iterator[Runner]:
+    def using(self, use: Use) -> "Using":
         """Inside of this block the model stays loaded; at its end the use is given back."""
-        try:
-            yield use.runner
-        finally:
-            self.give_back(use)
+        return Using(self, use)
 
     # --- what there is ----------------------------------------------------------------------------------------
 
@@ -220,6 +218,19 @@ class Residents:
         if resident.runner is not None or resident.is_loading:
             resident.is_closed = resident.is_leaving = True
             self.retired.append(resident)
+
+
+class Using(Struct, frozen=True, eq=False):
+    """A model stays loaded inside of this block. A generator would take twice the calls, for each task."""
+
+    residents: Residents
+    use: Use
+
+    def __enter__(self) -> Runner:
+        return self.use.runner
+
+    def __exit__(self, *_: object) -> None:
+        self.residents.give_back(self.use)
 
 
 async def _never() -> Runner:
