@@ -10,10 +10,10 @@ def main() -> None:
     is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_default:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    collector.pause()
+    collector.begin_start()
     from penstock.cli.main import main as run
 
-    collector.resume()
+    collector.end_start()
     if is_default:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run()

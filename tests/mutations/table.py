@@ -1661,6 +1661,27 @@ MUTATIONS = (
         "test_a_client_that_reads_when_it_has_sent_everything_hears_why_it_was_refused[no JSON-announced]",
     ),
     Mutation(
+        "a server that has fallen silent is heard no more",
+        "src/penstock/store/subscription.py",
+        '            self.connection_lost(ConnectionError("no answer to a ping"))\n',
+        "",
+        "tests/store/test_subscription.py::test_a_server_that_falls_silent_is_noticed",
+    ),
+    Mutation(
+        "a slow listener holds few messages",
+        "src/penstock/store/subscription.py",
+        "            self._transport.pause_reading()\n",
+        "",
+        "tests/store/test_subscription.py::test_a_slow_listener_misses_nothing_and_holds_little",
+    ),
+    Mutation(
+        "listeners leave a server with the shared connection",
+        "src/penstock/store/connection.py",
+        "                subscription.leave()\n",
+        "                pass\n",
+        "tests/store/test_subscription.py::test_listeners_move_to_the_new_server_with_the_shared_connection",
+    ),
+    Mutation(
         "a script that Redis does not answer in time is given up",
         "src/penstock/store/multiplexed.py",
         "        answer.set_exception(TimeoutError())\n",

@@ -78,7 +78,7 @@ def serve(settings: Settings, supervised: Supervised | None = None) -> None:
     sys.setswitchinterval(SWITCH_S)
     server = ApiServer(settings, supervised)
     asyncio.run(_check_services(settings))
-    collector.settle()
+    collector.end_start()
     server.run([socket.socket(fileno=fd) for fd in supervised.listen_fds] if supervised else None)
 
 

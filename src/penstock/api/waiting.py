@@ -57,15 +57,18 @@ class Waiting:
 
     async def wait(self, end: End, seconds: float, request: AnyRequest) -> None:
         """Wait until the task has ended, for `seconds` at most, or until the client hangs up."""
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        started, timer = loop.time(), loop.call_later(seconds, _wake, end)
         hang_up = asyncio.create_task(_hang_up(request.receive), name="hang-up")
+        hang_up.add_done_callback(lambda _: _wake(end))
         self._count(1)
         try:
-            await asyncio.wait((end, hang_up), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await end  # not `asyncio.wait`: it would take a turn of the loop more, between the end and its answer
         finally:
+            timer.cancel()
             hang_up.cancel()
             self._count(-1)
-            request.scope["state"]["waited_s"] = asyncio.get_running_loop().time() - started
+            request.scope["state"]["waited_s"] = loop.time() - started
 
     async def task(self, task_id: str, *, wait_s: float, request: AnyRequest) -> Task:
         """Return the task as soon as it has ended, else as it is after `wait_s` seconds.
@@ -129,12 +132,16 @@ class Waiting:
 
     def _wake(self, task_id: str) -> None:
         for end in self._ends.get(task_id, ()):
-            if not end.done():
-                end.set_result(None)
+            _wake(end)
 
     def _count(self, change: int) -> None:
         self._open += change
         metrics.report("waits", self._open)
+
+
+def _wake(end: End) -> None:
+    if not end.done():
+        end.set_result(None)
 
 
 async def _hang_up(receive: Receive) -> None:

@@ -169,7 +169,7 @@ def bare_loop(model: str, device: str, directory: Path) -> None:
 @PROCESSES
 def api(host: str | None, port: int | None, processes: int | None) -> None:
     """Run the HTTP API."""
-    collector.pause()
+    collector.begin_start()
     from penstock.telemetry.logs import set_up_logs
 
     settings = settings_of_call(api_host=host, api_port=port, api_processes=processes)
@@ -177,7 +177,7 @@ def api(host: str | None, port: int | None, processes: int | None) -> None:
     if settings.api.processes > 1:
         from penstock.local.api_processes import serve_api
 
-        collector.resume()
+        collector.end_start()
         sys.exit(asyncio.run(serve_api(settings, _spares_of_api(settings))))
     from penstock.api.serve import serve
 
@@ -192,7 +192,7 @@ def api(host: str | None, port: int | None, processes: int | None) -> None:
 @click.option("--report-fd", type=int)
 def api_process(name: str, listen_fds: tuple[int, ...], metrics_of_all: str, report_fd: int | None) -> None:
     """Run one process of the API. `up` and `api` start this command."""
-    collector.pause()
+    collector.begin_start()
     from penstock.api.serve import Supervised, serve
     from penstock.local.api_processes import LOOPBACK, PATIENCE
     from penstock.telemetry import exposition
@@ -243,7 +243,7 @@ async def worker(models: tuple[str, ...], reload: bool) -> None:
 @click.option("--report-fd", type=int)
 def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     """Run one worker process. `up` and `worker` start this command."""
-    collector.pause()
+    collector.begin_start()
     from penstock.local.up import device_of
     from penstock.telemetry.logs import set_up_logs
     from penstock.worker.process import run

@@ -74,7 +74,7 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
     heartbeat = Heartbeat(report_fd, silence_s=longest_silence_s(settings))
     try:
         names = load_runners(settings.models, in_storage=not settings.storage.local)
-        collector.settle()
+        collector.end_start()
         uvloop.run(_serve(settings, device, names, worker_id, heartbeat))
     except ConfigurationError as error:
         heartbeat.ends(str(error))
