@@ -95,8 +95,8 @@ async def everything(
             api.start()
             await add_workers(settings, supervisor)
             metrics_url = serve_metrics(settings, supervisor, {API: api.metrics})
-            missing = lambda: _missing(url) or api.missing()  # noqa: E731
-            await _until_ready(supervisor, missing, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
+            within_s = settings.worker.start_s + BESIDE_WORKERS_S
+            await _until_ready(supervisor, lambda: _missing(url) or api.missing(), within_s=within_s)
             supervisor.outlive_workers()
             with _told(data_dir / URL_FILE, url):
                 yield supervisor, Address(url=url, metrics_url=metrics_url, api_key=key)
