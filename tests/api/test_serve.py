@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -204,11 +205,17 @@ def test_a_process_of_several_tells_its_parent_that_it_is_ready_and_that_it_live
             stderr=subprocess.PIPE,
         )
         os.close(writing)
-        ready, beat = [json.loads(reports.readline()) for _ in range(2)]
-        own = httpx.get(ready["metrics_url"])
-        of_all = httpx.get(f"{url}/metrics")
-        process.terminate()
-        _, log = process.communicate(timeout=60)
+        given_up = threading.Timer(60, process.kill)  # then there is no further line
+        given_up.start()
+        try:
+            ready, beat = [json.loads(reports.readline()) for _ in range(2)]
+            own = httpx.get(ready["metrics_url"], timeout=30)
+            of_all = httpx.get(f"{url}/metrics", timeout=30)
+            process.terminate()
+            _, log = process.communicate()
+        finally:
+            given_up.cancel()
+            process.kill()
 
     assert "penstock_connections" in own.text
     assert beat == {}

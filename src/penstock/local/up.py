@@ -101,8 +101,8 @@ async def everything(
             api.start()
             await add_workers(settings, supervisor, spares.workers)
             metrics_url = serve_metrics(settings, supervisor, {API: api.metrics})
-            missing = lambda: _missing(url) or api.missing()  # noqa: E731
-            await _until_ready(supervisor, missing, within_s=settings.worker.start_s + BESIDE_WORKERS_S)
+            within_s = settings.worker.start_s + BESIDE_WORKERS_S
+            await _until_ready(supervisor, lambda: _missing(url) or api.missing(), within_s=within_s)
             spares.dismiss()
             supervisor.outlive_workers()
             give_back()
