@@ -358,8 +358,8 @@ MUTATIONS = (
     Mutation(
         "a task is charged when it is claimed",
         f"{LUA}/parts/flows.lua",
-        "tenant .. '/' .. head.caller, head.caller_start + ms,",
-        "tenant .. '/' .. head.caller, head.caller_start,",
+        "tenant_start, caller_start = head.tenant_start + ms, head.caller_start + ms",
+        "tenant_start, caller_start = head.tenant_start + ms, head.caller_start",
         SHARE_TIME + "nobody_who_waits_gets_less_than_another_by_more_than_one_task",
     ),
     Mutation(
@@ -379,8 +379,8 @@ MUTATIONS = (
     Mutation(
         "a tenant that waited at its cap has no claim on that time",
         f"{LUA}/parts/caps.lua",
-        "later_of(pool, v, f), tenant",
-        "tonumber(field_of(pool_key(pool), f) or 0), tenant",
+        "later_of(t[v], t[f]), tenant",
+        "tonumber(t[f] or 0), tenant",
         CAPS + "a_tenant_that_waited_at_its_cap_is_owed_no_device_time",
     ),
     Mutation(
@@ -477,8 +477,8 @@ MUTATIONS = (
     Mutation(
         "nobody has a claim on the time when he had no task",
         f"{LUA}/parts/flows.lua",
-        "later_of(pool, of_callers, of_caller)",
-        "tonumber(field_of(pool_key(pool), of_caller) or 0)",
+        "later_of(t[of_callers], t[of_caller])",
+        "tonumber(t[of_caller] or 0)",
         "tests/store/test_claims.py::test_a_caller_who_was_idle_has_no_claim_on_the_past",
     ),
     Mutation(

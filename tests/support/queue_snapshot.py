@@ -198,7 +198,7 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
             _meet(clock.tenants, tenants, {tenant for tenant, _ in waiting}, clock.left, kept)
             _agree(clock.tenants, tenants, slack_ms)
             assert float(of_pool.get(f"v:{priority}", 0.0)) == clock.v, (key, of_pool, clock)
-            assert int(of_pool.get(f"passed:{priority}", 0)) == clock.passed
+            assert int(of_pool.get(priority, 0)) == clock.passed
             here = clock.tenants.keys() | {f"{tenant}/{name}" for tenant in callers for name in callers[tenant]}
             left = {name: start for name, start in clock.left.items() if name not in here}
             _agree(left, {name: start for name, start in kept.items() if name in left}, slack_ms)

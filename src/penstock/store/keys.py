@@ -32,8 +32,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `pool:<pool>`              | hash   | its `models`; of each priority `v:<priority>`        | as the pool; `f` passed |
 |                            |        | virtual time, `v:<priority>:<tenant>` that of its    | by `v` long ago         |
 |                            |        | callers, `f:<priority>:<tenant>[/<caller>]` start    |                         |
-|                            |        | times of those not in `flows`, `passed:<priority>`   |                         |
-|                            |        | claims that have passed it over since it was served  |                         |
+|                            |        | times of those not in `flows`, `<priority>` claims   |                         |
+|                            |        | that have passed it over since it was served         |                         |
 | `board`                    | hash   | what most scripts look at: `pools:<model>` names of  | kept; of a pool, worker |
 |                            |        | pools; names of the queues that are `paused`;        | or model as it is       |
 |                            |        | `drained:<worker>`; `round:<worker>` the round of    |                         |

@@ -155,6 +155,7 @@ COUNTING = "may_go_on"
 FILES = {file.name.removesuffix(".lua"): file.read_text() for file in _LUA.iterdir() if file.is_file()}
 PARTS = {name: part for file in (_LUA / "parts").iterdir() for name, part in parts_of(file.read_text()).items()}
 PARTS["PRIORITIES"] = f"local PRIORITIES = '{' '.join(PRIORITIES)}'"
+PARTS["CLASSES"] = "local CLASSES = {'" + "', '".join(PRIORITIES) + "'}"
 PARTS["RUNNING"] = f"local RUNNING = '{State.RUNNING}'"
 """The priorities, highest first, are in no file: their one table is in Python. So is that of the states."""
 

@@ -36,8 +36,8 @@ local function unpark(tenant)
   for _, place in ipairs(places) do
     local pool, priority = string.match(place, ' (%x+):(%l+)$')
     local v, f = 'v:' .. priority, 'f:' .. priority .. ':' .. tenant
-    read_fields(pool_key(pool), v, f)
-    redis.call('ZADD', flows_key(pool, priority), 'XX', 'LT', later_of(pool, v, f), tenant)
+    local t = read_fields(pool_key(pool), v, f)
+    redis.call('ZADD', flows_key(pool, priority), 'XX', 'LT', later_of(t[v], t[f]), tenant)
     local models = not woken[pool] and redis.call('HGET', ROOT .. 'pools', pool)
     if models then redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. string.match(models, '%S+')) end
     woken[pool] = true

@@ -1,11 +1,11 @@
 -- The answer to a worker that is given nothing, since it is drained or has given this claim up; nil for any other. What
 -- a claim needs of the board is read with that; of many models few have a task that is given.
 local function refusal_of_claim(worker, round, models)
-  local first = string.match(models, '%S+') or ''
-  read_fields(BOARD, 'drained:' .. worker, 'round:' .. worker, 'capped', 'paused', 'ms:' .. first, 'cost:' .. first)
-  if field_of(BOARD, 'drained:' .. worker) then return {'', -1, 'drained'} end
-  HAS_CAPS = field_of(BOARD, 'capped') ~= nil
-  return tonumber(round) < counting_round(worker) and {'', -1} or nil
+  local first, drained, of_worker = string.match(models, '%S+') or '', 'drained:' .. worker, 'round:' .. worker
+  local board = read_fields(BOARD, drained, of_worker, 'capped', 'paused', 'ms:' .. first, 'cost:' .. first)
+  if board[drained] then return {'', -1, 'drained'} end
+  HAS_CAPS = board.capped
+  return board[of_worker] and tonumber(round) < counting_round(board[of_worker]) and {'', -1} or nil
 end
 
 -- Puts retries that are due back into their queues: 50 at most, so that a claim stays short; the next claim goes on.
@@ -28,15 +28,15 @@ local function nothing_to_claim()
   return {'', due and math.max(0, tonumber(due) - now_ms()) or -1}
 end
 
--- `passed:<priority>` of a pool counts the claims that have passed it over since it was served last. Answers the counts
--- that change when a task of the priority `served` is given now, as field, value ...
+-- The field of each priority in a pool counts the claims that have passed it over since it was served last. Answers the
+-- counts that change when a task of the priority `served` is given now, as field, value ...
 local function counts_after(counts, passed_over, served)
   local changed = {}
-  for priority in string.gmatch(PRIORITIES, '%S+') do
-    local count = counts[priority]
+  for _, priority in ipairs(CLASSES) do
+    local count = tonumber(counts[priority] or 0)
     local new = priority == served and 0 or passed_over[priority] and count + 1 or count
     if new ~= count then
-      changed[#changed + 1] = 'passed:' .. priority
+      changed[#changed + 1] = priority
       changed[#changed + 1] = new
     end
   end
@@ -46,19 +46,18 @@ end
 -- How many claims have passed each priority over. What else is needed of the pool to give a task of this tenant is read
 -- with that.
 local function counts_of(pool, head)
-  local key, v, counts = pool_key(pool), 'v:' .. head.priority, {}
-  read_fields(key, 'models', v, v .. ':' .. head.tenant, passed_fields())
-  for priority in string.gmatch(PRIORITIES, '%S+') do counts[priority] = tonumber(field_of(key, 'passed:' .. priority) or 0) end
-  return counts
+  local v = 'v:' .. head.priority
+  return read_fields(pool_key(pool), v, v .. ':' .. head.tenant, unpack(CLASSES))
 end
 
 local function look_for_head(pool, models, classes, guard)
   local paused, passed_over, counts, chosen, due = paused_queues(), {}, nil, nil, nil
-  for priority in string.gmatch(PRIORITIES, '%S+') do
+  for _, priority in ipairs(CLASSES) do
     if chosen then
       passed_over[priority] = redis.call('ZCOUNT', flows_key(pool, priority), '-inf', '(inf') > 0
-      local is_due = passed_over[priority] and guard > 0 and counts[priority] >= guard
-      if is_due and (not due or counts[priority] > counts[due.priority]) then
+      local count = tonumber(counts[priority] or 0)
+      local is_due = passed_over[priority] and guard > 0 and count >= guard
+      if is_due and (not due or count > tonumber(counts[due.priority])) then
         local head = head_of(pool, models, priority, paused)
         passed_over[priority] = head ~= nil
         due = head or due
@@ -92,7 +91,8 @@ local function give(pool, head, counts, task, moves, worker, device, lease_ms, f
   local now, epoch = now_ms(), task.epoch + 1
   local ms, is_measured = expected_ms(task.model, sound_number(task.cost, 'cost'))
   redis.call('ZREM', head.queue, head.place)
-  for i = 1, #counts, 2 do set_field(pool_key(pool), counts[i], counts[i + 1]) end
+  local key = pool_key(pool)
+  for i = 1, #counts, 2 do set_field(key, counts[i], counts[i + 1]) end
   charge(pool, head, ms)
   move(task, target(moves, task.state), 'stage', 'fetch', 'epoch', epoch, 'fence', fence, 'worker', worker,
     'device', device, 'claimed', now, 'started', task.started or now, 'pool', pool, 'charged', ms)

@@ -9,49 +9,63 @@ local BOARD = ROOT .. 'board'
 local FIELDS = {}
 local CHANGED = {}
 
--- Reads those of these fields that are not known yet.
+-- Reads those of these fields that are not known yet. Answers all fields of the hash that are known, false where there is
+-- none: to look into that table costs a claim less than a call for each field.
 local function read_fields(key, ...)
-  local known, missing = FIELDS[key] or {}, {}
-  FIELDS[key] = known
-  for _, field in ipairs({...}) do
-    if known[field] == nil then missing[#missing + 1] = field end
+  local known, wanted = FIELDS[key], {...}
+  if known then
+    local missing = {}
+    for i = 1, #wanted do
+      if known[wanted[i]] == nil then missing[#missing + 1] = wanted[i] end
+    end
+    wanted = missing
+  else
+    known = {}
+    FIELDS[key] = known
   end
-  if not missing[1] then return end
-  local found = redis.call('HMGET', key, unpack(missing))
-  for i, field in ipairs(missing) do known[field] = found[i] end
+  if not wanted[1] then return known end
+  local found = redis.call('HMGET', key, unpack(wanted))
+  for i = 1, #wanted do known[wanted[i]] = found[i] end
+  return known
 end
 
--- The value of a field, or nil.
+-- The value of a field, or false.
 local function field_of(key, field)
-  read_fields(key, field)
-  return FIELDS[key][field] or nil
+  local known = FIELDS[key]
+  local value = known and known[field]
+  if value == nil or not known then return read_fields(key, field)[field] end
+  return value
+end
+
+-- Writes what has changed so far.
+local function write_fields()
+  for i = 1, #CHANGED do
+    local key = CHANGED[i]
+    local changed = CHANGED[key]
+    for first = 1, #changed, 1000 do
+      redis.call('HSET', key, unpack(changed, first, math.min(first + 999, #changed)))
+    end
+  end
+  CHANGED = {}
 end
 
 -- Changes a field, or deletes it when the value is false.
 local function set_field(key, field, value)
-  local changed = CHANGED[key]
+  local known, changed = FIELDS[key], CHANGED[key]
+  if not known then
+    known = {}
+    FIELDS[key] = known
+  end
+  known[field] = value
+  if not value then
+    write_fields()
+    redis.call('HDEL', key, field)
+    return
+  end
   if not changed then
     changed = {}
     CHANGED[key], CHANGED[#CHANGED + 1] = changed, key
   end
-  if not changed[field] then changed[field], changed[#changed + 1] = true, field end
-  FIELDS[key] = FIELDS[key] or {}
-  FIELDS[key][field] = value
-end
-
-local function write_fields()
-  for _, key in ipairs(CHANGED) do
-    local written, deleted = {}, {}
-    for _, field in ipairs(CHANGED[key]) do
-      local value = FIELDS[key][field]
-      if value then
-        written[#written + 1] = field
-        written[#written + 1] = value
-      else
-        deleted[#deleted + 1] = field
-      end
-    end
-    in_pieces(written, function(...) redis.call('HSET', key, ...) end)
-    in_pieces(deleted, function(...) redis.call('HDEL', key, ...) end)
-  end
+  local count = #changed
+  changed[count + 1], changed[count + 2] = field, value
 end

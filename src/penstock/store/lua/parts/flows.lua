@@ -23,10 +23,9 @@ local function pool_key(pool)
   return ROOT .. 'pool:' .. pool
 end
 
--- The later of two moments of the clock, each 0 while there is none.
-local function later_of(pool, one, other)
-  local key = pool_key(pool)
-  return math.max(tonumber(field_of(key, one) or 0), tonumber(field_of(key, other) or 0))
+-- The later of two moments of a clock, each false while there is none.
+local function later_of(one, other)
+  return math.max(tonumber(one or 0), tonumber(other or 0))
 end
 
 -- Lists a caller that has a waiting task, unless it is listed: it starts where it stopped, but not before what is being
@@ -34,9 +33,9 @@ end
 local function enter(pool, priority, tenant, caller)
   local v, f = 'v:' .. priority, 'f:' .. priority .. ':' .. tenant
   local of_callers, of_caller = v .. ':' .. tenant, f .. '/' .. caller
-  read_fields(pool_key(pool), v, f, of_callers, of_caller)
-  redis.call('ZADD', flows_key(pool, priority), 'NX', later_of(pool, v, f), tenant)
-  redis.call('ZADD', callers_key(pool, priority, tenant), 'NX', later_of(pool, of_callers, of_caller), caller)
+  local t = read_fields(pool_key(pool), v, f, of_callers, of_caller)
+  redis.call('ZADD', flows_key(pool, priority), 'NX', later_of(t[v], t[f]), tenant)
+  redis.call('ZADD', callers_key(pool, priority, tenant), 'NX', later_of(t[of_callers], t[of_caller]), caller)
 end
 
 local function leave(pool, priority, set, member, flow, start)
@@ -106,7 +105,7 @@ local function oldest(models, priority, flow, paused)
   return found
 end
 
--- The caller whose turn it is in a priority of a pool, and its task: {priority, tenant, caller, queue, place,
+-- The caller whose turn it is in a priority of a pool, and its task: {priority, tenant, caller, flow, queue, place,
 -- is_last, tenant_start, caller_start, is_alone}; nil when nothing waits. It `is_alone` that has no other callers beside it.
 local function head_of(pool, models, priority, paused)
   local flows = flows_key(pool, priority)
@@ -131,7 +130,7 @@ local function head_of(pool, models, priority, paused)
       local flow = tenant .. '/' .. caller
       local found = oldest(models, priority, flow, paused)
       if found then
-        found.priority, found.tenant, found.tenant_start = priority, tenant, tenant_start
+        found.priority, found.tenant, found.tenant_start, found.flow = priority, tenant, tenant_start, flow
         found.caller, found.caller_start, found.is_alone = caller, tonumber(caller_start), not other
         return found
       end
@@ -145,21 +144,23 @@ end
 -- Charges the claim of a task: the clock advances to its start, and the next task of its owner starts so much later. Who
 -- has no other task is taken off the list.
 local function charge(pool, head, ms)
-  local key, priority, tenant = pool_key(pool), head.priority, head.tenant
-  local v = 'v:' .. priority
+  local key, priority, tenant, flows = pool_key(pool), head.priority, head.tenant, flows_key(pool, head.priority)
+  local v, callers = 'v:' .. priority, flows .. ':' .. tenant
   local of_callers = v .. ':' .. tenant
-  read_fields(key, v, of_callers)
-  set_field(key, v, math.max(tonumber(field_of(key, v) or 0), head.tenant_start))
-  set_field(key, of_callers, math.max(tonumber(field_of(key, of_callers) or 0), head.caller_start))
-
-  local function start_at(set, member, flow, start, leaves)
-    if leaves then return leave(pool, priority, set, member, flow, start) end
-    redis.call('ZADD', set, start, member)
+  local known = read_fields(key, v, of_callers)
+  set_field(key, v, later_of(known[v], head.tenant_start))
+  set_field(key, of_callers, later_of(known[of_callers], head.caller_start))
+  local tenant_start, caller_start = head.tenant_start + ms, head.caller_start + ms
+  if head.is_last then
+    leave(pool, priority, callers, head.caller, head.flow, caller_start)
+  else
+    redis.call('ZADD', callers, caller_start, head.caller)
   end
-
-  start_at(callers_key(pool, priority, tenant), head.caller, tenant .. '/' .. head.caller, head.caller_start + ms,
-    head.is_last)
-  start_at(flows_key(pool, priority), tenant, tenant, head.tenant_start + ms, head.is_last and head.is_alone)
+  if head.is_last and head.is_alone then
+    leave(pool, priority, flows, tenant, tenant, tenant_start)
+  else
+    redis.call('ZADD', flows, tenant_start, tenant)
+  end
 end
 
 -- Corrects what an attempt was charged once it has ended and took so many ms of a device. An owner that is forgotten by
@@ -177,9 +178,9 @@ local function recharge(task, ms)
 
   add(flows_key(pool, priority), tenant, tenant)
   add(callers_key(pool, priority, tenant), task.caller, flow_of(task))
-  read_fields(key, unpack(kept))
+  if not kept[1] then return end
+  local known = read_fields(key, unpack(kept))
   for _, field in ipairs(kept) do
-    local start = field_of(key, field)
-    if start then set_field(key, field, start + more) end
+    if known[field] then set_field(key, field, known[field] + more) end
   end
 end

@@ -5,8 +5,9 @@ local SHORTEST_MS = 0.1
 
 -- The two averages of a model, each nil while there is none.
 local function pace_of(model)
-  read_fields(BOARD, 'ms:' .. model, 'cost:' .. model)
-  return tonumber(field_of(BOARD, 'ms:' .. model)), tonumber(field_of(BOARD, 'cost:' .. model))
+  local ms, size = 'ms:' .. model, 'cost:' .. model
+  local board = read_fields(BOARD, ms, size)
+  return tonumber(board[ms] or nil), tonumber(board[size] or nil)
 end
 
 -- The ms of a device that a task of this size should take, and whether that was measured.

@@ -3,12 +3,6 @@
 local MOST_POOLS = 32
 local POOL_KEPT_MS = 3600000
 
-local function passed_fields()
-  local fields = {}
-  for priority in string.gmatch(PRIORITIES, '%S+') do fields[#fields + 1] = 'passed:' .. priority end
-  return unpack(fields)
-end
-
 -- The name of the pool of these models, which are sorted.
 local function pool_of(models)
   return string.sub(redis.sha1hex(models), 1, 8)

@@ -9,11 +9,11 @@ local function let_claim(worker)
   set_field(BOARD, 'drained:' .. worker, false)
 end
 
--- The round of claims of a worker that counts: those of an earlier one get nothing. It stands on the board, with the ms
--- until which that is known, so that `tidy` may forget it.
-local function counting_round(worker)
-  local round, known_until = string.match(field_of(BOARD, 'round:' .. worker) or '', '^(%S+) (%S+)$')
-  return round and tonumber(known_until) > now_ms() and tonumber(round) or 0
+-- The round of claims of a worker that counts: those of an earlier one get nothing. The board has it with the ms until
+-- which it is known, so that `tidy` may forget it.
+local function counting_round(text)
+  local round, known_until = string.match(text, '^(%S+) (%S+)$')
+  return tonumber(known_until) > now_ms() and tonumber(round) or 0
 end
 
 -- Forgets drained workers that are gone for so long: one that has lost its connection is still drained when it is back,
@@ -27,9 +27,10 @@ end
 
 -- Forgets rounds of claims that nobody can come back with.
 local function forget_rounds()
-  local board = redis.call('HGETALL', BOARD)
+  local board, over = redis.call('HGETALL', BOARD), {}
   for i = 1, #board, 2 do
     local known_until = string.match(board[i], '^round:') and string.match(board[i + 1], ' (%S+)$')
-    if known_until and tonumber(known_until) < now_ms() then set_field(BOARD, board[i], false) end
+    if known_until and tonumber(known_until) < now_ms() then over[#over + 1] = board[i] end
   end
+  in_pieces(over, function(...) redis.call('HDEL', BOARD, ...) end)
 end
