@@ -1381,6 +1381,27 @@ MUTATIONS = (
         IN_STORE + "one_request_id_means_another_task_in_each_tenant",
     ),
     Mutation(
+        "what a script has changed of a hash is written",
+        "src/penstock/store/scripts.py",
+        "    if CHANGING in known:\n",
+        "    if not known:\n",
+        "tests/unit/test_scripts.py::test_a_script_that_changes_fields_writes_them_when_it_is_over",
+    ),
+    Mutation(
+        "who watches a task has that noted first",
+        "src/penstock/store/changes.py",
+        "                await self._watch([channel.removeprefix(self._prefix) for channel in new])\n",
+        "                pass\n",
+        "tests/store/test_commands.py::test_the_changes_of_a_task_are_told_only_when_somebody_watches_it",
+    ),
+    Mutation(
+        "nobody is told of a task that nobody watches",
+        f"{LUA}/parts/task.lua",
+        "  if task.watched then redis.call('PUBLISH'",
+        "  if true then redis.call('PUBLISH'",
+        "tests/store/test_commands.py::test_the_changes_of_a_task_are_told_only_when_somebody_watches_it",
+    ),
+    Mutation(
         "a tenant is known with its first task",
         f"{LUA}/submit.lua",
         "list_tenant(tenant)\n",

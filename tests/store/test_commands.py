@@ -10,7 +10,7 @@ from tools.queue_cost import by_verb
 
 BROKEN = Outcome(error=ErrorRecord(code="inference_failed", message="no", retryable=False))
 TASKS = 300
-BAR = 64.0
+BAR = 63.5
 """Commands of a plain task, one of 100 callers, from the wait for its input to its reading. It only falls."""
 
 
