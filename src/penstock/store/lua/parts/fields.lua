@@ -10,7 +10,7 @@ local FIELDS = {}
 local CHANGED = {}
 
 -- Reads those of these fields that are not known yet. Answers all fields of the hash that are known, false where there is
--- none. Claims spend their time in here: what is written twice below is so for its speed.
+-- none: to look into that table costs a claim less than a call for each field.
 local function read_fields(key, ...)
   local known, wanted = FIELDS[key], {...}
   if known then
