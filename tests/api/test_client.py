@@ -36,6 +36,8 @@ from tests.support.drive import (
 )
 from tests.support.redis_server import RedisProcess
 
+pytestmark = pytest.mark.shared_server
+
 
 @pytest.fixture
 async def penstock(server: str, api_key: str) -> AsyncIterator[AsyncClient]:
@@ -313,6 +315,7 @@ async def test_models_workers_and_stats(penstock: AsyncClient, store: Store) -> 
     assert (await penstock.stats()).tasks["PENDING"] == 1
 
 
+@pytest.mark.shared_server(False)  # it publishes models, which a server remembers
 async def test_versions_of_a_model_are_shown_switched_loaded_and_unloaded(penstock: AsyncClient, store: Store) -> None:
     one = Model(name="many", version="1", digest="d1", versioned=True, inputs={"image": Member()})
     two = replace(one, version="2", digest="d2", guessed={"input.range": "usual"})
@@ -339,6 +342,7 @@ async def test_versions_of_a_model_are_shown_switched_loaded_and_unloaded(pensto
     await signals.aclose()  # type: ignore[attr-defined]
 
 
+@pytest.mark.shared_server(False)  # it publishes models, which a server remembers
 async def test_a_load_that_is_waited_for_ends_by_what_comes_after_the_call(penstock: AsyncClient, store: Store) -> None:
     one = Model(name="heavy", version="1", digest="d1", versioned=True, inputs={"image": Member()})
     before = Residence(state="failed", since=1_800_000_000_000, reason="no memory")
@@ -382,6 +386,7 @@ async def test_queues_and_workers_are_acted_on(penstock: AsyncClient, store: Sto
         await penstock.drain_worker("nobody")
 
 
+@pytest.mark.shared_server(False)
 async def test_a_submit_outlives_a_redis_that_is_away_and_makes_one_task(
     settings: Settings, api_key: str, own_redis: RedisProcess
 ) -> None:
@@ -474,6 +479,7 @@ async def test_a_closed_client_may_be_closed_again(server: str, api_key: str) ->
     assert await asyncio.to_thread(script) > 0
 
 
+@pytest.mark.shared_server(False)
 async def test_a_result_in_a_bucket_is_downloaded_from_there(
     settings: Settings, s3_server: StorageSettings, store: Store, api_key: str, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from penstock.storage import Storage
 from penstock.store import Store
 from tests.support.drive import MODEL, URL, complete_with, image
 
+pytestmark = pytest.mark.shared_server
+
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
 FILE = "mask.png"
@@ -239,6 +241,7 @@ async def test_what_is_said_of_a_batch_and_of_its_lines_arrives(server: str, api
     assert (again.batch_id, batch.metadata, task.metadata) == (batch.batch_id, {"album": "42"}, {"of": "lines"})
 
 
+@pytest.mark.shared_server(False)
 async def test_a_token_in_place_of_a_key_reads_its_task_and_no_other(
     server: str, api_key: str, store: Store, storage: Storage, tmp_path: Path
 ) -> None:

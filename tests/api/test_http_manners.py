@@ -26,6 +26,8 @@ from tests.support import redis_server
 from tests.support.api_server import ServerProcess
 from tests.support.drive import body, claim, complete
 
+pytestmark = pytest.mark.shared_server
+
 NAMESPACE = "test-http-manners"
 PUBLIC = "https://api.example.com/penstock"
 

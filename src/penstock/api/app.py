@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.plugins import PluginProtocol
@@ -25,6 +25,7 @@ from penstock.api.http.cursors import Cursors
 from penstock.api.http.filters import filter_of
 from penstock.api.http.headers import allow_of
 from penstock.api.http.key_table import KeyTable
+from penstock.api.http.mounting import MountedRouter
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
@@ -188,8 +189,8 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_
         [
             *OPEN,
             *([health.metrics] if settings.api.metrics == "on" else []),
-            Router("/v1", route_handlers=V1, middleware=[require_key]),
-            Router(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
+            MountedRouter("/v1", route_handlers=V1, middleware=[require_key]),
+            MountedRouter(predictions.PREFIX, route_handlers=REPLICATE, middleware=[require_key]),
             errors.router,
             *([docs.router] if has_docs else []),
         ],

@@ -30,6 +30,7 @@ from penstock.api.console.screens import (
 )
 from penstock.api.console.sessions import open_session
 from penstock.api.http.auth import require_key
+from penstock.api.http.mounting import MountedRouter
 from penstock.api.http.scopes import check_declared
 
 ENTRY = (login.show_login, login.try_login, send_asset)
@@ -61,14 +62,14 @@ SCREENS: tuple[HTTPRouteHandler, ...] = (
 def console(v1: Iterable[HTTPRouteHandler]) -> list[Router]:
     """Return the routers of the console; `v1` are the handlers of /v1."""
     check_declared((*ENTRY, *SCREENS))
-    pages = Router(
+    pages = MountedRouter(
         "/console",
         route_handlers=[*ENTRY, *SCREENS, errors.nothing_here],
         middleware=[open_session, require_key],
         exception_handlers=AS_PAGES,
         include_in_schema=False,
     )
-    acts = Router(
+    acts = MountedRouter(
         "/console/v1", route_handlers=list(v1), middleware=[open_session, require_key], include_in_schema=False
     )
     return [pages, acts]
