@@ -104,7 +104,7 @@ MUTATIONS = (
     Mutation(
         "fence of a claim",
         "src/penstock/store/leases.py",
-        "fence = secrets.token_hex(4)",
+        "fence = next(_FENCES)",
         'fence = "0" * 8',
         BETWEEN + "redis-fails-over",
     ),
