@@ -106,7 +106,7 @@ MUTATIONS = (
     Mutation(
         "fence of a claim",
         "src/penstock/store/leases.py",
-        "fence = secrets.token_hex(4)",
+        "fence = next(_FENCES)",
         'fence = "0" * 8',
         BETWEEN + "redis-fails-over",
     ),
@@ -276,7 +276,7 @@ MUTATIONS = (
         "the clock of an attempt stands until a thread is free",
         "src/penstock/worker/codecs.py",
         "            clock.hold()\n            on_begin = clock.resume\n",
-        "",
+        "            pass\n",
         WAITS + "behind_others_loses_no_time[prepare]",
     ),
     Mutation(
@@ -1190,8 +1190,8 @@ MUTATIONS = (
     Mutation(
         "tiles wait until rows above them are written",
         "src/penstock/worker/batcher/device_work.py",
-        "(self._is_all_open or self.waiting[-1] < self.work.open)",
-        "True",
+        "self._is_all_open = type(work).open is Work.open",
+        "self._is_all_open = True",
         "tests/worker/test_streaming.py::test_the_device_waits_where_nobody_takes_the_rows",
     ),
     Mutation(
