@@ -6,15 +6,17 @@ One API process and one worker process of each server run on this machine, and g
 some that do nothing, and photos of 68 kB for a small classifier (decoded in 5 ms, computed in 5 ms, by the same code
 in all of them). Each is measured alone at rest; then all run at a time, and have work one after the other. The tables
 have the medians of all rounds. A task of Penstock is polled, answered with its result (Prefer: wait), or a line of a
-batch. The others do less: no keys, no limits, no priorities, no deadlines, no idempotency; the input travels in the
-message, or LitServe keeps nothing at all.
+batch. The others do less as they are set up here: no keys, limits, idempotency, fair order, deadlines or metrics; their
+input travels in the message, and LitServe keeps nothing at all.
 
 The first run installs the other servers into an environment of their own, which needs a package index.
 """
 
 import argparse
+import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections import defaultdict
@@ -115,7 +117,10 @@ def starts_of(options: argparse.Namespace) -> Starts:
 
 
 async def measured(name: str, starts: Starts, options: argparse.Namespace) -> Found:
-    """Measures all servers with one load."""
+    """Measures all servers with one load. SIGTERM ends the servers before it ends this process."""
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     rows = [row for row in ROWS if row.server in starts and (name == "photo" or row.server != LOOP)]
     found = Found({row.label: defaultdict(list) for row in rows}, {}, {})
     with tempfile.TemporaryDirectory(prefix="compare-") as home:
