@@ -154,16 +154,14 @@ async def test_a_retried_task_takes_its_input_from_redis_or_the_storage_whicheve
 
 async def test_inputs_take_at_most_half_of_what_a_tenant_may_have_in_redis(store: Store) -> None:
     quotas = Quotas(redis_bytes=10_000)
-    size = 400
-
     kept = 0
-    while await stays(store, replace(inline(size=size), quotas=quotas)):
+    while await stays(store, replace(inline(), quotas=quotas)):
         kept += 1
         (held,) = await store.accounts.held([TENANT])
         assert held.redis_bytes <= quotas.redis_bytes / 2
 
     assert kept == 2
-    assert held.redis_bytes > kept * (1500 + size), "records and inputs count"
+    assert held.redis_bytes > kept * (1500 + SIZE), "records and inputs count"
     assert held.storage_bytes == 0
     assert (await store.tasks.submit(replace(submission(), quotas=quotas), rate_limit=0)).position == kept
 

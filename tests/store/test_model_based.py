@@ -945,7 +945,7 @@ def test_the_scripts_do_what_the_model_says(redis_url: str, guard: int) -> None:
 async def test_clients_at_the_same_time_leave_the_queue_whole(redis_url: str, namespace: str, seed: int) -> None:
     told = Told()
     async with AsyncExitStack() as opened:
-        queue = {"lease_s": 0.1, "max_crashes": 4, "max_depth": 60, "inline_budget_bytes": 1000}
+        queue = {"lease_s": 0.1, "max_crashes": 4, "max_depth": 60, "inline_budget_bytes": 400}
         stores = [
             await opened.enter_async_context(open_store(redis_url, namespace=namespace, **queue)) for _ in range(4)
         ]
