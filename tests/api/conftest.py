@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from penstock.api import services
 from penstock.settings import Settings
 from penstock.storage import MARKER
 from tests.support import api_server, redis_server
@@ -63,6 +64,12 @@ def objects(request: pytest.FixtureRequest, namespace: str, tmp_path: Path, shar
     for file in (Path(folder) / name for folder, _, names in os.walk(root) for name in names):
         if not file.relative_to(root).as_posix().startswith(OF_THE_SERVER):
             file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request gives Redis up, however busy the machine is: for a module whose acts cannot be repeated."""
+    monkeypatch.setattr(services, "PATIENCE_S", 60.0)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from penstock.api import services
 from penstock.core.task import State
 from penstock.errors import TaskAlreadyFinal
 from penstock.settings import Settings
@@ -60,10 +59,8 @@ _filters = st.fixed_dictionaries(
 
 
 @pytest.fixture
-def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """No lease ends while a test goes on, and no request gives Redis up, however busy the machine is: what an act that
-    was cut off has done is not counted."""
-    monkeypatch.setattr(services, "PATIENCE_S", 60.0)
+def settings(settings: Settings, patient: None) -> Settings:
+    """No lease ends while a test goes on, and what an act that was cut off has done is not counted."""
     return replace(settings, queue=replace(settings.queue, lease_s=600))
 
 

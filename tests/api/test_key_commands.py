@@ -12,7 +12,7 @@ from penstock.client import Client, PenstockApiError
 from penstock.core.access_keys import PATTERN
 from tests.support.drive import MODEL, image
 
-pytestmark = pytest.mark.shared_server
+pytestmark = [pytest.mark.shared_server, pytest.mark.usefixtures("patient")]
 
 Run = Callable[..., Result]
 

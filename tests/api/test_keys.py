@@ -18,7 +18,7 @@ from penstock.store import Store
 from tests.support import api_server
 from tests.support.drive import MODEL, body
 
-pytestmark = pytest.mark.shared_server
+pytestmark = [pytest.mark.shared_server, pytest.mark.usefixtures("patient")]
 
 KEY = {"tenant": "acme", "name": "web"}
 

@@ -11,17 +11,11 @@ from typing import Any
 import pytest
 
 from penstock import Client, PenstockApiError
-from penstock.api import services
 from penstock.client import Filter
-from penstock.settings import Settings, clean_environment
+from penstock.settings import clean_environment
 from tests.support.drive import MODEL, URL
 
-
-@pytest.fixture
-def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """No request gives Redis up, however busy the machine is: a repeated act finds less."""
-    monkeypatch.setattr(services, "PATIENCE_S", 60.0)
-    return settings
+pytestmark = pytest.mark.usefixtures("patient")  # a repeated act finds less
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ from litestar.types import ControllerRouterHandler
 
 
 class MountedRouter(Router):
-    """A router for one application: it is mounted itself, not a copy of it."""
+    """A router for one application: it is mounted itself, not a copy of it.
+
+    Its handlers are copies, as those of every router, so that the same handlers may be given to several.
+    """
 
     def __init__(self, path: str, *, route_handlers: Sequence[ControllerRouterHandler], **options: Any) -> None:
         for handler in route_handlers:
@@ -23,5 +26,7 @@ class MountedRouter(Router):
                 _ = handler.parsed_fn_signature
         super().__init__(path, route_handlers=route_handlers, **options)
 
+    # `register` sets the owner of what it has copied: a router of a module, which several applications of a process
+    # mount, has to stay a plain one.
     def __deepcopy__(self, memo: dict[int, Any]) -> "MountedRouter":
         return self
