@@ -430,6 +430,7 @@ async def test_a_read_says_so_when_redis_is_away_at_the_end_of_the_wait(
     alone: httpx.AsyncClient, own_redis: RedisProcess
 ) -> None:
     path = (await post(alone)).headers["Location"]
+    await alone.get("/metrics")  # the first one takes as long as the wait
 
     async with in_background(alone.get(f"{path}?wait=2")) as asked:
         await until_waiting(alone, 1)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from penstock.core.request import OutputOptions
-from penstock.pixels.decoding import UNBOUNDED, decode, decode_to, picture_in
+from penstock.pixels.decoding import UNBOUNDED, decode, decode_to
+from penstock.pixels.elsewhere import picture_in
 from penstock.pixels.encoding import encode
 from penstock.pixels.picture import Picture, PixelForm
 from tests.pixels.pngs import png

@@ -330,7 +330,7 @@ def test_who_stops_a_run_is_told_what_becomes_of_the_tasks(
     assert b"Traceback" not in said
 
 
-@pytest.mark.parametrize("loaded", ["click", "msgspec", "penstock.local.supervisor", "httpx", "rich.console"])
+@pytest.mark.parametrize("loaded", ["click", "msgspec", "penstock.cli.submitting", "httpx", "rich.console"])
 def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(loaded: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -17,6 +17,14 @@ from penstock.worker.batcher.outcomes import Outcomes
 
 SIZES = (1, 2, 4, 8)
 KEY = BatchKey(Noop.name, "", (3, 8, 8))
+
+
+class Stacked(Noop):
+    """A model whose tiles run in batches."""
+
+    one_at_a_time = False
+
+
 GIB = 1024**3
 
 
@@ -162,7 +170,7 @@ async def test_the_tiles_of_a_batch_that_was_too_large_run_in_a_smaller_one(cloc
     backlog = Backlog(SIZES, "test")
     outcomes = Outcomes(backlog, wake=lambda: None, lose_device=lambda *_: None, clock=clock)
     task = DeviceWork(
-        Noop(LimitSettings()), Work([np.zeros(KEY.shape, np.float32)] * 8), Priority.NORMAL, lambda *_: None
+        Stacked(LimitSettings()), Work([np.zeros(KEY.shape, np.float32)] * 8), Priority.NORMAL, lambda *_: None
     )
     backlog.add(task)
     tiles = backlog.choose(())

@@ -69,7 +69,7 @@ def test_an_image_is_stretched_with_the_filter_of_pillow(how: str) -> None:
     section = InputSection(size=(20, 30), resample=how)  # type: ignore[arg-type]
     image = picture(70, 50, 1)
 
-    expected = np.asarray(Image.fromarray(image.rgb).resize((20, 30), FILTERS[how]))
+    expected = np.asarray(Image.fromarray(image.rgb).resize((20, 30), Image.Resampling[FILTERS[how]]))
 
     assert made(image, section) == pytest.approx(plain(expected, section), abs=1e-6)
 
