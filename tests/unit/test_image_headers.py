@@ -218,6 +218,11 @@ def bomb() -> bytes:
     return zlib.compress(bytes(100_000_000), 9)
 
 
+def a_million_steps() -> int:
+    """Takes 40 ms or so; a slower machine takes more for all."""
+    return sum(n & 1 for n in range(1_000_000))
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_up1_a_hostile_file_is_judged_by_its_header_for_100_ms_and_no_memory(name: str) -> None:
     make, error = HOSTILE[name]
@@ -230,13 +235,13 @@ def test_up1_a_hostile_file_is_judged_by_its_header_for_100_ms_and_no_memory(nam
             probe(data, BOUNDS)
         return None
 
-    took_s = min(_cpu_s(judge) for _ in range(2))
+    ratio = min(_cpu_s(judge) / _cpu_s(a_million_steps) for _ in range(3))
     tracemalloc.start()
     judge()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert took_s < 0.1
+    assert ratio < 3
     assert peak < 2**20
 
 
