@@ -23,7 +23,7 @@ export const refusedAs = (code: string) => (error: unknown) => error instanceof 
 /** Kills the API as a power cut would; `penstock up` starts it again. */
 export function killApi(): void {
   const children = readFileSync(`/proc/${UP}/task/${UP}/children`, "utf8").trim().split(" ");
-  const api = children.find((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes("api"));
+  const api = children.find((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").split(/[\0 ]/).includes("api"));
   process.kill(Number(api), "SIGKILL");
 }
 
