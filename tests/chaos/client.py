@@ -32,7 +32,8 @@ def noise_png(side: int) -> str:
 
 
 INPUT = noise_png(48)
-"""The usual input of a task: too large to travel in its record, so that the storage is used for it."""
+"""The usual input of a task: too large to travel in its record. Redis has room for a few of them, and the others are
+stored: see `INLINE_BUDGET_BYTES`."""
 
 SMALL_INPUT = noise_png(16)
 """An input that is kept in the record."""

@@ -23,6 +23,9 @@ from tests.chaos.proxy import Proxy
 
 T = TypeVar("T")
 
+INLINE_BUDGET_BYTES = 64 * 1024
+"""Room in Redis for the inputs of some nine tasks: a run has inputs there, in the storage, and on their way between."""
+
 
 class Setup(Struct, frozen=True, kw_only=True):
     """The parts of a world. `env` has settings of Penstock by their names after `PENSTOCK_`."""
@@ -184,6 +187,7 @@ class World:
             "WORKER_THREADS": "1",
             "WORKER_RESERVED_SLOTS": "0",
             "STORAGE_DIRECTORY": str(self.objects),
+            "QUEUE_INLINE_BUDGET_BYTES": str(INLINE_BUDGET_BYTES),
             "TELEMETRY_LOG_FORMAT": "json",
         }
         settings |= self._s3_settings() | self.setup.env
