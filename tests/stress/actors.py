@@ -26,7 +26,7 @@ from penstock.intake.uploads import ready_upload
 from penstock.store import NotItsTurn, WorkerInfo
 from penstock.store.outbox import Quota
 from penstock.upkeep.retention import prune
-from penstock.upkeep.sweep import sweep, sweep_uploads
+from penstock.upkeep.sweep import sweep, sweep_inline, sweep_uploads
 from tests.interleave.acts import IMAGE, INLINE, PAIR, lines_of
 from tests.interleave.world import DESCRIBED, MODEL, World
 from tests.stress.mishaps import Luck
@@ -306,6 +306,7 @@ class Maintainer(Actor):
         await sweep(self.world.store)
         await prune(self.world.store, self.world.storage)
         await sweep_uploads(self.world.uploads, self.world.storage)
+        await sweep_inline(self.world.store.inline, self.world.storage)
 
 
 class Dispatcher(Actor):

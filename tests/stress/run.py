@@ -13,7 +13,7 @@ from penstock.core.task import PRIORITIES, State
 from penstock.errors import ResultExpired, TaskNotFound
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import connect, scripts
-from tests.interleave.acts import delete_everything
+from tests.interleave.acts import IMAGE, delete_everything
 from tests.interleave.invariants import broken, left_behind
 from tests.interleave.world import MODEL, World
 from tests.stress.actors import CAST, STAY_WHEN_CALM, Actor, Seen
@@ -22,8 +22,9 @@ from tests.support.moved_clock import AHEAD, moved_clock
 
 QUEUE = QueueSettings(
     lease_s=1.0, max_crashes=4, max_retries=2, retry_base_s=0.1, retry_cap_s=0.5, result_ttl_s=3, batch_window=6,
-    max_depth=100_000,
+    max_depth=100_000, inline_budget_bytes=5 * len(IMAGE),
 )  # fmt: skip
+"""Redis has room for the inputs of five tasks: there are some there, in the storage, and on their way between."""
 LOOK_S = 2.0
 CALM_WITHIN_S = 90.0
 
