@@ -1824,6 +1824,13 @@ MUTATIONS = (
         BETWEEN + "inputs-fill-their-budget",
     ),
     Mutation(
+        "a damaged ended task stops no input from moving",
+        "src/penstock/store/salvage.py",
+        ', "inline:ended")',
+        ")",
+        INLINE + "damage_of_an_ended_task_stops_no_other_input_from_moving",
+    ),
+    Mutation(
         "a damaged record takes its input out of the sum",
         f"{LUA}/set_aside.lua",
         "  if lost > 0 then drop_inline(id, lost) end\n",
