@@ -523,9 +523,23 @@ MUTATIONS = (
     Mutation(
         "a claim gives no more tasks than it was asked for",
         f"{LUA}/claim.lua",
-        " or #answers == tonumber(most)",
+        " and #answers < tonumber(most)",
         "",
         CLAIMS + "no_more_tasks_are_claimed_than_were_asked_for",
+    ),
+    Mutation(
+        "a damaged task behind others takes none of them with it",
+        f"{LUA}/claim.lua",
+        "pcall(next_task)",
+        "true, next_task()",
+        CLAIMS + "a_damaged_task_behind_others_takes_none_of_them_with_it[cost]",
+    ),
+    Mutation(
+        "a damaged task behind others is set aside",
+        "src/penstock/store/leases.py",
+        "                await self._engine.salvage.clear_way()\n",
+        "                pass\n",
+        CLAIMS + "a_damaged_task_behind_others_takes_none_of_them_with_it[created]",
     ),
     Mutation(
         "a late task behind others is left to the next claim",
@@ -1808,6 +1822,13 @@ MUTATIONS = (
         "if task.inline then redis.call('ZREM', ROOT .. 'inline:ended', id) end\n",
         "",
         BETWEEN + "inputs-fill-their-budget",
+    ),
+    Mutation(
+        "a damaged ended task stops no input from moving",
+        "src/penstock/store/salvage.py",
+        ', "inline:ended")',
+        ")",
+        INLINE + "damage_of_an_ended_task_stops_no_other_input_from_moving",
     ),
     Mutation(
         "a damaged record takes its input out of the sum",

@@ -376,3 +376,18 @@ async def test_a_late_task_behind_others_ends_with_the_next_claim(redis_url: str
         assert before[-1] == Claim(None, 0.0)
         assert [claim.lease and claim.lease.id for claim in after] == [last]
         assert (await store.tasks.get(late, "default")).state is State.EXPIRED
+
+
+@pytest.mark.parametrize("field", ["cost", "created"])
+async def test_a_damaged_task_behind_others_takes_none_of_them_with_it(redis_url: str, field: str) -> None:
+    async with open_store(redis_url) as store:
+        first, damaged, last = [await submit(store) for _ in range(3)]
+        await store.engine.pipelined([("HSET", store.engine.keys.task(damaged), field, "many")])
+
+        before = await several(store, 3)
+        set_aside = [one.id for one in await store.unreadable()]
+        after = await several(store, 3)
+
+        assert [claim.lease and claim.lease.id for claim in before] == [first, None]
+        assert set_aside == [damaged]
+        assert [claim.lease and claim.lease.id for claim in after] == [last, None]

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from penstock.core.access import TENANT
 from penstock.core.quotas import Quotas
 from penstock.core.submission import Submission
-from penstock.core.task import ErrorRecord, Outcome
+from penstock.core.task import ErrorRecord, Outcome, new_task_id
 from penstock.settings import RedisSettings
 from penstock.store import Redis, Store, connect
+from penstock.store.salvage import ALL
 from penstock.upkeep.retention import prune
 from penstock.upkeep.sweep import sweep_inline
 from tests.support.memory_storage import MemoryStorage
@@ -208,3 +209,12 @@ async def test_damage_of_one_input_stops_no_other_task_and_leaves_the_sum_right(
     assert damaged.id in leases
     assert await store.tasks.delete_each([damaged.id, sound.id], TENANT) == (2, ANY)
     assert await store.inline.total_bytes() == 0
+
+
+async def test_damage_of_an_ended_task_stops_no_other_input_from_moving(store: Store, client: Redis) -> None:
+    """However many tasks have ended that have none."""
+    damaged, *others = await failed(store, 7)
+    await client.hset(store.engine.keys.task(damaged.id), "inline", "many")
+    await client.zadd(store.engine.keys.finals, {new_task_id(): 0 for _ in range(ALL)})
+
+    assert list(await store.inline.due()) == [one.id for one in others]

@@ -90,6 +90,8 @@ class LeaseStore:
 
     async def _claim_of(self, answer: Any, fence: str) -> Claim:
         if not answer[0]:
+            if answer[2:] == [b"damaged"]:
+                await self._engine.salvage.clear_way()
             next_due_s = answer[1] / 1000 if answer[1] >= 0 else None
             return Claim(None, next_due_s, is_drained=answer[2:] == [b"drained"])
         try:

@@ -209,7 +209,7 @@ class Salvage:
             k.uploads,
             k.closed,
             k.finals,
-            *map(k.of_root, ("starting", "deadlines")),
+            *map(k.of_root, ("starting", "deadlines", "inline:ended")),
         )
         rows = await self._runner.at_once(
             [

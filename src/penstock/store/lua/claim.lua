@@ -9,6 +9,7 @@
 --           {key, bytes, ...} of the inputs that are in Redis}
 --          {'', ms until a delayed task is due, or -1; 0 to ask again at once}   {'', -1, 'drained'}
 --          {'', 0, 'late'} when it is the turn of a task whose time is over: `claim_late` ends it and goes on
+--          {'', 0, 'damaged'} behind others, when the next one cannot be given
 -- takes: moves worker device lease_ms guard models priorities fence round most
 -- needs: claim.choose claim.give claim.lateness claim.nothing_to_claim claim.queue_due_retries claim.refusal_of_claim
 --        pools.pool_of task.read_task
@@ -29,8 +30,9 @@ local function next_task()
   return give(pool, head, counts, task, moves, worker, device, lease_ms, fence)
 end
 
-local answers = {}
-repeat
-  answers[#answers + 1] = next_task()
-until answers[#answers][1] == '' or #answers == tonumber(most)
+local answers = {next_task()}
+while answers[#answers][1] ~= '' and #answers < tonumber(most) do
+  local is_read, answer = pcall(next_task) -- those that are given already must not be lost with one that is damaged
+  answers[#answers + 1] = is_read and answer or {'', 0, 'damaged'}
+end
 return answers
