@@ -1756,8 +1756,8 @@ MUTATIONS = (
     Mutation(
         "nothing is forked beside a thread",
         "src/penstock/local/spares.py",
-        'if sys.platform != "linux" or len(os.listdir("/proc/self/task")) > 1:',
-        'if sys.platform != "linux":',
+        'if not _sees_ends() or len(os.listdir("/proc/self/task")) > 1:',
+        "if not _sees_ends():",
         SPARES + "a_spare_process_is_what_its_role_says_and_nothing_else",
     ),
     Mutation(
@@ -1765,6 +1765,20 @@ MUTATIONS = (
         "src/penstock/local/spares.py",
         "    take_environment(role.environment)\n",
         "    os.environ.update(role.environment)\n",
+        SPARES + "a_spare_process_is_what_its_role_says_and_nothing_else",
+    ),
+    Mutation(
+        "a spare process has no line to another",
+        "src/penstock/local/spares.py",
+        "    _close_all_but(theirs.fileno())\n",
+        "",
+        SPARES + "a_spare_process_ends_when_it_is_dismissed_though_another_that_was_forked_later_runs",
+    ),
+    Mutation(
+        "a program that a spare process starts can write",
+        "src/penstock/local/spares.py",
+        "inheritable=number <= 2)",
+        "inheritable=False)",
         SPARES + "a_spare_process_is_what_its_role_says_and_nothing_else",
     ),
     Mutation(

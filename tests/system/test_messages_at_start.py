@@ -38,9 +38,9 @@ ENVIRON = {
 }
 
 WORDS = {
-    "missing password": "wants a password, and redis.url has none; set it as redis://:PASSWORD@host:port",
-    "wrong password": "refuses the user or the password of redis.url; correct them",
-    "password not wanted": "has no password, and redis.url has one; take it out",
+    "missing password": "wants a password; set redis.password, or redis.url as redis://:PASSWORD@host:port",
+    "wrong password": "refuses the user or the password; correct redis.password, or redis.url",
+    "password not wanted": "has no password; take it out of redis.password or redis.url",
     "protected mode": "is in protected mode, which lets only its own machine in; set requirepass",
     "unknown CA": "has a certificate that is not trusted here; name its CA in redis.url",
     "no CA file": "a file that redis.url names is not there; check its socket, or ssl_ca_certs",

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from socket import socketpair
 
 from msgspec.structs import replace
 
@@ -21,19 +20,20 @@ os.environ["A_SECRET"] = "of the parent"
 import penstock
 from penstock.local.spares import Role, fork_spares
 
-def run(arguments):
-    print(json_of(arguments), flush=True)
+def run():
+    print(json_of(), flush=True)
     sys.exit(7)
 
-def json_of(arguments):
-    import json
+def json_of():
+    import json, subprocess
     me = Path("/proc/self")
     return json.dumps({
-        "arguments": arguments,
+        "arguments": sys.argv[1:],
         "environment": dict(os.environ),
         "shown": (me / "cmdline").read_text().replace("\\0", " ").strip(),
         "shown_environment": (me / "environ").read_text(),
         "passed": os.read(40, 100).decode(),
+        "said": subprocess.run(["sh", "-c", "echo said >&2"], stderr=None).returncode,
         "umask": os.umask(0),
         "session": os.getsid(0) == os.getpid(),
         "parent": os.getppid(),
@@ -45,7 +45,7 @@ async def main(spares):
     os.write(writing, b"through a pipe")
     role = Role(
         argv=[sys.executable, "-m", "penstock", "api-process", "--name", "api"],
-        environment={"A_SETTING": "of the child"}, umask=0o077, fds=[0, 1, 2, 40], parent_died=15, arenas=2,
+        environment={"A_SETTING": "of the child"}, umask=0o077, fds=[0, 1, 2, 40], parent_died=15,
     )
     used.become(role, [0, 1, 2, reading])
     print(await used.wait(), used.is_unused, flush=True)
@@ -83,6 +83,27 @@ def test_a_spare_process_is_what_its_role_says_and_nothing_else() -> None:
     assert "A_SECRET" not in child["shown_environment"]
     assert child["shown"] == f"{sys.executable} -m penstock api-process --name api"
     assert (child["passed"], child["umask"], child["session"]) == ("through a pipe", 0o077, True)
+    assert child["said"] == 0, "a program that it starts has its stderr"
+
+
+LATER = """
+import asyncio, os, sys, time
+from penstock.local.spares import Role, fork_spares
+
+async def main(first, later):
+    role = Role(argv=[sys.executable, "-m", "penstock"], environment={}, umask=-1, fds=[0, 1, 2], parent_died=15)
+    later.become(role, [0, 1, 2])
+    first.dismiss()
+    print(await asyncio.wait_for(first.wait(), 20), flush=True)
+    os.kill(later.pid, 9)
+    await later.wait()
+
+asyncio.run(main(*fork_spares(1, sys.exit), *fork_spares(1, lambda: time.sleep(60))))
+"""
+
+
+def test_a_spare_process_ends_when_it_is_dismissed_though_another_that_was_forked_later_runs() -> None:
+    assert subprocess.check_output([sys.executable, "-c", LATER], text=True) == "0\n"
 
 
 def test_the_modules_that_are_shared_start_no_thread() -> None:
@@ -97,12 +118,9 @@ def test_the_modules_that_are_shared_start_no_thread() -> None:
 
 
 def test_a_worker_on_a_gpu_is_executed_and_one_on_a_cpu_is_made_of_a_spare_process() -> None:
-    line, other = socketpair()
-    spare = SpareProcess(0, line)
+    spare = SpareProcess(0, 0)
     gpu = Placement(device=replace(cpu(1), name="cuda:0", kind="cuda"), environment={}, lost="it is away")
 
     children = worker_children(Settings(), [gpu, Placement(device=cpu(1), environment={})], [spare])
 
     assert [child.spare for child in children] == [None, spare]
-    line.close()
-    other.close()

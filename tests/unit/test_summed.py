@@ -1,5 +1,7 @@
 """The metrics of several processes as those of one; each process is a real server of metrics."""
 
+import socket
+import threading
 from collections.abc import Iterable
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -77,6 +79,24 @@ def test_a_process_at_the_port_of_one_that_ended_is_another_one() -> None:
     process.requests, process.started = 5, 200
 
     assert shown(summed)["requests_total"] == 8
+
+
+def test_a_process_that_dies_while_it_answers_is_left_out() -> None:
+    living = CountingProcess(3, started=100)
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        thread = threading.Thread(target=answer_a_part, args=[dying])
+        thread.start()
+        found = shown(Summed(lambda: [living.url, f"http://127.0.0.1:{dying.getsockname()[1]}/metrics"]))
+        thread.join()
+
+    assert found["requests_total"] == 3
+
+
+def answer_a_part(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nrequests_total")
 
 
 def test_a_process_that_does_not_answer_counts_as_at_the_last_scrape() -> None:

@@ -79,7 +79,7 @@ def up(
     from penstock.telemetry.logs import set_up_logs
 
     import_shared()
-    workers = fork_spares(1, _run)  # before the settings are read: a worker must not know the secrets of the API
+    workers = fork_spares(1, main)  # before the settings are read: a worker must not know the secrets of the API
     free_metrics_port = 0 if port == 0 else None  # who asks for a free port wants one for the metrics too
     settings = settings_of_call(
         api_host=host,
@@ -287,12 +287,7 @@ def _spares_of_api(settings: Settings) -> "list[SpareProcess]":
 
     if settings.api.processes > 1:
         import_shared("penstock.api.serve")
-    return fork_spares(settings.api.processes, _run)
-
-
-def _run(arguments: list[str]) -> None:
-    sys.argv[1:] = arguments
-    main()
+    return fork_spares(settings.api.processes, main)
 
 
 def _wants_own_redis(settings: Settings) -> bool:

@@ -214,7 +214,6 @@ def _of_spare(child: Child, launch: Launch, log: IO[bytes] | None) -> SpareProce
         umask=launch.umask,
         fds=[0, 1, 2, *launch.pass_fds],
         parent_died=child.parent_died,
-        arenas=int(launch.environment["MALLOC_ARENA_MAX"]),
     )
     with suppress(OSError), open(os.devnull, "rb") as nothing:  # noqa: PTH123  where it has ended, another is executed
         child.spare.become(role, [nothing.fileno(), out, out, *launch.pass_fds])

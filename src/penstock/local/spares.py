@@ -52,16 +52,15 @@ class Role(Struct, frozen=True, kw_only=True):
     umask: int
     fds: list[int]
     parent_died: int
-    arenas: int
 
 
 class SpareProcess:
     """A process that waits for its role, and then is a child like one of `asyncio.subprocess`."""
 
-    def __init__(self, pid: int, line: socket.socket) -> None:
+    def __init__(self, pid: int, line: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
-        self.line = line
+        self._line = line
         self._ended: asyncio.Future[None] | None = None
 
     @property
@@ -72,14 +71,14 @@ class SpareProcess:
     def become(self, role: Role, files: Sequence[int]) -> None:
         """Give it its role, and the files that it is to have. Raises OSError where it has ended."""
         self._watch()
-        with self.line:
-            socket.send_fds(self.line, [msgspec.json.encode(role)], [*files])
+        with socket.socket(fileno=self._line) as line:
+            socket.send_fds(line, [msgspec.json.encode(role)], [*files])
 
     def dismiss(self) -> None:
         """Let it end where it still waits for a role."""
         if self.is_unused:
             self._watch()
-            self.line.close()
+            os.close(self._line)
 
     async def wait(self) -> int:
         """Wait for its end, and return the exit status as `subprocess` gives it."""
@@ -124,51 +123,67 @@ def import_shared(*others: str) -> None:
         import_module(module)
 
 
-def fork_spares(count: int, run: Callable[[list[str]], None]) -> list[SpareProcess]:
-    """Fork so many processes; each calls `run` with the arguments of its command line when it has its role, and ends
-    with it. None are forked where this process has threads already, or is not on Linux."""
-    if sys.platform != "linux" or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  there is no path but names
+def fork_spares(count: int, run: Callable[[], None]) -> list[SpareProcess]:
+    """Fork so many processes; each calls `run` when it has its role, whose command line is then in `sys.argv`, and ends
+    with it. None are forked where this process has threads already, or the system has no pidfd_open(2)."""
+    if not _sees_ends() or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208  there is no path but names
         return []
     gc.collect()
     give_back()
     gc.freeze()  # a collection that visits an object writes to it, and the page is no longer shared
-    spares: list[SpareProcess] = []
-    for _ in range(count):
-        spares.append(_forked(run, spares))
-    return spares
+    return [_forked(run) for _ in range(count)]
 
 
-def _forked(run: Callable[[list[str]], None], others: Sequence[SpareProcess]) -> SpareProcess:
+def _sees_ends() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # not Linux, or one before 5.3, or a sandbox
+        return False
+    return True
+
+
+def _forked(run: Callable[[], None]) -> SpareProcess:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()
     pid = os.fork()
     if pid:
         theirs.close()
-        return SpareProcess(pid, ours)
-    for line in (ours, *(other.line for other in others)):
-        line.close()
+        return SpareProcess(pid, ours.detach())
+    ours.close()
+    _close_all_but(theirs.fileno())
     os.setsid()  # Ctrl-C reaches the parent alone, which stops its children in order
     with theirs:
         message, files, _, _ = socket.recv_fds(theirs, MOST_BYTES, MOST_FDS)
     if not message:  # the parent has no use for it, or is gone
         os._exit(0)
     _take(msgspec.json.decode(message, type=Role), files, parent)
-    run(sys.argv[1:])
+    run()
     sys.exit(0)
+
+
+def _close_all_but(line: int) -> None:
+    """Close what an executed process would not have either. A line to another spare that is open here too never ends,
+    and the other would wait for ever."""
+    for file in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  there is no path but numbers
+        if file > 2 and file != line:
+            with suppress(OSError):  # that of the list itself is closed
+                os.close(file)
 
 
 def _take(role: Role, files: Sequence[int], parent: int) -> None:
     ctypes.CDLL(None).prctl(1, role.parent_died)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(0)
-    limit_arenas(role.arenas)  # what glibc reads of the environment when a program begins
+    with suppress(KeyError, ValueError):
+        limit_arenas(int(role.environment["MALLOC_ARENA_MAX"]))  # glibc reads it when a program begins
     held = [fcntl(file, F_DUPFD, FREE_FDS) for file in files]
     for file, number in zip(held, role.fds, strict=True):
-        os.dup2(file, number, inheritable=False)
+        os.dup2(file, number, inheritable=number <= 2)  # a program that the child starts writes to its stderr
     for file in (*files, *held):
         if file not in role.fds:
             os.close(file)
-    os.umask(role.umask) if role.umask >= 0 else None
+    if role.umask >= 0:
+        os.umask(role.umask)
     take_environment(role.environment)
     sys.dont_write_bytecode = bool(role.environment.get("PYTHONDONTWRITEBYTECODE"))
     sys.argv = ["penstock", *role.argv[3:]]
@@ -183,5 +198,6 @@ def _show(argv: Sequence[str]) -> None:
     words = b"\0".join(os.fsencode(word) for word in argv)
     if len(words) >= end - begin:  # behind the old end, the kernel reads on to the first zero
         words = words.replace(b"\0", b" ")
-    ctypes.memset(begin, 0, last - begin)
-    ctypes.memmove(begin, words, min(len(words), last - begin - 1))
+    room = max(0, last - begin - 1)  # a sandbox may say 0 for all of them
+    ctypes.memset(begin, 0, room)
+    ctypes.memmove(begin, words, min(len(words), room))

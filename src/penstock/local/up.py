@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPException
 from pathlib import Path
 from threading import Lock
 from typing import IO
@@ -239,7 +238,7 @@ def _missing(url: str) -> str:
     try:
         status, body = read_local(f"{url}/readyz", timeout_s=2)
         readiness = json.loads(body)
-    except (OSError, HTTPException, ValueError):
+    except (OSError, ValueError):
         return "the API does not answer yet"
     if status != HTTPStatus.OK:
         return str(readiness.get("detail", status))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
@@ -61,7 +62,7 @@ class GuardedSession:
 def read_local(url: str, *, timeout_s: float) -> tuple[int, bytes]:
     """The status and the body that a process on this machine answers, whatever the status is.
 
-    Raises OSError when it does not answer in time.
+    Raises OSError when it does not answer in time, or breaks off.
     """
     try:
         with _DIRECT.open(url, timeout=timeout_s) as response:
@@ -69,3 +70,5 @@ def read_local(url: str, *, timeout_s: float) -> tuple[int, bytes]:
     except HTTPError as refusal:
         with refusal:
             return refusal.code, refusal.read()
+    except HTTPException as error:
+        raise ConnectionError(f"it broke off its answer: {error!r}") from error

@@ -20,8 +20,8 @@ def warnings_of(connection: Mapping[str, Any], *, is_encrypted: bool, product: s
     found = []
     if not connection.get("password"):
         found.append(
-            "Redis takes commands without a password: whoever reaches it has all tasks (set requirepass, or a user "
-            "with an ACL, and name it in redis.url)"
+            "Redis takes commands without a password: whoever reaches it has all tasks (set requirepass and "
+            "redis.password, or name a user with an ACL in redis.url)"
         )
     if not is_encrypted and "." in str(connection.get("host")):
         found.append("passwords and tasks go to Redis without TLS (use rediss:// in redis.url, or a private network)")

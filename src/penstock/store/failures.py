@@ -66,18 +66,18 @@ REFUSALS = {
     "MISCONF": Refusal("the task store refuses writes: it cannot save them to its disk; free space, or see its log", 5),
     "OOM": Refusal("the task store refuses writes: its memory is full; raise maxmemory of Redis, or delete tasks", 5),
     "NOAUTH": Refusal(
-        "the task store wants a password, and redis.url has none; set it as redis://:PASSWORD@host:port",
+        "the task store wants a password; set redis.password, or redis.url as redis://:PASSWORD@host:port",
         5,
         is_setting=True,
     ),
     "WRONGPASS": Refusal(
-        "the task store refuses the user or the password of redis.url; correct them (characters such as @ : / # have "
-        "to be percent-encoded)",
+        "the task store refuses the user or the password; correct redis.password, or redis.url (where characters such "
+        "as @ : / # have to be percent-encoded, and whose password has precedence)",
         5,
         is_setting=True,
     ),
     "NOPASS": Refusal(
-        "the task store has no password, and redis.url has one; take it out, or set requirepass in Redis",
+        "the task store has no password; take it out of redis.password or redis.url, or set requirepass in Redis",
         5,
         is_setting=True,
     ),
@@ -88,8 +88,8 @@ REFUSALS = {
         is_setting=True,
     ),
     "DENIED": Refusal(
-        "the task store is in protected mode, which lets only its own machine in; set requirepass in Redis, and the "
-        "password in redis.url",
+        "the task store is in protected mode, which lets only its own machine in; set requirepass in Redis, and "
+        "redis.password",
         5,
         is_setting=True,
     ),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
@@ -97,9 +98,11 @@ def _scraped(of_all: str) -> bytes:
     if not of_all:
         return exposition.scrape()
     try:
-        _, text = read_local(of_all, timeout_s=METRICS_WITHIN_S)
-    except OSError as error:
-        raise NotReady("the metrics of all processes cannot be read", retry_after_s=1) from error
+        status, text = read_local(of_all, timeout_s=METRICS_WITHIN_S)
+    except OSError:
+        status, text = HTTPStatus.SERVICE_UNAVAILABLE, b""
+    if status != HTTPStatus.OK:
+        raise NotReady("the metrics of all processes cannot be read", retry_after_s=1)
     return text
 
 
