@@ -739,6 +739,13 @@ MUTATIONS = (
         f"{CONSOLE}wrong_keys_are_slowed_by_their_address",
     ),
     Mutation(
+        "a console that could not be made is made again",
+        "src/penstock/api/late_console.py",
+        " or (self._made.done() and self._made.exception())",
+        "",
+        "tests/unit/test_late_console.py::test_a_console_that_could_not_be_made_is_made_by_the_next_request",
+    ),
+    Mutation(
         "a browser runs no file of an input",
         "src/penstock/api/console/screens/inputs.py",
         "kind.startswith(SHOWN) and kind != HAS_SCRIPT",
