@@ -280,6 +280,13 @@ MUTATIONS = (
         WAITS + "behind_others_loses_no_time[prepare]",
     ),
     Mutation(
+        "closed threads let go of who waits for a call to be left",
+        "src/penstock/worker/threads.py",
+        "                self._leave(call.answer)\n",
+        "                self._unanswered.pop(call.answer, None)\n",
+        "tests/unit/test_threads.py::test_closing_lets_go_of_who_waits_for_a_canceled_call_to_be_left",
+    ),
+    Mutation(
         "the clock of an attempt stands until there is memory",
         "src/penstock/worker/pipeline.py",
         "            with clock.standing():\n                await self._memory.wait(grant)\n",
@@ -744,6 +751,13 @@ MUTATIONS = (
         ', "/console/login")',
         ")",
         f"{CONSOLE}wrong_keys_are_slowed_by_their_address",
+    ),
+    Mutation(
+        "a console that could not be made is made again",
+        "src/penstock/api/late_console.py",
+        " or (self._made.done() and self._made.exception())",
+        "",
+        "tests/unit/test_late_console.py::test_a_console_that_could_not_be_made_is_made_by_the_next_request",
     ),
     Mutation(
         "a browser runs no file of an input",

@@ -103,6 +103,22 @@ async def test_closing_waits_for_what_runs_and_drops_what_has_not_begun() -> Non
     await running
 
 
+async def test_closing_lets_go_of_who_waits_for_a_canceled_call_to_be_left() -> None:
+    gate = threading.Event()
+    threads = Threads(1, "work")
+    hanging, waiting = threads.run(gate.wait, 60), threads.run(int)
+    waiting.cancel()
+    left = asyncio.create_task(threads.left(waiting))
+    await asyncio.sleep(0)
+    was_left = left.done()
+    threads.close(wait=False)
+    await asyncio.wait_for(left, 5)
+    gate.set()
+    await hanging
+
+    assert not was_left
+
+
 async def test_a_thread_that_hangs_is_left_behind_when_nobody_waits_for_it() -> None:
     begun, gate = threading.Event(), threading.Event()
     threads = Threads(1, "work")

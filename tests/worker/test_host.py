@@ -131,21 +131,22 @@ async def test_a_full_spool_holds_tasks_up_and_fails_none(store: Store, tmp_path
 class Late(LeaseStore):
     """Its first claim reaches Redis when the worker has given it up, and is not answered."""
 
-    late: Callable[[], Awaitable[Claim]] | None = None
+    late: Callable[[], Awaitable[list[Claim]]] | None = None
     claims = 0
+    was_late = False
 
-    async def claim(self, **options: Any) -> Claim:
+    async def claim_several(self, most: int, **options: Any) -> list[Claim]:
         self.claims += 1
         if self.claims > 1:
-            return await super().claim(**options)
-        self.late = partial(super().claim, **options)
+            return await super().claim_several(most, **options)
+        self.late = partial(super().claim_several, most, **options)
         raise StoreUnavailable("no answer")
 
     async def release_unknown(self, worker: str, known: Iterable[Lease], *, before: int) -> list[str]:
         released = await super().release_unknown(worker, known, before=before)
         if self.late is not None:
             await self.late()
-            self.late = None
+            self.late, self.was_late = None, True
         return released
 
 
@@ -154,11 +155,12 @@ async def test_a_claim_that_a_worker_has_given_up_costs_no_task_an_attempt(
 ) -> None:
     async with connect(settings.redis) as client:
         store = Store(Engine(client, namespace, QueueSettings()))
-        store.leases = Late(store.engine)
+        store.leases = late = Late(store.engine)
         task_id = await submit_image(store, MODEL)
         async with host(store, storage, MODEL):
             task = await ended(store, task_id)
 
+    assert late.was_late
     assert (task.state, outcomes(task)) == (State.SUCCESS, ["complete"])
 
 

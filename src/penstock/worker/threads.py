@@ -66,7 +66,7 @@ class Threads:
                 break
             if call is not None:
                 call.answer.cancel()
-                self._unanswered.pop(call.answer, None)
+                self._leave(call.answer)
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads if wait else ():
@@ -93,15 +93,18 @@ class Threads:
             del call, value, fault  # an idle thread keeps no image alive
 
     def _answer(self, answer: asyncio.Future[T], value: T, fault: Exception | None) -> None:
-        left = self._unanswered.pop(answer, None)
-        if left is not None and not left.done():
-            left.set_result(None)
+        self._leave(answer)
         if answer.done():
             return
         if fault is None:
             answer.set_result(value)
         else:
             answer.set_exception(fault)
+
+    def _leave(self, answer: asyncio.Future[Any]) -> None:
+        left = self._unanswered.pop(answer, None)
+        if left is not None and not left.done():
+            left.set_result(None)
 
 
 class _Call(Struct, frozen=True, eq=False):
