@@ -265,7 +265,7 @@ def test_redis_is_reached_from_inside_only_and_asks_for_a_password() -> None:
 
     assert redis["networks"] == ["store"]
     assert compose()["networks"]["store"] == {"internal": True}
-    assert "requirepass %s" in redis["entrypoint"][2]
+    assert "requirepass $$(cat /run/secrets/redis_password)\n" in redis["entrypoint"][2]
 
 
 def test_no_image_floats_and_the_images_before_an_upgrade_keep_their_name() -> None:
