@@ -166,6 +166,7 @@ def test_the_api_believes_what_the_proxy_says_of_clients_and_nobody_else() -> No
 
     assert api.api.trusted_proxies == (resolved(subnet["subnet"], {}),)
     assert {name for name, of in networks.items() if "front" in of} == {"proxy", "api"}
+    assert "header_up -Forwarded\n" in (DEPLOY / "proxy/Caddyfile").read_text(), "a client may make it up"
     assert networks["proxy"] & networks["api"] == {"front"}, "the name `api` leads to one address alone"
 
 
