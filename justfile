@@ -93,15 +93,15 @@ scale +args:
 gpu-up *args:
     {{ compose }} -f compose.yaml -f deploy/compose.gpu.yaml up -d --build {{ args }}
 
-# stop the containers, write their data and the secrets into a folder, and start them again
+# stop the containers, write their data and the secrets into a new folder, and start them again
 [group('deploy')]
 backup folder:
-    COMPOSE="{{ compose }}" deploy/backup.sh {{ folder }}
+    deploy/backup.sh {{ quote(folder) }}
 
 # put the data of a folder into a new installation
 [group('deploy')]
 restore folder:
-    COMPOSE="{{ compose }}" deploy/restore.sh {{ folder }}
+    deploy/restore.sh {{ quote(folder) }}
 
 # list the containers, and ask the server whether it is ready
 [group('deploy')]

@@ -36,6 +36,7 @@ from penstock.telemetry.logs import set_up_logs
 from penstock.worker.devices import cpu
 from penstock.worker.process import run
 from tests.support.drive import data_uri, image
+from tests.support.redis_server import free_port
 
 API_KEY = "a-key-only-for-one-photo"
 LOG = "ONE_PHOTO_LOG"
@@ -202,12 +203,6 @@ def running(command: Sequence[str], environ: dict[str, str], log: Path) -> Itera
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def body_of(model: str, path: Path | None) -> bytes:

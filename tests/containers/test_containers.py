@@ -1,14 +1,18 @@
 """The same files, judged by the programs that will read them; each test says what is missing where it cannot run."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from penstock.local.redis_server import find_server
-from tests.containers.programs import DEPLOY, compose, passes, program, run
+from tests.containers.programs import DEPLOY, ROOT, compose, passes, program, run
 
 # --- Prometheus -----------------------------------------------------------------------------------------------
 
@@ -74,21 +78,34 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_redis_server_accepts_the_configuration(tmp_path: Path) -> None:
+def test_a_redis_server_accepts_the_configuration_and_hears_the_signal_to_stop(tmp_path: Path) -> None:
     lines = (DEPLOY / "redis.conf").read_text().splitlines()
     lines = [line for line in lines if line.split(" ")[0] not in ("dir", "port", "bind")]
-    conf = tmp_path / "redis.conf"
+    conf, password = tmp_path / "redis.conf", tmp_path / "password"
     conf.write_text("\n".join([*lines, f"dir {tmp_path}", "port 0", f"unixsocket {tmp_path}/s", ""]))
+    password.write_text("0123456789abcdef\n")
+    *shell, script = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["redis"]["entrypoint"]
+    places = {
+        "$$": "$",
+        "/run/secrets/redis_password": password,
+        "/etc/penstock/redis.conf": conf,
+        "valkey-server": find_server(),
+    }
+    for inside, here in places.items():
+        script = script.replace(inside, str(here))
 
-    with subprocess.Popen([str(find_server()), str(conf)], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([*shell, script], stdout=subprocess.PIPE, text=True, start_new_session=True) as server:
         try:
             said = ""
             while "eady to accept connections" not in said:  # each version in words of its own
                 line = server.stdout.readline() if server.stdout else ""
                 assert line, said
                 said += line
-        finally:
             server.terminate()
+            assert server.wait(60) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
 
     assert (tmp_path / "appendonlydir").is_dir()
 

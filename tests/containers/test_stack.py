@@ -182,9 +182,9 @@ def test_two_apis_serve_behind_the_proxy_and_both_are_scraped(stack: Stack) -> N
 def test_a_backup_is_restored_into_a_new_installation(stack: Stack, tmp_path: Path) -> None:
     task = stack.submit()
     before = httpx.get(stack.result(task)["result"]["url"]).content
-    stack.script("backup.sh", tmp_path)
+    stack.script("backup.sh", tmp_path / "saved")
     stack.down()
-    stack.script("restore.sh", tmp_path)
+    stack.script("restore.sh", tmp_path / "saved")
     stack("up", "-d", *SERVICES)
 
     assert eventually(lambda: stack.task(task), lambda found: bool(found))["status"] == "SUCCESS"

@@ -95,11 +95,13 @@ def seconds(text: str) -> float:
     return float(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
 
 
-def test_the_example_environment_names_what_the_files_read() -> None:
+def test_the_example_environment_names_the_files_and_what_they_read() -> None:
     lines = (DEPLOY / ".env.example").read_text().splitlines()
-    named = {line.lstrip("# ").partition("=")[0] for line in lines if re.match(r"(# )?[A-Z0-9_]+=", line)}
+    given = dict(line.lstrip("# ").split("=", 1) for line in lines if re.match(r"(# )?[A-Z0-9_]+=", line))
+    read = {variable for file in FILES for variable in variables((ROOT / file).read_text())}
 
-    assert named == {"COMPOSE_PROJECT_NAME", *(v for file in FILES for v in variables((ROOT / file).read_text()))}
+    assert set(given) == {"COMPOSE_PROJECT_NAME", "COMPOSE_FILE", *read}
+    assert set(given["COMPOSE_FILE"].split(":")) == set(FILES)
 
 
 def test_every_variable_has_a_default_or_says_what_to_set() -> None:
@@ -164,6 +166,7 @@ def test_the_api_believes_what_the_proxy_says_of_clients_and_nobody_else() -> No
 
     assert api.api.trusted_proxies == (resolved(subnet["subnet"], {}),)
     assert {name for name, of in networks.items() if "front" in of} == {"proxy", "api"}
+    assert "header_up -Forwarded\n" in (DEPLOY / "proxy/Caddyfile").read_text(), "a client may make it up"
     assert networks["proxy"] & networks["api"] == {"front"}, "the name `api` leads to one address alone"
 
 
@@ -265,7 +268,7 @@ def test_redis_is_reached_from_inside_only_and_asks_for_a_password() -> None:
 
     assert redis["networks"] == ["store"]
     assert compose()["networks"]["store"] == {"internal": True}
-    assert "requirepass %s" in redis["entrypoint"][2]
+    assert "requirepass $$(cat /run/secrets/redis_password)\n" in redis["entrypoint"][2]
 
 
 def test_no_image_floats_and_the_images_before_an_upgrade_keep_their_name() -> None:
@@ -297,7 +300,8 @@ def test_the_file_for_tls_opens_the_proxy_and_nothing_else() -> None:
     assert api.api.public_url == "https://images.example.com"
     assert [name for name, service in override.items() if "ports" in service] == ["proxy"]
     assert "{$SITE::8000} {" in (DEPLOY / "proxy/Caddyfile").read_text()
-    assert variables(override["proxy"]["environment"]["SITE"], ":?") == {"SITE"}
+    assert resolved(override["proxy"]["environment"]["SITE"], site) == "images.example.com, :8000"
+    assert "healthcheck" not in override["proxy"], "that of compose.yaml asks port 8000"
 
 
 def test_a_worker_gets_the_time_it_may_take_to_stop() -> None:
