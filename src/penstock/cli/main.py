@@ -13,7 +13,7 @@ import msgspec
 from penstock import __version__, collector
 from penstock.cli.context import AS_JSON, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.sections import SectionedGroup
-from penstock.errors import ConfigurationError
+from penstock.errors import ConfigurationError, StoppedEarly
 from penstock.lazy_import import lazy_import
 from penstock.settings import Settings
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from penstock.local.spares import SpareProcess
 
 deaths = lazy_import("penstock.local.deaths")
-supervisors = lazy_import("penstock.local.supervisor")
 
 EXIT_INTERRUPTED = 130
 """Exit status that shells give a command which Ctrl-C ended."""
@@ -37,7 +36,7 @@ def main() -> None:
     except ConfigurationError as error:
         click.echo(f"penstock: {error}", err=True)
         sys.exit(deaths.EXIT_CONFIGURATION)
-    except supervisors.StoppedEarly:
+    except StoppedEarly:
         click.echo("penstock: stopped before it was ready", err=True)
         sys.exit(EXIT_INTERRUPTED)
 
@@ -100,7 +99,7 @@ def up(
                 await supervisor.until_stopped()
         sys.exit(supervisor.exit_status)
 
-    with suppress(supervisors.StoppedEarly):  # Ctrl-C before it is ready is no failure
+    with suppress(StoppedEarly):  # Ctrl-C before it is ready is no failure
         asyncio.run(run())
 
 
@@ -216,19 +215,20 @@ def api_process(name: str, listen_fds: tuple[int, ...], metrics_of_all: str, rep
 async def worker(models: tuple[str, ...], reload: bool) -> None:
     """Run one worker process per device of this host, and restart those that end."""
     from penstock.local.reload import reloading
+    from penstock.local.supervisor import Supervisor
     from penstock.local.up import add_workers, serve_metrics
     from penstock.telemetry.logs import set_up_logs
 
     settings = models_of_call(settings_of_call(), models, reload=reload)
     set_up_logs(settings.telemetry, process="worker")
-    supervisor = supervisors.Supervisor()
+    supervisor = Supervisor()
     supervisor.stop_on_signals()
     try:
         await add_workers(settings, supervisor)
         serve_metrics(settings, supervisor)
         async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
             await supervisor.until_stopped()
-    except supervisors.StoppedEarly:  # nor is this a failure
+    except StoppedEarly:  # nor is this a failure
         return
     finally:
         await supervisor.close()

@@ -14,7 +14,7 @@ PenstockError
                  OutputTooLarge ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost
                  PoisonInput RecordUnreadable Internal
 
-ConfigurationError (of the set-up; a client never sees it)
+ConfigurationError, StoppedEarly (of the set-up; a client never sees them)
 """
 
 from penstock.errors.at_api import (
@@ -57,6 +57,7 @@ from penstock.errors.at_api import (
 from penstock.errors.base import (
     ConfigurationError,
     PenstockError,
+    StoppedEarly,
 )
 from penstock.errors.of_input import (
     ImageAnimated,
@@ -128,6 +129,7 @@ __all__ = [
     "ResultExpired",
     "ResultNotReady",
     "StartDeadlineExceeded",
+    "StoppedEarly",
     "StorageUnavailable",
     "StoreUnavailable",
     "TaskAlreadyFinal",

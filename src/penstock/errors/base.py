@@ -32,3 +32,7 @@ class PenstockError(Exception):
 
 class ConfigurationError(Exception):
     """A setting is wrong. The message is one line that says what to change."""
+
+
+class StoppedEarly(Exception):
+    """A signal asked the processes to stop before they were ready."""

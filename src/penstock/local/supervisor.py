@@ -18,10 +18,6 @@ from penstock.local.down_devices import DownDevices, attempted
 metrics = lazy_import("penstock.telemetry.metrics")
 
 
-class StoppedEarly(Exception):
-    """A signal asked the processes to stop before they were ready."""
-
-
 class Supervisor:
     """Keeps children running until it is stopped. `exit_status` is that of the whole command; `failure` says why it is
     not 0 where the log of a child would not be enough.

@@ -25,14 +25,14 @@ from msgspec.structs import replace
 from penstock.allocator import give_back
 from penstock.core.access import entry_of
 from penstock.core.device import Device
-from penstock.errors import ConfigurationError
+from penstock.errors import ConfigurationError, StoppedEarly
 from penstock.local.api_processes import API, ApiProcesses
 from penstock.local.children import Child, Launch, Patience, called_aside, python
 from penstock.local.down_devices import OnDevice
 from penstock.local.redis_server import redis_child
 from penstock.local.reports import list_down, release_tasks, retract_models, unlist
 from penstock.local.spares import SpareProcess, Spares
-from penstock.local.supervisor import StoppedEarly, Supervisor
+from penstock.local.supervisor import Supervisor
 from penstock.net.session import read_local
 from penstock.settings import (
     KEY_FILE,
