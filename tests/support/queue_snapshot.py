@@ -142,7 +142,7 @@ def check_board(snapshot: Snapshot) -> None:
     ]
     pools = snapshot.keys.get("pools", {})
     assert sorted(found) == sorted((model, one) for one, models in pools.items() for model in models.split())
-    assert {f"pool:{one}" for one in pools} == {key for key in snapshot.keys if key.startswith("pool:")}
+    assert {f"pool:{one}" for one in pools} >= {key for key in snapshot.keys if key.startswith("pool:")}
 
 
 def check_flows(snapshot: Snapshot) -> None:
@@ -186,7 +186,7 @@ def check_shares(model: QueueModel, snapshot: Snapshot) -> None:
                 for name in models
                 for task in model.shares.waiting_in(name, priority)
             }
-            of_pool = snapshot.keys[f"pool:{pools[models]}"]
+            of_pool = snapshot.keys.get(f"pool:{pools[models]}", {})
             kept = {
                 name.removeprefix(f"f:{priority}:"): float(start)
                 for name, start in of_pool.items()

@@ -34,11 +34,11 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | has their result: the leader                         |                         |
 | `shared`                   | hash   | id of a task that ran -> how many others show its    | the others are pruned   |
 |                            |        | result (none: only itself)                           |                         |
-| `pool:<pool>`              | hash   | its `models`; of each priority `v:<priority>`        | as the pool; `f` passed |
-|                            |        | virtual time, `v:<priority>:<tenant>` that of its    | by `v` long ago         |
-|                            |        | callers, `f:<priority>:<tenant>[/<caller>]` start    |                         |
-|                            |        | times of those not in `flows`, `<priority>` claims   |                         |
-|                            |        | that have passed it over since it was served         |                         |
+| `pool:<pool>`              | hash   | of each priority `v:<priority>` virtual time,        | as the pool; `f` passed |
+|                            |        | `v:<priority>:<tenant>` that of its callers,         | by `v` long ago         |
+|                            |        | `f:<priority>:<tenant>[/<caller>]` start times of    |                         |
+|                            |        | those not in `flows`, `<priority>` claims that have  |                         |
+|                            |        | passed it over since it was served                   |                         |
 | `board`                    | hash   | what most scripts look at: `pools:<model>` names of  | kept; of a pool, worker |
 |                            |        | pools; names of the queues that are `paused`;        | or model as it is       |
 |                            |        | `drained:<worker>`; `round:<worker>` the round of    |                         |

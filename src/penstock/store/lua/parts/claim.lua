@@ -2,7 +2,8 @@
 -- a claim needs of the board is read with that; of many models few have a task that is given.
 local function refusal_of_claim(worker, round, models)
   local first, drained, of_worker = string.match(models, '%S+') or '', 'drained:' .. worker, 'round:' .. worker
-  local board = read_fields(BOARD, drained, of_worker, 'capped', 'paused', 'ms:' .. first, 'cost:' .. first)
+  local board = read_fields(BOARD, drained, of_worker, 'capped', 'paused', 'pools:' .. first, 'ms:' .. first,
+    'cost:' .. first)
   if board[drained] then return {'', -1, 'drained'} end
   HAS_CAPS = board.capped
   return board[of_worker] and tonumber(round) < counting_round(board[of_worker]) and {'', -1} or nil

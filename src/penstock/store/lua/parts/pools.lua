@@ -35,15 +35,13 @@ local function drop_pool(pool)
   redis.call('ZREM', ROOT .. 'pools:seen', pool)
 end
 
--- Makes the pool of these models, which a worker serves, unless it is there. Answers whether it is new.
+-- Makes the pool of these models, which a worker serves, unless it is on the board. Answers whether it is new.
 local function open_pool(models)
-  local pool = pool_of(models)
-  local key = pool_key(pool)
-  if field_of(key, 'models') then return false end
-  set_field(key, 'models', models)
-  redis.call('HSET', ROOT .. 'pools', pool, models)
+  local pool, first = pool_of(models), string.match(models, '%S+')
+  if not first or string.find(field_of(BOARD, 'pools:' .. first) or '', pool, 1, true) then return false end
   local seen = ROOT .. 'pools:seen'
   if redis.call('ZCARD', seen) >= MOST_POOLS then drop_pool(redis.call('ZRANGE', seen, 0, 0)[1]) end
+  redis.call('HSET', ROOT .. 'pools', pool, models)
   redis.call('ZADD', seen, now_ms(), pool)
   for model in string.gmatch(models, '%S+') do
     set_field(BOARD, 'pools:' .. model, (field_of(BOARD, 'pools:' .. model) or '') .. ' ' .. pool)
