@@ -1132,6 +1132,20 @@ MUTATIONS = (
         RESIDENCY + "a_model_that_a_task_uses_is_not_evicted",
     ),
     Mutation(
+        "a worker that stops hands back what it was given without knowing",
+        "src/penstock/worker/host.py",
+        "            await self._claims.hand_back_unknown()\n",
+        "",
+        "tests/worker/test_host.py::test_a_worker_that_stops_while_it_claims_hands_back_what_the_claim_was_given",
+    ),
+    Mutation(
+        "a worker hands back what it was given without knowing before it claims again",
+        "src/penstock/worker/claims.py",
+        "                await self.hand_back_unknown()\n",
+        "                pass\n",
+        "tests/worker/test_host.py::test_a_claim_that_a_worker_has_given_up_costs_no_task_an_attempt",
+    ),
+    Mutation(
         "a worker claims no task of a model that has just failed",
         "src/penstock/worker/residency/residents.py",
         " if not one.is_refused(now)))",

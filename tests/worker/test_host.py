@@ -164,6 +164,28 @@ async def test_a_claim_that_a_worker_has_given_up_costs_no_task_an_attempt(
     assert (task.state, outcomes(task)) == (State.SUCCESS, ["complete"])
 
 
+class CutOff(LeaseStore):
+    """The answers to its claims do not come before the worker stops."""
+
+    async def claim_several(self, most: int, **options: Any) -> list[Claim]:
+        await super().claim_several(most, **options)
+        return await asyncio.Future()
+
+
+async def test_a_worker_that_stops_while_it_claims_hands_back_what_the_claim_was_given(
+    settings: Settings, namespace: str, storage: Storage
+) -> None:
+    async with connect(settings.redis) as client:
+        store = Store(Engine(client, namespace, QueueSettings()))
+        store.leases = CutOff(store.engine)
+        task_id = await submit_image(store, MODEL)
+        async with host(store, storage, MODEL):
+            await until(lambda: runs(store, task_id))
+        after = await store.tasks.get(task_id, "default")
+
+    assert (after.state, outcomes(after)) == (State.PENDING, ["release"])
+
+
 class Clock(datetime):
     """The time of day of this machine, which can be set."""
 
@@ -192,6 +214,10 @@ async def test_a_worker_takes_back_the_tasks_of_dead_ones_though_the_clock_of_it
 
 async def is_waiting(store: Store, task_id: str) -> bool:
     return (await store.tasks.get(task_id, "default")).state is State.PENDING
+
+
+async def runs(store: Store, task_id: str) -> bool:
+    return (await store.tasks.get(task_id, "default")).state is State.RUNNING
 
 
 async def says_full(store: Store) -> bool:

@@ -75,6 +75,7 @@ class Claims:
         self._claim_s = 0.0
         self._dry = 0  # of so many priorities, highest first, nothing was waiting at the last claim
         self._is_claiming = False
+        self._is_unanswered = False  # the last claim: Redis may have given it tasks that nobody knows of here
         self._is_drained = False
         self._asked_at = -ASK_EVERY_S
         self._asks_after_s = ASK_AFTER_S
@@ -86,9 +87,7 @@ class Claims:
         while True:
             self._wake.clear()  # before looking, so that no signal falls between
             try:
-                if failures:  # the answer to a claim may have been lost, or the claim be on its way
-                    self._round += 1
-                    await self._store.leases.release_unknown(self._info.id, self._known(), before=self._round)
+                await self.hand_back_unknown()
                 failures = 0
                 due_s = await self._look_around()
             except StoreUnavailable as error:
@@ -96,6 +95,14 @@ class Claims:
                 due_s = jitter_s(failures)
                 logger.bind(error=error.detail).warning("task store unavailable")
             await self._sleep(due_s)
+
+    async def hand_back_unknown(self) -> None:
+        """Hand back what the last claim may have been given, where its answer did not come: it was lost, the claim is on
+        its way, or the worker was stopped meanwhile. Raises StoreUnavailable."""
+        if self._is_unanswered:
+            self._round += 1
+            await self._store.leases.release_unknown(self._info.id, self._known(), before=self._round)
+            self._is_unanswered = False
 
     def look(self) -> None:
         """Look at the queue at once, since something may wait there."""
@@ -164,7 +171,7 @@ class Claims:
 
     async def _claim(self, priorities: Sequence[Priority], count: int) -> list[Claim]:
         """Claim so many tasks at most and start what is given. Raises StoreUnavailable."""
-        started, self._is_claiming = time.monotonic(), True
+        started, self._is_claiming, self._is_unanswered = time.monotonic(), True, True
         try:
             claims = await self._store.leases.claim_several(
                 count,
@@ -174,6 +181,7 @@ class Claims:
                 priorities=priorities,
                 round=self._round,
             )
+            self._is_unanswered = False
         finally:
             self._claim_s, self._is_claiming = time.monotonic() - started, False
         for claim in claims:
