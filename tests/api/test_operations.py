@@ -34,8 +34,8 @@ async def submitted(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]
 
 
 async def measured(store: Store) -> None:
-    """A task of the size of a photo has taken half a second, and a worker is there: times can be estimated. The API is
-    not asked, since for some seconds it would still know of neither."""
+    """A task of the size of a photo has taken half a second, and a worker is there: times can be estimated, by an
+    API that has not yet been asked: for some seconds it knows what it knew."""
     await submit(store, cost=PHOTO_KILOPIXELS)
     outcome = Outcome(result=Result(data={"score": 1.0}), execution={"device_ms": 500.0})
     assert await store.leases.complete(await claim(store), outcome)
@@ -86,6 +86,7 @@ async def test_nothing_of_a_paused_queue_starts_and_all_else_goes_on(client: htt
     assert (await claim(store)).id == waiting["task_id"]
 
 
+@pytest.mark.shared_server(False)
 async def test_one_priority_is_paused_by_itself_and_counts_for_nobody_behind_it(
     client: httpx.AsyncClient, store: Store
 ) -> None:
@@ -104,6 +105,7 @@ async def test_one_priority_is_paused_by_itself_and_counts_for_nobody_behind_it(
     assert (await claim(store)).id == normal["task_id"]
 
 
+@pytest.mark.shared_server(False)
 async def test_a_pause_is_what_a_waiting_task_is_said_to_wait_for(client: httpx.AsyncClient, store: Store) -> None:
     await measured(store)
     waiting = await submitted(client)
@@ -344,6 +346,7 @@ async def test_the_gauges_of_queues_have_device_time_and_pauses(
     assert f'penstock_queue_paused{{model="{MODEL}",priority="high"}} 0.0' in text
 
 
+@pytest.mark.shared_server(False)
 async def test_what_was_promised_at_submit_is_kept_with_the_task(client: httpx.AsyncClient, store: Store) -> None:
     await measured(store)
     promised = [await submitted(client) for _ in range(2)]

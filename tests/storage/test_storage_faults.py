@@ -331,6 +331,7 @@ async def checked(storage: Storage) -> None:
             await storage.check()
         except StorageUnavailable as error:
             away = error
+            await asyncio.sleep(0.2)
         else:
             return
     raise away

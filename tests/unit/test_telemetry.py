@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -23,6 +24,13 @@ from penstock.telemetry.traces import accept_traceparent, trace_id
 
 DIGITS = "0af7651916cd43dd8448eb211c80319cb7ad6b7169203331"
 CANARY = "canary-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _logs_for_people_afterwards() -> Iterator[None]:
+    """Lines of requests go through loguru again, where tests that run next in this process listen."""
+    yield
+    logs.set_up_logs(TelemetrySettings(log_format="human"), process="tests")
 
 
 @pytest.fixture
