@@ -97,8 +97,8 @@ class Claims:
             await self._sleep(due_s)
 
     async def hand_back_unknown(self) -> None:
-        """Hand back what the last claim may have been given, where its answer did not come: it was lost, the claim is on
-        its way, or the worker was stopped meanwhile. Raises StoreUnavailable."""
+        """Hand back what the last claim may have been given, where its answer did not come: it was lost, the claim is
+        on its way, or the worker was stopped meanwhile. Raises StoreUnavailable."""
         if self._is_unanswered:
             self._round += 1
             await self._store.leases.release_unknown(self._info.id, self._known(), before=self._round)

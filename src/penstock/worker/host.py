@@ -152,8 +152,8 @@ class Host(arq.Worker):
             super().handle_sig_wait_for_completion(Signal.SIGTERM)
 
     async def close(self) -> None:
-        """Wait for the attempts to end, hand back what a claim was given that the stop has cut off, and leave the list of
-        workers."""
+        """Wait for the attempts to end, hand back what a claim was given that the stop has cut off, and leave the list
+        of workers."""
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         try:
             await self._claims.hand_back_unknown()
