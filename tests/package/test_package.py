@@ -62,8 +62,16 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of a fresh environment."""
     folder = tmp_path_factory.mktemp("fresh")
     run(sys.executable, "-m", "venv", folder / "env", cwd=folder)
-    run(folder / "env/bin/python", "-m", "pip", "install", "-q", f"{wheel}[cpu]", "mypy", cwd=folder)
+    install(f"{wheel}[cpu]", "mypy", into=folder / "env/bin/python")
     return folder / "env/bin"
+
+
+def install(*requirements: str, into: Path) -> None:
+    """uv takes a tenth of pip's time, and knows nothing of how pip is configured."""
+    uv = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", into]
+    pip = [into, "-m", "pip", "install", "-q"]
+    if subprocess.run([*uv, *requirements], check=False).returncode:
+        run(*pip, *requirements, cwd=into.parent)
 
 
 def test_the_wheel_has_its_own_name_and_everything_that_is_used(wheel: Path) -> None:
