@@ -152,7 +152,7 @@ simulate *args:
 # run the long forms of tests that the default run shortens: every size of every network, thousands of random histories
 [group('measure')]
 at-length *args:
-    HYPOTHESIS_PROFILE=nightly {{ python }} -m pytest -q -n auto -m "" tests/models tests/unit/test_device_order.py tests/store/test_model_based.py tests/store/test_fair_device_time.py tests/api/test_unreadable_records.py tests/system/test_bench.py tests/system/test_messages_at_start.py {{ args }}
+    HYPOTHESIS_PROFILE=nightly {{ python }} -m pytest -q -n auto -m "" tests/models tests/unit/test_device_order.py tests/store/test_model_based.py tests/store/test_fair_device_time.py tests/api/test_unreadable_records.py tests/system tests/contract {{ args }}
 
 # kill, freeze and cut off processes under load, and judge the history: just chaos --scenario W1 --tasks 1000
 [group('measure')]

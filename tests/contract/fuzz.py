@@ -18,6 +18,9 @@ PATIENCE_S = 900
 ANSWER_S = "20"
 """No request asks for a wait of more than a second (`values`)."""
 
+ALL_PHASES = "examples,coverage,fuzzing,stateful"
+"""Those of Schemathesis. Most of the requests are of `coverage`: each value at each bound of each parameter."""
+
 
 class Run(Struct, frozen=True):
     """One run: the number of requests that were sent, and the report of Schemathesis on answers that did not match
@@ -36,7 +39,7 @@ def server(directory: Path) -> Iterator[System]:
         yield system
 
 
-def fuzz(system: System, *, max_examples: int, seed: int) -> Run:
+def fuzz(system: System, *, max_examples: int, seed: int, phases: str = ALL_PHASES) -> Run:
     """Makes up requests and sends them; `max_examples` holds for each operation in each phase."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "report.json"
@@ -44,7 +47,7 @@ def fuzz(system: System, *, max_examples: int, seed: int) -> Run:
             *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),
             *("--config-file", HERE / "schemathesis.toml", "run", f"{system.url}/schema/openapi.json"),
             *("--checks", "all", "--request-timeout", ANSWER_S, "--max-response-time", ANSWER_S),
-            *("--max-examples", str(max_examples), "--seed", str(seed)),
+            *("--phases", phases, "--max-examples", str(max_examples), "--seed", str(seed)),
             *("--report", "json", "--report-json-path", path),
         ]
         environ = os.environ | {

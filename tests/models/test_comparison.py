@@ -40,6 +40,7 @@ def repeated(image: np.ndarray) -> np.ndarray:
     return image.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
 
 
+@pytest.mark.at_length
 @pytest.mark.registry
 def test_lpips_is_what_its_authors_compute(packages: Path) -> None:
     try:

@@ -69,6 +69,7 @@ def images(photos: Mapping[str, Image.Image]) -> dict[str, Array]:
     }
 
 
+@pytest.mark.at_length
 def test_in_half_arithmetic_no_value_is_off_by_more_than_the_tolerance(
     halved: dict[str, Any], models: Path, shipped: Callable[[str], Run], images: dict[str, Array]
 ) -> None:
@@ -80,6 +81,7 @@ def test_in_half_arithmetic_no_value_is_off_by_more_than_the_tolerance(
     assert 1e-4 < max(off.values()) <= halved["tolerance"], off
 
 
+@pytest.mark.at_length
 def test_clean_cannot_bear_half_arithmetic_and_has_no_such_file(
     models: Path, shipped: Callable[[str], Run], images: dict[str, Array]
 ) -> None:

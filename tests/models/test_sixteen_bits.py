@@ -217,6 +217,7 @@ def test_a_graph_with_other_ends_is_refused() -> None:
             deepened(contents, scorer.file)
 
 
+@pytest.mark.at_length
 def test_a_session_of_sixteen_bits_takes_and_gives_them() -> None:
     file = manifest()[("superres-x4", "clean")]
     tile = noise(3)[None]

@@ -85,12 +85,14 @@ def test_general_has_more_of_the_structure_of_real_photos_than_bicubic(
     assert gain(similarity, shipped(GENERAL), pairs) > 0.005
 
 
+@pytest.mark.at_length
 def test_general_gains_on_bicubic_where_the_photo_was_a_jpeg(shipped: Callable[[str], Run], photos: Photos) -> None:
     pairs = [(large, as_jpeg(small, quality=75)) for large, small in reduced(photos)]
 
     assert gain(similarity, shipped(GENERAL), pairs) > 0.01
 
 
+@pytest.mark.at_length
 def test_clean_is_nearer_to_real_photos_than_bicubic_by_more_than_a_decibel(
     shipped: Callable[[str], Run], photos: Photos
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from penstock.core.device import Device
 from penstock.models.onnxruntime.session import manifest
 from tests.standin.card import Card
-from tests.standin.marks import at_length
+from tests.support.lengths import at_length
 
 LOAD = """
 import json

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.standin.card import Card
-from tests.standin.marks import at_length
+from tests.support.lengths import at_length
 
 LOAD = """
 import json

@@ -89,7 +89,7 @@ from tests.support.stores import (
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 QUICK = settings(
-    max_examples=40,
+    max_examples=20,
     stateful_step_count=50,
     deadline=None,
     print_blob=True,

@@ -165,6 +165,7 @@ def test_the_timeline_is_drawn(tmp_path: Path, suffix: str, begins: bytes) -> No
         assert all(f"<!-- {stage} -->" in picture.read_text() for stage in (*STAGES, "device"))
 
 
+@pytest.mark.at_length
 def test_a_task_that_fails_is_counted_and_makes_the_exit_status_one(tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text(FAILING)
     report = tmp_path / "run.json"

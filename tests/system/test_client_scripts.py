@@ -12,6 +12,7 @@ import pytest
 
 from penstock.settings import clean_environment
 from tests.support.drive import image
+from tests.support.lengths import at_length
 from tests.support.processes import System, up
 
 LONGEST_S = 120
@@ -237,6 +238,7 @@ def test_sixteen_threads_share_one_client(system: System) -> None:
     assert printed_by(system, program) == ["128"]
 
 
+@pytest.mark.at_length
 def test_an_iterator_that_is_collected_on_the_thread_of_the_client_holds_up_nobody(system: System) -> None:
     program = """
         class Collecting(str):
@@ -280,6 +282,7 @@ def test_after_a_fork_the_child_and_the_parent_go_on(system: System) -> None:
     assert sorted(printed_by(system, program)) == ["child SUCCESS SUCCESS", "parent 0 SUCCESS"]
 
 
+@pytest.mark.at_length
 def test_a_child_that_leaves_as_any_program_does_leaves_the_parent_its_connections(system: System) -> None:
     program = """
         with Client() as client:
@@ -298,6 +301,7 @@ def test_a_child_that_leaves_as_any_program_does_leaves_the_parent_its_connectio
     assert printed_by(system, program)[-1] == "[0, 0, 0, 0, 0] True"
 
 
+@pytest.mark.at_length
 def test_an_async_client_goes_on_in_a_forked_child(system: System) -> None:
     program = """
         client = AsyncClient()
@@ -312,6 +316,7 @@ def test_an_async_client_goes_on_in_a_forked_child(system: System) -> None:
     assert printed_by(system, program)[-2:] == ["1", "0"]
 
 
+@pytest.mark.at_length
 def test_what_is_mapped_is_not_gone_on_with_in_a_child(system: System) -> None:
     program = """
         with Client() as client:
@@ -332,7 +337,7 @@ def test_what_is_mapped_is_not_gone_on_with_in_a_child(system: System) -> None:
     assert in_the_parent == "39 0"
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", *at_length("spawn", "forkserver")])
 def test_a_pool_of_processes_gets_answers_and_errors(system: System, tmp_path: Path, method: str) -> None:
     """The same client before the fork, where there is one; a client of its own, where there is none."""
     (tmp_path / "photo.png").write_bytes(image())

@@ -146,6 +146,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_takes_the_same_tasks(system:
     assert {(out / name).read_bytes() for name in names} == {slow_model.PRODUCTS["file"].file}
 
 
+@pytest.mark.at_length
 def test_a_task_that_was_canceled_is_run_again_by_the_next_submit(system: System, tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", "a.png")
     submit = ("submit", folder, "-o", tmp_path / "out", *SLOW, "tiles=1")

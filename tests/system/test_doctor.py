@@ -38,6 +38,7 @@ def test_all_is_well_with_a_redis_that_keeps_what_it_is_given(tmp_path: Path, ow
     assert str(tmp_path) in found["storage"]["found"]
 
 
+@pytest.mark.at_length
 def test_a_person_is_shown_the_same(tmp_path: Path, own_redis: RedisProcess) -> None:
     finished = penstock(tmp_path, "doctor", REDIS_URL=own_redis.url)
 
@@ -45,6 +46,7 @@ def test_a_person_is_shown_the_same(tmp_path: Path, own_redis: RedisProcess) -> 
     assert [line.split()[0] for line in finished.stdout.splitlines()] == ["ok"] * 7
 
 
+@pytest.mark.at_length
 def test_a_gpu_that_the_installed_runtime_cannot_use_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> None:
     tool = NvidiaSmi(tmp_path / "bin")
     auto = {"REDIS_URL": own_redis.url, "GPU_IDS": "auto", **tool.environment()}
@@ -58,6 +60,7 @@ def test_a_gpu_that_the_installed_runtime_cannot_use_is_told_of(tmp_path: Path, 
     assert "gpu" not in without | wanted
 
 
+@pytest.mark.at_length
 def test_the_redis_of_a_running_up_is_found(tmp_path_factory: pytest.TempPathFactory) -> None:
     here = tmp_path_factory.mktemp("up")  # a short path: that of a socket has 107 bytes at most
     with up(here / "penstock-data", GPU_IDS="cpu", PENSTOCK_MODELS_SERVE="image-scoring-v1"):
@@ -110,6 +113,7 @@ async def test_more_processes_of_the_api_than_cores_are_told_of() -> None:
     assert found.found.startswith("256 processes at one port")
 
 
+@pytest.mark.at_length
 def test_a_damaged_model_is_told_of(tmp_path: Path, own_redis: RedisProcess) -> None:
     """A copy of the package in which one byte of one file is another."""
     package = tmp_path / "lib" / "penstock"

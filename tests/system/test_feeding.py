@@ -16,6 +16,7 @@ from penstock.settings import Settings
 from penstock.store import BatchStore, Store, connect
 from tests.support.api_server import ServerProcess
 from tests.support.drive import MODEL, URL, data_uri, image
+from tests.support.lengths import at_length
 from tests.support.processes import up
 from tests.support.queue_snapshot import check_places, take_snapshot
 
@@ -57,7 +58,7 @@ async def run_all(store: Store) -> Counter[str]:
     return seen
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, *at_length(signal.SIGSTOP)])
 async def test_another_feeder_goes_on_at_the_line_where_the_first_one_was(
     settings: Settings, api_key: str, store: Store, batches: BatchStore, number: signal.Signals
 ) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import pytest
 
 from penstock.core.task import State
 from penstock.settings import Settings, environment_of
@@ -74,6 +75,7 @@ def test_a_frozen_worker_is_replaced_and_its_task_goes_on_elsewhere(tmp_path: Pa
         await_count(running, 1, "penstock_process_restarts_total", child="worker-cpu")
 
 
+@pytest.mark.at_length
 def test_a_call_that_holds_the_interpreter_ends_its_worker_and_at_last_its_task(tmp_path: Path) -> None:
     with system(tmp_path, PENSTOCK_QUEUE_MAX_CRASHES="2") as running, running.client() as client:
         task = wait_for(client, submit(client, hanging_model.MODEL), "FAILED")
@@ -144,6 +146,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+@pytest.mark.at_length
 def test_a_machine_that_slept_finds_no_hung_worker(tmp_path: Path) -> None:
     with system(tmp_path) as running, running.client() as client:
         worker = running.process.child("worker-process")

@@ -175,6 +175,7 @@ async def test_the_doctor_tries_the_links_and_looks_for_versions(
     assert (found["pages"]["state"], "versioned-too" in found["pages"]["found"]) == ("ok", True)
 
 
+@pytest.mark.at_length
 async def test_the_doctor_fails_a_bucket_whose_links_do_not_work(
     settings: Settings, s3_server: StorageSettings, tmp_path: Path
 ) -> None:

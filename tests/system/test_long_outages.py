@@ -146,6 +146,7 @@ async def test_a_task_whose_worker_finishes_while_it_is_cut_off_leaves_one_file(
     assert files(world, task_id) != first
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("world", [True], indirect=True, ids=["S3"])
 async def test_a_task_whose_result_takes_six_leases_to_store_is_run_once(world: World, client: Client) -> None:
     assert world.s3 is not None

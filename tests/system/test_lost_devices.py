@@ -152,6 +152,7 @@ def test_a_server_that_finds_no_gpu_that_works_does_not_start(host: Host, tmp_pa
     assert lost_model.NO_DEVICE in (tmp_path / "log").read_text()
 
 
+@pytest.mark.at_length
 def test_a_wrong_setting_with_which_no_worker_can_run_is_the_last_line(host: Host, tmp_path: Path) -> None:
     environ = host.environ | {"PENSTOCK_MODELS_SERVE": "nonsense", "PENSTOCK_TELEMETRY_METRICS_PORT": "0"}
     process = Process(["worker"], environ, tmp_path / "log")
@@ -175,6 +176,7 @@ def test_a_stop_does_not_wait_for_a_driver_that_gives_no_answer(host: Host, tmp_
     assert time.monotonic() - started < SILENT_S / 2
 
 
+@pytest.mark.at_length
 def test_workers_end_only_when_the_last_of_them_is_lost(host: Host, own_redis: RedisProcess, tmp_path: Path) -> None:
     host.lose("cuda:1")
     environ = host.environ | {

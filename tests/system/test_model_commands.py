@@ -117,6 +117,7 @@ def test_a_model_with_waiting_tasks_is_removed_by_force_alone(
     assert view["status"] == "SUCCESS", "it was loaded, and ends what waited for it"
 
 
+@pytest.mark.at_length
 def test_a_model_that_is_loaded_for_tasks_is_removed_by_force_alone(
     server: tuple[System, Path], bucket: dict[str, str]
 ) -> None:

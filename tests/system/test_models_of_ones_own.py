@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import penstock
 
 LEAKY = """
@@ -29,6 +31,7 @@ class Leaky(BaseModelRunner):
 """
 
 
+@pytest.mark.at_length
 def test_a_new_model_comes_with_a_test_that_passes_and_keeps_the_contract(tmp_path: Path) -> None:
     written = penstock(tmp_path, "models", "new", "sharpness-v1")
     tested = subprocess.run(
@@ -81,6 +84,7 @@ def test_a_model_that_cannot_be_checked_is_one_line(tmp_path: Path) -> None:
     assert "No module named 'no_such_package' (broken.py:1)" in refused.stderr
 
 
+@pytest.mark.at_length
 def test_a_model_is_checked_by_the_name_of_its_module_or_its_own(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "leaky.py").write_text(LEAKY)

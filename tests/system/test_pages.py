@@ -1,4 +1,5 @@
-"""What README and docs show works: every command of every page is run, from top to bottom."""
+"""What README and docs show works: every command of every page is run, from top to bottom, by `just at-length`; else
+those of all pages but some which start their own servers."""
 
 import json
 import os
@@ -13,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from PIL import Image
 
 from penstock.settings import clean_environment
@@ -22,6 +24,8 @@ from tests.support.processes import System, up
 ROOT = Path(__file__).parents[2]
 API = ROOT / "docs" / "reference" / "api.md"
 PAGES = pages.pages(ROOT)
+ALWAYS = ("README.md", "docs/tutorials/first-task.md")
+"""Of the pages that start servers of their own, which is most of the time, these are run each time."""
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +63,14 @@ def _lay_out(package: Path) -> None:
         photo.resize((72, 48)).save(models / "photo.jpg")
 
 
+def _case(page: Path) -> ParameterSet:
+    name = str(page.relative_to(ROOT))
+    is_long = pages.starts_a_server(page.read_text()) and name not in ALWAYS
+    return pytest.param(page, id=name, marks=pytest.mark.at_length if is_long else ())
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [_case(page) for page in PAGES])
 def test_every_command_of_the_page_works_from_top_to_bottom(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.at_length
 def test_the_costs_of_the_queue_are_measured_and_written(tmp_path: Path) -> None:
     figures = tmp_path / "cost.json"
     small = ["--sizes", "100,600", "--running", "1,5", "--claims", "10", "--json", str(figures)]

@@ -64,6 +64,7 @@ def logged(system: System, message: str, times: int = 1) -> list[dict[str, Any]]
         time.sleep(0.05)
 
 
+@pytest.mark.at_length
 def test_an_edit_is_served_without_a_restart_and_a_broken_one_changes_nothing(tmp_path: Path, model: Path) -> None:
     options = ("--models", str(model), "--reload")
     with up(tmp_path / "data", options=options, GPU_IDS="cpu") as system, system.client() as client:

@@ -125,6 +125,7 @@ def test_a_page_of_predictions_has_the_urls_of_files_and_not_the_files(client: C
     assert httpx.get(listed.output).content == base64.b64decode(made.output.partition(",")[2])
 
 
+@pytest.mark.at_length
 def test_an_output_that_a_bucket_stores_comes_without_a_redirect(tmp_path: Path, s3_server: StorageSettings) -> None:
     environ = {
         "PENSTOCK_STORAGE_LOCAL": "false",

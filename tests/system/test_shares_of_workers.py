@@ -13,6 +13,7 @@ from penstock.core.task import State, Task
 from penstock.settings import Settings
 from penstock.storage import Storage
 from penstock.store import Store
+from tests.support.lengths import at_length
 from tests.support.processes import Process
 from tests.support.redis_server import RedisProcess
 from tests.support.slow_model import MODEL
@@ -77,7 +78,7 @@ def given_back(tasks: list[Task]) -> list[int]:
     return [[attempt.outcome for attempt in task.attempts].count("release") for task in tasks]
 
 
-@pytest.mark.parametrize("is_known", [True, False], ids=["pace known", "pace unknown"])
+@pytest.mark.parametrize("is_known", [True, *at_length(False)], ids=["pace known", "pace unknown"])
 async def test_equal_tasks_that_come_at_once_are_shared_by_idle_workers(
     settings: Settings, store: Store, tmp_path: Path, is_known: bool
 ) -> None:

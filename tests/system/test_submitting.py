@@ -23,6 +23,7 @@ from PIL import Image
 from penstock.settings import Settings, clean_environment
 from tests.support.api_server import ServerProcess
 from tests.support.bad_links import revoking_link
+from tests.support.lengths import at_length
 from tests.support.processes import System, up
 
 MODEL = ("--model", "noop-v1")
@@ -138,14 +139,16 @@ def test_a_file_that_fails_is_in_the_table_whatever_its_name(system: System, tmp
     ("arguments", "status"),
     [
         (("show", b"\xe9"), 2),
-        (("cancel", b"\xe9", "--json"), 2),
-        (("queues", "pause", b"\xe9"), 2),
-        (("submit", __file__, "--model", b"\xe9"), 2),
         (("submit", __file__, "--param", b"name=\xe9"), 2),
-        (("ls", "--model", b"\xe9"), 2),
-        (("ls", "--api-key", b"\xe9"), 78),
         (("ls", "--api-key", "schlüssel"), 78),
-        (("ls", "--url", b"http://\xe9"), 78),
+        *at_length(
+            (("cancel", b"\xe9", "--json"), 2),
+            (("queues", "pause", b"\xe9"), 2),
+            (("submit", __file__, "--model", b"\xe9"), 2),
+            (("ls", "--model", b"\xe9"), 2),
+            (("ls", "--api-key", b"\xe9"), 78),
+            (("ls", "--url", b"http://\xe9"), 78),
+        ),
     ],
 )
 def test_what_is_no_utf8_on_the_command_line_is_refused_in_a_line(
@@ -249,6 +252,7 @@ def test_a_result_that_is_gone_is_made_anew(system: System, tmp_path: Path) -> N
     assert len(set(names)) == 3
 
 
+@pytest.mark.at_length
 def test_a_run_that_asks_for_something_else_is_another_run(system: System, tmp_path: Path) -> None:
     folder, out = pictures(tmp_path / "in", 2, kind=20), tmp_path / "out"
 
@@ -276,6 +280,7 @@ def test_a_run_that_asks_for_something_else_is_another_run(system: System, tmp_p
     assert "2 of them had a result of another request" in said
 
 
+@pytest.mark.at_length
 def test_what_a_folder_run_passes_over_is_counted_by_its_kind(system: System, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", 1, kind=21)
     for name in ("a.txt", "b.TXT", "c.mp4", "none", ".hidden.png", ".cache/d.png"):
@@ -330,7 +335,7 @@ def test_who_stops_a_run_is_told_what_becomes_of_the_tasks(
     assert b"Traceback" not in said
 
 
-@pytest.mark.parametrize("loaded", ["click", "msgspec", "penstock.cli.submitting", "httpx", "rich.console"])
+@pytest.mark.parametrize("loaded", ["penstock.cli.submitting", *at_length("click", "msgspec", "httpx", "rich.console")])
 def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(loaded: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
