@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from penstock.cli.main import cli
 from penstock.errors import ConfigurationError
 from penstock.settings import ALIASES, Settings, load
 from tests.kube.chart import CASES, ROOT, Object, containers, environment, name_of, named, of_kind, pods
+from tests.support.processes import up
 
 pytestmark = pytest.mark.kube
 
@@ -245,3 +247,21 @@ def test_helm_test_sends_a_task_with_the_first_key(tmp_path: Path) -> None:
         environ = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
         subprocess.run([*container["command"][:-1], script], check=True, env=environ, cwd=tmp_path)
         assert said.read_text().split()[:2] == ["0123456789abcdef", "submit"]
+
+
+def test_the_command_of_helm_test_runs_a_task(tmp_path: Path) -> None:
+    (pod,) = of_kind("minimal", "Pod")
+    (container,) = pod["spec"]["containers"]
+    keys = tmp_path / "api-keys"
+    script = container["command"][-1].replace("/run/secrets/penstock/api-keys", str(keys))
+    served = {"PENSTOCK_MODELS_MODULES": "penstock.models.noop", "PENSTOCK_MODELS_SERVE": "noop-v1", "GPU_IDS": "cpu"}
+
+    with up(tmp_path / "up", **served) as system:
+        keys.write_text(f"me:{system.api_key}:read+submit\n")
+        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+        environ = {"PATH": path, "PENSTOCK_URL": system.url, "HOME": str(tmp_path)}
+        command = [*container["command"][:-1], script.replace("cd /tmp", f"cd {tmp_path}")]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"status":"done"' in done.stdout
