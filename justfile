@@ -237,6 +237,11 @@ foreign *args:
 containers:
     {{ python }} -m pytest -q -rs tests/containers
 
+# render the chart of Kubernetes with Helm's library, and check what comes of it; needs the extra `kube`
+[group('measure')]
+kube *args:
+    {{ python }} -m pytest -q -rs -m kube tests/kube {{ args }}
+
 # freeze Redis under a real Prometheus with the shipped rules, which must raise alerts; needs prometheus on the path
 [group('measure')]
 alerts:

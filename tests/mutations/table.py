@@ -1139,6 +1139,14 @@ MUTATIONS = (
         "tests/worker/test_host.py::test_a_worker_that_stops_while_it_claims_hands_back_what_the_claim_was_given",
     ),
     Mutation(
+        "a worker that stops gives back what its device has not begun",
+        "src/penstock/worker/host.py",
+        "        self.running.give_back_late()\n",
+        "",
+        "tests/system/test_shares_of_workers.py"
+        "::test_a_worker_that_stops_finishes_what_its_device_has_begun_and_gives_the_rest_back_at_once",
+    ),
+    Mutation(
         "a worker hands back what it was given without knowing before it claims again",
         "src/penstock/worker/claims.py",
         "                await self.hand_back_unknown()\n",

@@ -142,6 +142,26 @@ async def test_a_task_that_waits_for_a_device_goes_to_a_worker_that_has_become_i
     assert (tasks[1].failures, tasks[1].crashes) == (0, 0)
 
 
+async def test_a_worker_that_stops_finishes_what_its_device_has_begun_and_gives_the_rest_back_at_once(
+    store: Store, storage: Storage
+) -> None:
+    async with host(store, storage, MODEL, drain_s=60) as worker:
+        first, second = await holding_two(store)
+        worker.drain()
+        async with asyncio.timeout(60):
+            while (waiting := await store.tasks.get(second, "default")).state is not State.PENDING:
+                await asyncio.sleep(0.01)
+        running = await store.tasks.get(first, "default")
+        done = await ended(store, first)
+    async with host(store, storage, MODEL, worker_id="w2"):
+        later = await ended(store, second)
+
+    assert running.state is State.RUNNING, "the other one has not waited for its end"
+    assert (outcomes(waiting), waiting.failures, waiting.crashes) == ([("w1", "release")], 0, 0)
+    assert (done.state, outcomes(done)) == (State.SUCCESS, [("w1", "complete")])
+    assert (later.state, outcomes(later)) == (State.SUCCESS, [("w1", "release"), ("w2", "complete")])
+
+
 async def test_a_task_that_is_given_back_to_a_worker_which_has_died_runs_where_it_was(
     store: Store, storage: Storage
 ) -> None:

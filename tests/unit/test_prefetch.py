@@ -348,6 +348,46 @@ def test_who_gives_a_task_back_does_not_claim_it_again_at_once() -> None:
     assert held.wanted(0) == PRIORITIES, "its own device has nothing to do"
 
 
+# --- stopping ---------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_stops_keeps_what_has_begun_and_gives_back_what_would_wait_for_it() -> None:
+    held = one_stream()
+    begun(held, 10)
+    waits = [ready(held, 10), taken(held, 1)]
+
+    assert held.late(0) == waits
+    assert held.late(9.95) == waits[1:], "the first of them is about to begin"
+
+
+def test_a_worker_that_stops_begins_one_task_more_if_its_device_has_nothing_to_do() -> None:
+    held = one_stream()
+    ready(held, 10)
+    second = ready(held, 10)
+
+    assert held.late(0) == [second]
+
+
+def test_a_worker_that_stops_keeps_small_tasks_that_are_done_in_a_moment() -> None:
+    held = one_stream()
+    begun(held, WORTH_S / 4)
+    for _ in range(3):
+        ready(held, WORTH_S / 4)
+
+    assert held.late(0) == []
+
+
+def test_a_worker_that_stops_waits_for_no_model_and_for_no_task_of_which_nobody_knows_how_long_it_takes() -> None:
+    held = one_stream()
+    loads = taken(held, 1)
+    held.note(loads, "load", None, 0)
+    assert held.late(0) == [loads]
+
+    begun(held, None)
+    unknown = ready(held, None)
+    assert held.late(0) == [loads, unknown]
+
+
 # --- a fleet ----------------------------------------------------------------------------------------------------
 
 

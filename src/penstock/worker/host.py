@@ -142,14 +142,18 @@ class Host(arq.Worker):
     def handle_sig_wait_for_completion(self, signum: Signal) -> None:
         """Drain with the first signal, and hand everything back at once with the second."""
         if self.allow_pick_jobs:
-            super().handle_sig_wait_for_completion(signum)
+            self._drain(signum)
         else:
             self.handle_sig(signum)
 
     def drain(self) -> None:
         """Drain as with a first SIGTERM; nothing happens if the worker drains already."""
         if self.allow_pick_jobs:
-            super().handle_sig_wait_for_completion(Signal.SIGTERM)
+            self._drain(Signal.SIGTERM)
+
+    def _drain(self, signum: Signal) -> None:
+        super().handle_sig_wait_for_completion(signum)
+        self.running.give_back_late()
 
     async def close(self) -> None:
         """Wait for the attempts to end, hand back what a claim was given that the stop has cut off, and leave the list

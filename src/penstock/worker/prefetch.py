@@ -175,6 +175,20 @@ class Prefetch:
         waits_s = self._free_at(others, now)
         return best.lease.key if waits_s > self._ready_s + WORTH_S else None
 
+    def late(self, now: float) -> list[str]:
+        """The keys of the tasks that a worker which is to stop should not begin: they would wait more than WORTH_S for
+        the device, or they wait for their model. What has begun is none of them, nor is what comes next."""
+        staying = [held for held in self._held.values() if held.has_begun]
+        found: list[str] = []
+        for key, held in self._held.items():
+            if held.has_begun:
+                continue
+            if held.stage == "load" or self._free_at(staying, now) > WORTH_S:
+                found.append(key)
+            else:
+                staying.append(held)
+        return found
+
     def give_back(self, key: str, now: float) -> None:
         """Forget a task that is given back, and claim none like it for GIVE_WAY_S."""
         self._gives_way_to, self._gives_way_until = self._held[key].rank, now + GIVE_WAY_S

@@ -177,11 +177,17 @@ class RunningAttempts:
             self._tasks[key].cancel()
 
     def give_back(self, key: str, to: str) -> None:
-        """Release the task of this attempt, so that an idle worker can claim it."""
+        """Release the task of this attempt, so that another worker can claim it."""
         lease = self._leases[key]
-        logger.bind(task_id=lease.id, attempt=lease.epoch, to=to).info("task is given back to an idle worker")
+        logger.bind(task_id=lease.id, attempt=lease.epoch, to=to).info("task is given back")
         self._prefetch.give_back(key, time.monotonic())
         self._tasks[key].cancel()
+
+    def give_back_late(self) -> None:
+        """Release what this worker, which is to stop, would begin too late: its time to stop is for what has begun."""
+        for key in self._prefetch.late(time.monotonic()):
+            if self.may_stop(key):
+                self.give_back(key, "whoever is free")
 
     def may_stop(self, key: str) -> bool:
         """Whether an attempt runs under this lease, was not stopped, and its end is not decided."""
