@@ -8,7 +8,7 @@ LAYERS: list[set[str]] = [
     {"allocator", "collector", "errors", "lazy_import"},
     {"core"},
     {"settings"},
-    {"net", "pixels"},
+    {"net", "pixels", "service_manager"},
     {"telemetry"},
     {"storage", "client"},
     {"store"},
