@@ -73,7 +73,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.changes", "store.soundness"},
         {"store.salvage"},
         {"store.engine"},
-        {"store.owed"},
+        {"store.owed", "store.conversion"},
         {
             "store.access_keys",
             "store.accounts",
