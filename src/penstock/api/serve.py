@@ -219,6 +219,7 @@ async def _check_services(settings: Settings) -> None:
     # An error of the set-up is one line from here; from uvicorn's lifespan it would be a traceback. All else is said
     # when the services are opened again, to be used.
     logger.disable("penstock")
+    logger.enable("penstock.store.conversion")  # there is nothing to convert the second time
     try:
         async with open_services(settings):
             pass
