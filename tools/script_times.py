@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,7 +36,7 @@ from penstock.core.submission import EnqueuePermit, Submission
 from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Progress, State, new_task_id
 from penstock.core.upload import FileFacts, new_upload_id, upload_key
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Engine, Redis, Store, WorkerInfo, connect, inline
+from penstock.store import Engine, Redis, Store, WorkerInfo, connect, conversion, inline
 from penstock.store.access_keys import MAX_KEYS
 from penstock.store.accounts import EPOCH
 from penstock.store.caps import EVERYBODY
@@ -372,6 +373,25 @@ async def condemned(p: Place) -> Call:
 async def delete(p: Place) -> Call:
     ids = await p.ended(200)
     return lambda: p.store.tasks.delete_each(ids, TENANT)
+
+
+async def convert_board(p: Place) -> Call:
+    """All pools are of the release before, and many workers are drained and models measured."""
+    await p.pools(100)
+    await p.client.delete(p.keys.board)
+    await p.client.zadd(p.keys.drained, {f"worker-{n}": 1.0 for n in range(1000)})
+    await p.write("pace", *(part for n in range(1000) for part in (f"ms:m{n}", 1.0)))
+    return partial(conversion.convert, p.store.engine)
+
+
+async def convert_tasks(p: Place) -> Call:
+    """All tasks of a full page had attempts."""
+    await p.groups(2)
+    (ids,) = await p.store.engine.pipelined([("ZRANGE", p.keys.state(TENANT, State.PENDING), 0, -1)])
+    for task_id in ids:
+        await p.write(f"task:{task_id.decode()}", "version", conversion.CONVERTED)
+        await p.client.rpush(p.keys.attempts(task_id.decode()), *[b"{}"] * 10)  # type: ignore[misc]
+    return partial(conversion.convert, p.store.engine)
 
 
 async def deliver(p: Place) -> Call:
@@ -811,6 +831,8 @@ CASES: dict[str, Sequence[Callable[[Place], Awaitable[Call]]]] = {
     "claim": [claim, claim_at_caps, claim_of_nobodys, claim_inline],
     "claim_late": [claim],
     "condemned": [condemned],
+    "convert_board": [convert_board],
+    "convert_tasks": [convert_tasks],
     "delete": [delete],
     "deliver": [deliver],
     "delivered": [delivered],

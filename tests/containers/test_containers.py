@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from contextlib import suppress
@@ -41,7 +40,7 @@ def test_promtool_accepts_the_expressions_of_the_dashboard(tmp_path: Path) -> No
     passes(promtool, "check", "rules", str(file))
 
 
-# --- Compose, systemd, Redis ----------------------------------------------------------------------------------
+# --- Compose, Redis -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("more", [[], ["deploy/compose.gpu.yaml"], ["deploy/compose.tls.yaml"]])
@@ -64,18 +63,6 @@ def test_caddy_accepts_the_file_of_the_proxy() -> None:
     caddy = program("caddy")
 
     passes(caddy, "validate", "--adapter", "caddyfile", "--config", str(DEPLOY / "proxy/Caddyfile"))
-
-
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    verify = program("systemd-analyze")
-    text = (DEPLOY / "penstock-worker.service").read_text()
-    unit = tmp_path / "penstock-worker.service"
-    unit.write_text(text.replace("/opt/penstock/bin/penstock", shutil.which("true") or "/bin/true"))
-
-    done = run(verify, "verify", str(unit))
-
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
 
 
 def test_a_redis_server_accepts_the_configuration_and_hears_the_signal_to_stop(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from penstock.cli.main import cli
 from penstock.errors import ConfigurationError, codes
 from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.models.loading import files_of
-from penstock.settings import ALIASES, Settings, load
+from penstock.settings import ALIASES, Settings, env_name, load
+from penstock.settings import SECRETS as SECRET_SETTINGS
 from penstock.telemetry.instruments import INSTRUMENTS
 
 ROOT = Path(__file__).parents[2]
@@ -166,7 +167,8 @@ def test_the_api_believes_what_the_proxy_says_of_clients_and_nobody_else() -> No
 
     assert api.api.trusted_proxies == (resolved(subnet["subnet"], {}),)
     assert {name for name, of in networks.items() if "front" in of} == {"proxy", "api"}
-    assert "header_up -Forwarded\n" in (DEPLOY / "proxy/Caddyfile").read_text(), "a client may make it up"
+    for header in ("Forwarded", "X-Forwarded-Port"):
+        assert f"header_up -{header}\n" in (DEPLOY / "proxy/Caddyfile").read_text(), "a client may make it up"
     assert networks["proxy"] & networks["api"] == {"front"}, "the name `api` leads to one address alone"
 
 
@@ -189,7 +191,7 @@ def test_a_service_listens_where_the_others_look_for_it() -> None:
 
     assert api.api.host == worker.telemetry.metrics_host == "0.0.0.0"
     assert services()["api"]["expose"] == [str(api.api.port), str(api.api.metrics_port)]
-    assert f"port {api.api.port}\n" in (DEPLOY / "proxy/Caddyfile").read_text()
+    assert f"port {{$API_PORT:{api.api.port}}}\n" in (DEPLOY / "proxy/Caddyfile").read_text()
     assert jobs["penstock-api"]["dns_sd_configs"][0]["port"] == api.api.metrics_port
     assert (api.telemetry.metrics_host, api.api.metrics, api.api.docs) == ("0.0.0.0", "auto", "auto")
     assert jobs["penstock-worker"]["dns_sd_configs"][0] == {
@@ -308,7 +310,6 @@ def test_a_worker_gets_the_time_it_may_take_to_stop() -> None:
     settings = load(None, environment_of(services()["worker"]))
 
     assert seconds(services()["worker"]["stop_grace_period"]) >= settings.worker.drain_s + 10
-    assert float(unit()["TimeoutStopSec"][0]) >= settings.worker.drain_s + 10
     assert seconds(services()["api"]["stop_grace_period"]) >= settings.api.drain_s + 5
 
 
@@ -333,7 +334,7 @@ def test_the_limits_of_a_worker_with_gpus_are_a_base_and_a_part_for_each_gpu() -
     assert (memory, threads, given) == (f"{16 + 8}g", str(512 + 256), "80g")
     assert "16 GB + 8 GB for each worker (8 workers: 80g)" in text
     assert "512 threads + 256 for each worker (8 workers: 2560)" in text
-    assert int(unit()["TasksMax"][0]) >= 512 + 256 * 14
+    assert int(unit("worker")["TasksMax"][0]) >= 512 + 256 * 14
 
 
 def test_commands_of_compose_are_commands() -> None:
@@ -526,40 +527,69 @@ def test_what_makes_code_for_the_card_is_of_the_cuda_that_the_oldest_driver_read
         assert constraints()[name].startswith("13.0."), name
 
 
-# --- the systemd unit -----------------------------------------------------------------------------------------
+# --- the systemd units ----------------------------------------------------------------------------------------
+
+UNITS = ("api", "worker")
 
 
 @cache
-def unit() -> dict[str, list[str]]:
+def unit(name: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in (DEPLOY / "penstock-worker.service").read_text().splitlines():
+    for line in (DEPLOY / f"penstock-{name}.service").read_text().splitlines():
         if line and line[0] not in "#[":
-            name, _, value = line.partition("=")
-            found.setdefault(name, []).append(value)
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
     return found
 
 
-def test_the_unit_starts_a_command_that_exists() -> None:
-    (start,) = unit()["ExecStart"]
-
-    assert start.split()[1:] == ["worker"]
-    assert "worker" in cli.commands
+def environment_of_unit(name: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for line in unit(name)["Environment"] for pair in line.split())
 
 
-def test_the_environment_of_the_unit_is_made_of_settings() -> None:
-    pairs = dict(pair.split("=", 1) for line in unit()["Environment"] for pair in line.split())
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_starts_a_command_that_exists(name: str) -> None:
+    (start,) = unit(name)["ExecStart"]
 
-    settings = load(None, pairs)
+    assert start.split()[1:] == [name]
+    assert name in cli.commands
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_gives_each_secret_as_a_file_and_names_settings_alone(name: str, tmp_path: Path) -> None:
+    files = {variable: value for variable, value in environment_of_unit(name).items() if variable.endswith("_FILE")}
+    known = {f"{env_name(*secret)}_FILE" for secret in SECRET_SETTINGS} | {f"{alias}_FILE" for alias in ALIASES}
+
+    assert files.keys() <= known
+    assert sorted(value.removeprefix("%d/") for value in files.values()) == sorted(
+        credential.partition(":")[0] for credential in unit(name)["LoadCredential"]
+    )
+    for variable in environment_of_unit(name).keys() - files.keys():
+        assert not variable.startswith("PENSTOCK_") or load(None, {variable: environment_of_unit(name)[variable]})
+
+
+def test_the_environment_of_the_unit_of_a_worker_is_made_of_settings() -> None:
+    pairs = environment_of_unit("worker")
+
+    settings = load(None, {name: value for name, value in pairs.items() if not name.endswith("_FILE")})
 
     assert settings.telemetry.metrics_port == Settings().telemetry.metrics_port
     assert pairs["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-def test_the_unit_is_not_started_again_with_a_wrong_setting() -> None:
-    assert unit()["RestartPreventExitStatus"] == [str(EXIT_CONFIGURATION)]
-    assert unit()["KillMode"] == ["mixed"]
-    assert unit()["KillSignal"] == ["SIGTERM"]
-    assert unit()["NoNewPrivileges"] == ["yes"]
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_is_not_started_again_with_a_wrong_setting(name: str) -> None:
+    assert unit(name)["RestartPreventExitStatus"] == [str(EXIT_CONFIGURATION)]
+    assert unit(name)["KillMode"] == ["mixed"]
+    assert unit(name)["KillSignal"] == ["SIGTERM"]
+    assert unit(name)["NoNewPrivileges"] == ["yes"]
+    assert unit(name)["Type"] == ["notify"], "it says itself when it is ready, and that it lives"
+
+
+def test_a_unit_lets_its_service_stop_in_its_own_time() -> None:
+    settings = Settings()
+
+    assert float(unit("api")["TimeoutStopSec"][0]) > settings.api.linger_s + settings.api.drain_s
+    assert float(unit("worker")["TimeoutStopSec"][0]) > settings.worker.drain_s + 10
 
 
 # --- Redis ----------------------------------------------------------------------------------------------------

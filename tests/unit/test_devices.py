@@ -155,6 +155,28 @@ def test_a_container_has_no_more_cores_than_its_limit(
     assert machine.cores() == expected
 
 
+@pytest.mark.parametrize(
+    ("own", "limits", "expected"),
+    [
+        ("0::/system.slice/penstock-worker.service\n", {"system.slice/penstock-worker.service": GIB}, GIB),
+        ("0::/system.slice/penstock-worker.service\n", {"system.slice": GIB // 2}, GIB // 2),
+        ("0::/\n", {".": GIB}, GIB),
+        ("4:memory:/docker/0123\n0::/\n", {".": GIB}, GIB),
+    ],
+)
+def test_a_service_has_no_more_memory_than_its_unit_and_a_container_than_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, limits: dict[str, int], expected: int
+) -> None:
+    (tmp_path / "own").write_text(own)
+    for folder, limit in ({"system.slice/penstock-worker.service": "max", ".": "max"} | limits).items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN_CGROUP", tmp_path / "own")
+
+    assert machine.memory() == expected
+
+
 def test_each_mig_instance_gets_a_process(tool: NvidiaSmi) -> None:
     tool.answers(SPLIT, listing=INSTANCES)
     large, small = "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", "MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb"

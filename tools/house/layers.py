@@ -8,7 +8,7 @@ LAYERS: list[set[str]] = [
     {"allocator", "collector", "errors", "lazy_import"},
     {"core"},
     {"settings"},
-    {"net", "pixels"},
+    {"net", "pixels", "service_manager"},
     {"telemetry"},
     {"storage", "client"},
     {"store"},
@@ -73,7 +73,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.changes", "store.soundness"},
         {"store.salvage"},
         {"store.engine"},
-        {"store.owed"},
+        {"store.owed", "store.conversion"},
         {
             "store.access_keys",
             "store.accounts",

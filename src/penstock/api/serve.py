@@ -22,7 +22,7 @@ from litestar import Litestar
 from loguru import logger
 from msgspec import Struct
 
-from penstock import collector
+from penstock import collector, service_manager
 from penstock.allocator import return_large_buffers
 from penstock.api.app import create_app
 from penstock.api.http.addresses import ClientAddresses
@@ -135,6 +135,7 @@ class ApiServer(uvicorn.Server):
     def drain(self) -> None:
         """Start a graceful shutdown, unless one goes on."""
         if not self.app.state.draining:
+            service_manager.tell("STOPPING=1")
             self._lingers_until = time.monotonic() + self._linger_s
             self.app.state.draining = True
 
@@ -148,14 +149,17 @@ class ApiServer(uvicorn.Server):
             for listener in listeners
         ]
         self.servers = cast(list[asyncio.Server], acceptors)  # they have what uvicorn calls of asyncio's servers
-        self._tell_parent()
+        self._tell_who_has_started_it()
 
-    def _tell_parent(self) -> None:
-        if self._supervised is None or self._supervised.parent is None:
-            return
-        parent, drain_s = self._supervised.parent, self._linger_s + self._drain_s
-        parent.ready(self._supervised.metrics_url, drain=self.drain, drain_s=drain_s)
-        self._beating = asyncio.create_task(parent.beat(), name="heartbeat")
+    def _tell_who_has_started_it(self) -> None:
+        beat = service_manager.beat
+        if self._supervised is not None:
+            if (parent := self._supervised.parent) is None:
+                return
+            drain_s = self._linger_s + self._drain_s
+            parent.ready(self._supervised.metrics_url, drain=self.drain, drain_s=drain_s)
+            beat = parent.beat
+        self._beating = asyncio.create_task(beat(), name="heartbeat")
 
     async def _bind(self) -> list[socket.socket]:
         try:
@@ -215,6 +219,7 @@ async def _check_services(settings: Settings) -> None:
     # An error of the set-up is one line from here; from uvicorn's lifespan it would be a traceback. All else is said
     # when the services are opened again, to be used.
     logger.disable("penstock")
+    logger.enable("penstock.store.conversion")  # there is nothing to convert the second time
     try:
         async with open_services(settings):
             pass

@@ -21,7 +21,7 @@ from penstock.settings import Settings
 from penstock.storage import open_storage
 from penstock.store import Engine, Store, connect
 from penstock.store.connection import Redis
-from penstock.store.inspection import check_server
+from penstock.store.inspection import open_server
 
 PATIENCE_S = 0.8
 """Longest wait for Redis while a client waits for an answer: it gets a 503 within a second."""
@@ -84,6 +84,6 @@ async def open_services(settings: Settings, quotas: QuotaTable | None = None) ->
 
 async def _warnings(client: Redis, namespace: str) -> list[str]:
     try:
-        return await check_server(client, namespace)
+        return await open_server(client, namespace)
     except StoreUnavailable as error:  # it may come later; until then /readyz says so
         return [f"Redis cannot be used yet: {error.detail}"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from penstock import __version__, collector
+from penstock import __version__, collector, service_manager
 from penstock.cli.context import AS_JSON, coroutine, models_of_call, settings_of_call, with_own_models
 from penstock.cli.sections import SectionedGroup
 from penstock.errors import ConfigurationError, StoppedEarly
@@ -96,7 +96,7 @@ def up(
             hello = greeting(address, settings, show_key=show_key)
             click.echo(msgspec.json.encode(address).decode() if as_json else hello)
             async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
-                await supervisor.until_stopped()
+                await service_manager.told(supervisor.until_stopped())
         sys.exit(supervisor.exit_status)
 
     with suppress(StoppedEarly):  # Ctrl-C before it is ready is no failure
@@ -227,7 +227,7 @@ async def worker(models: tuple[str, ...], reload: bool) -> None:
         await add_workers(settings, supervisor)
         serve_metrics(settings, supervisor)
         async with reloading(supervisor, settings.models.modules) if reload else nullcontext():
-            await supervisor.until_stopped()
+            await service_manager.told(supervisor.until_stopped())
     except StoppedEarly:  # nor is this a failure
         return
     finally:

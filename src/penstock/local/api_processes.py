@@ -12,6 +12,7 @@ from socket import socket
 
 from loguru import logger
 
+from penstock import service_manager
 from penstock.api.serving.listeners import bound
 from penstock.errors import ConfigurationError
 from penstock.local.children import Child, Launch, Patience, python
@@ -107,7 +108,7 @@ async def serve_api(settings: Settings, spares: Sequence[SpareProcess] = ()) -> 
             ApiProcesses(settings, listeners, supervisor, is_with_own=True, spares=spares).start()
             host, port = listeners[0].getsockname()[:2]
             logger.bind(host=host, port=port, processes=settings.api.processes).info("the API starts")
-            await supervisor.until_stopped()
+            await service_manager.told(supervisor.until_stopped())
         finally:
             await supervisor.close()
     return supervisor.exit_status

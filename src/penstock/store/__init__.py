@@ -31,7 +31,7 @@ from penstock.store.condemned import Condemned, place_of
 from penstock.store.connection import Redis, connect
 from penstock.store.engine import Engine
 from penstock.store.inline import InlineInputs
-from penstock.store.inspection import ServerInfo, check_server, look_at, takes_writes
+from penstock.store.inspection import ServerInfo, check_server, look_at, open_server, takes_writes
 from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.leases import LeaseStore
 from penstock.store.models import ModelStore
@@ -98,6 +98,7 @@ __all__ = [
     "check_server",
     "connect",
     "look_at",
+    "open_server",
     "owner_of",
     "place_of",
     "takes_writes",

@@ -1,22 +1,21 @@
 """Inspection: what the server behind the store is, and what is wrong with its set-up."""
 
 import time
-from collections.abc import Awaitable
-from itertools import chain, product
-from typing import Any, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from msgspec import Struct
 from redis.asyncio.connection import SSLConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
-from penstock.core.task import RECORD_VERSION, State
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings
 from penstock.store import exposure
 from penstock.store.connection import Redis, translated
+from penstock.store.conversion import convert, is_older
 from penstock.store.engine import Engine
 from penstock.store.failures import WrongSetting
-from penstock.store.keys import Keys, tenants_of
 
 HERE = (None, "localhost", "127.0.0.1", "::1")
 """Hosts that are this machine; None stands for a Unix socket."""
@@ -49,26 +48,43 @@ async def look_at(client: Redis) -> ServerInfo:
     )
 
 
+async def open_server(client: Redis, namespace: str) -> list[str]:
+    """Like `check_server`, for a process that is about to use the server: what the release before has left there is
+    converted first. Raises ConfigurationError while a process of that release runs, too."""
+    with _wrong_settings():
+        await convert(_engine(client, namespace))
+    return await check_server(client, namespace)
+
+
 async def check_server(client: Redis, namespace: str) -> list[str]:
     """Warnings about the set-up of the server, each with what to change.
 
     Raises ConfigurationError for a server that evicts, for records of another version, and for what only another
     setting can mend, such as a wrong password; StoreUnavailable when the server cannot be reached.
     """
-    try:
+    with _wrong_settings():
         return await _warnings(client, namespace)
-    except WrongSetting as error:
-        raise ConfigurationError(error.detail) from error
 
 
 async def takes_writes(client: Redis, namespace: str) -> None:
     """Raises StoreUnavailable, saying why, when the server refuses them."""
-    await Engine(client, namespace, QueueSettings()).ping()
+    await _engine(client, namespace).ping()
+
+
+def _engine(client: Redis, namespace: str) -> Engine:
+    return Engine(client, namespace, QueueSettings())
+
+
+@contextmanager
+def _wrong_settings() -> Iterator[None]:
+    try:
+        yield
+    except WrongSetting as error:
+        raise ConfigurationError(error.detail) from error
 
 
 async def _warnings(client: Redis, namespace: str) -> list[str]:
     with translated():
-        await _check_version(client, Keys(namespace))
         try:
             said = {name: value for pattern in _PATTERNS for name, value in (await client.config_get(pattern)).items()}
         except ResponseError as error:
@@ -82,6 +98,7 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
     if replication.get("role") == "slave":
         return ["Redis is a replica, which takes no writes: name its master in redis.url"]
     return [
+        *([_OF_BEFORE] if await is_older(_engine(client, namespace)) else []),
         *_of_persistence(said, is_here=_is_here(client)),
         *await _of_exposure(client),
         *_of_replicas(said, replication),
@@ -89,23 +106,7 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
     ]
 
 
-async def _check_version(client: Redis, keys: Keys) -> None:
-    """Look at the oldest record of each state and tenant."""
-    tenants = tenants_of(await cast("Awaitable[set[bytes]]", client.smembers(keys.tenants)))
-    oldest = client.pipeline(transaction=False)
-    for tenant, state in product(tenants, State):
-        oldest.zrange(keys.state(tenant, state), 0, 0)
-    versions = client.pipeline(transaction=False)
-    for task_id in chain.from_iterable(await oldest.execute()):
-        versions.hget(keys.task(task_id.decode()), "version")
-    for found in await versions.execute():
-        if found is not None and int(found) != RECORD_VERSION:
-            raise ConfigurationError(
-                f"Redis holds tasks of version {int(found)}, and this Penstock reads version {RECORD_VERSION}; let the "
-                "Penstock that made them delete them, or take another redis.namespace or an empty up.data_dir"
-            )
-
-
+_OF_BEFORE = "Redis holds tasks of the release before: stop that Penstock, and the next start of this one converts them"
 _PATTERNS = ("maxmemory-policy", "append*", "min-*-to-write")
 
 

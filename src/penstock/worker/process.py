@@ -28,7 +28,7 @@ from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
-from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, check_server, connect
+from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, connect, open_server
 from penstock.telemetry import exposition
 from penstock.upkeep.rounds import run_upkeep
 from penstock.upkeep.watches import StorageWatch, watch_store
@@ -289,7 +289,7 @@ async def _when_available(client: Redis, namespace: str) -> list[str]:
     reason = ""
     while True:
         try:
-            return await check_server(client, namespace)
+            return await open_server(client, namespace)
         except StoreUnavailable as error:
             if error.detail != reason:
                 logger.bind(error=error.detail).warning("waiting for the task store")

@@ -7,8 +7,14 @@ from pathlib import Path
 
 from penstock.settings import clean_environment
 
-MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where version 2 and version 1 of cgroups say how much memory a container may use."""
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where version 2 of cgroups has its files: inside of a container those of the container, else those of the machine,
+with those of a service in the folder of its cgroup."""
+
+OF_MEMORY_1 = "memory/memory.limit_in_bytes"
+"""Where version 1 says how much memory a container may use."""
+
+OWN_CGROUP = Path("/proc/self/cgroup")
 
 CPU_LIMIT = "/sys/fs/cgroup/cpu.max"
 """Where version 2 of cgroups says how many µs of CPU time a container gets in how many, as `--cpus` of Docker and the
@@ -29,10 +35,20 @@ def cores() -> int:
 def memory() -> int:
     """Bytes of memory this process may use."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in MEMORY_LIMITS:
+    for path in (CGROUPS / OF_MEMORY_1, *(folder / "memory.max" for folder in _own_cgroups())):
         with suppress(OSError, ValueError):  # not there, or "max"
-            limits.append(int(Path(path).read_text()))
+            limits.append(int(path.read_text()))
     return min(limits)
+
+
+def _own_cgroups() -> list[Path]:
+    """The folders of the cgroup of this process, such as that of a unit of systemd, and of those that hold it."""
+    with suppress(OSError):
+        for line in OWN_CGROUP.read_text().splitlines():
+            if line.startswith("0::/"):  # version 2
+                own = CGROUPS / line.removeprefix("0::/")
+                return [folder for folder in (own, *own.parents) if folder.is_relative_to(CGROUPS)]
+    return [CGROUPS]
 
 
 def is_wsl() -> bool:
