@@ -1,18 +1,11 @@
 """What this process may use of its machine, which in a container may be less than the machine has."""
 
 import os
-from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
 from penstock.settings import clean_environment
-
-MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where version 2 and version 1 of cgroups say how much memory a container may use."""
-
-CPU_LIMIT = "/sys/fs/cgroup/cpu.max"
-"""Where version 2 of cgroups says how many µs of CPU time a container gets in how many, as `--cpus` of Docker and the
-limits of Kubernetes set it."""
+from penstock.worker.devices import cgroup
 
 KERNEL_VERSION = Path("/proc/version")
 
@@ -20,19 +13,13 @@ KERNEL_VERSION = Path("/proc/version")
 def cores() -> int:
     """Cores this process may use; a part of one counts as one."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # not there, or "max"
-        quota, period = map(int, Path(CPU_LIMIT).read_text().split())
-        return min(usable, ceil(quota / period))
-    return usable
+    return min(usable, ceil(cgroup.cpu_limit() or usable))
 
 
 def memory() -> int:
     """Bytes of memory this process may use."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in MEMORY_LIMITS:
-        with suppress(OSError, ValueError):  # not there, or "max"
-            limits.append(int(Path(path).read_text()))
-    return min(limits)
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(physical, cgroup.memory_limit() or physical)
 
 
 def is_wsl() -> bool:
