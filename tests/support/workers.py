@@ -97,6 +97,7 @@ async def host(
     spool_bytes: int = 0,
     slots: int = 4,
     lease_s: float = 6.0,
+    drain_s: int = 1,
     watching: Callable[[Residents], RepositoryWatch] | None = None,
     **options: Any,
 ) -> AsyncIterator[Host]:
@@ -119,7 +120,7 @@ async def host(
             slots=slots,
             reserved_slots=0,
             lease_s=lease_s,
-            drain_s=1,
+            drain_s=drain_s,
         )
         serving = asyncio.create_task(worker.serve())
         await asyncio.sleep(0)
