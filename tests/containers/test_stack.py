@@ -1,121 +1,30 @@
-"""The whole of compose.yaml on a real engine: a task, parts that are killed and replaced, backup and restore.
+"""The whole of compose.yaml on a real engine: a task, a model of one's own, and parts that are replaced and scaled.
 
-The tests stand in their order, and share one stack. Ports 8000, 9000 and 9090 of loopback must be free.
+The tests of the files test_stack*.py stand in their order, and share one stack. Ports 8000, 9000 and 9090 of loopback
+must be free.
 """
 
-import base64
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
 
 import httpx
 import pytest
 
-from tests.containers.programs import ROOT, compose, passes, run
-
-API, PROMETHEUS = "http://127.0.0.1:8000", "http://127.0.0.1:9090"
-SERVICES = ("proxy", "api", "worker", "redis", "objects", "prometheus")
-"""Those of compose.yaml that are looked at; Grafana is a picture of what Prometheus has."""
-PATIENCE_S = 240.0
-T = TypeVar("T")
+from tests.containers.conftest import Note
+from tests.containers.own_models import MODEL
+from tests.containers.stack import SERVICES, Stack, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
-class Stack:
-    """The services of a checkout, and its API as a client sees it."""
-
-    def __init__(self, checkout: Path) -> None:
-        self._command = [*compose(), "-p", "penstock-test", "--project-directory", str(checkout)]
-        self._command += ["-f", str(checkout / "compose.yaml")]
-        self.checkout = checkout
-        key = (checkout / "deploy/secrets/api_keys").read_text().strip().removeprefix("me:")
-        self.client = httpx.Client(base_url=API, headers={"Authorization": f"Bearer {key}"}, timeout=60)
-
-    def __call__(self, *argv: str, timeout_s: float = 300) -> str:
-        """What a command of Compose prints. Fails the test where it fails."""
-        return passes(*self._command, *argv, timeout_s=timeout_s)
-
-    def script(self, name: str, folder: Path) -> None:
-        """Run a script of deploy/ with a folder."""
-        command = f"COMPOSE={' '.join(self._command)}"
-        passes("env", command, str(self.checkout / "deploy" / name), str(folder), timeout_s=600)
-
-    def down(self) -> None:
-        """End all, with the data."""
-        run(*self._command, "down", "-v", "--timeout", "60", timeout_s=180)
-
-    def workers(self) -> int:
-        """How many workers are ready, by /readyz."""
-        return int(self.client.get("/readyz").json().get("workers", 0))
-
-    def submit(self) -> str:
-        """The id of a task with the photo of the quick start, whose result is never that of another task."""
-        photo = base64.b64encode((ROOT / "src/penstock/models/photo.jpg").read_bytes()).decode()
-        image = f"data:image/jpeg;base64,{photo}"
-        task = {"model": "superres-x4", "input": {"image": image}, "reuse": False}
-        answer = self.client.post("/v1/tasks", json=task)
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["task_id"])
-
-    def task(self, task_id: str) -> dict[str, Any]:
-        """The task as it is now; without fields while the server cannot say."""
-        answer = self.client.get(f"/v1/tasks/{task_id}")
-        return dict(answer.json()) if answer.status_code == 200 else {}
-
-    def result(self, task_id: str) -> dict[str, Any]:
-        """The task once it has ended well."""
-        return eventually(lambda: self.task(task_id), lambda task: task.get("status") == "SUCCESS")
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series of an expression, by Prometheus."""
-        answer = httpx.get(f"{PROMETHEUS}/api/v1/query", params={"query": expression}).json()
-        return list(answer["data"]["result"])
-
-
-def eventually(ask: Callable[[], T], holds: Callable[[T], bool]) -> T:
-    """The first answer that holds; while the server is away it is asked again."""
-    deadline = time.monotonic() + PATIENCE_S
-    said: object = None
-    while time.monotonic() < deadline:
-        try:
-            answer = ask()
-            if holds(answer):
-                return answer
-            said = answer
-        except (httpx.TransportError, ValueError) as error:
-            said = error
-        time.sleep(0.5)
-    raise AssertionError(f"not within {PATIENCE_S} s; the last answer was {said!r}")
-
-
-@pytest.fixture(scope="module")
-def stack(engine: str, checkout: Path) -> Iterator[Stack]:
-    """The stack with a ready worker; images are built where a name has none."""
-    running = Stack(checkout)
-    if missing := [image for image in running("config", "--images").split() if not has(engine, image)]:
-        pytest.skip(f"no image, and none can be pulled: {', '.join(missing)}")
-    try:
-        running("up", "-d", "--build", *SERVICES, timeout_s=1800)
-        eventually(running.workers, bool)
-        yield running
-    finally:
-        running.down()
-
-
-def has(engine: str, image: str) -> bool:
-    """Whether the image is here, can be built, or can be pulled. That of Grafana may be missing."""
-    if image.startswith(("penstock-", "grafana/")) or run(engine, "image", "inspect", image).returncode == 0:
-        return True
-    return run(engine, "pull", "-q", image, timeout_s=600).returncode == 0
-
-
-def test_a_task_goes_through_the_whole_stack(stack: Stack) -> None:
+def test_a_task_goes_through_the_whole_stack(stack: Stack, note: Note) -> None:
+    started = time.monotonic()
     ended = stack.result(stack.submit())
-
     file = httpx.get(ended["result"]["url"])
+    note("the task of the quick start, s", round(time.monotonic() - started, 1))
+    note("its result, bytes", len(file.content))
+
     assert file.content.startswith(b"\x89PNG")
     assert len(ended["attempts"]) == 1
 
@@ -133,7 +42,36 @@ def test_prometheus_sees_the_api_and_the_workers(stack: Stack) -> None:
     assert float(finished[0]["value"][1]) >= 1
 
 
-def test_an_api_is_replaced_without_a_request_that_fails(stack: Stack) -> None:
+def test_no_secret_is_in_the_description_or_the_processes_of_a_container(stack: Stack, note: Note) -> None:
+    secrets = [file.read_text().strip() for file in (stack.checkout / "deploy/secrets").iterdir()]
+    running = [container for service in SERVICES for container in stack.containers(service)]
+    told = stack.docker("inspect", *running) + "".join(stack.docker("top", container) for container in running)
+
+    assert len(secrets) == 5
+    assert [secret for secret in secrets if secret.removeprefix("me:") in told] == []
+    for row in map(json.loads, stack.docker("stats", "--no-stream", "--format", "{{json .}}", *running).splitlines()):
+        note(f"memory of {row['Name']}", row["MemUsage"])
+
+
+def test_a_model_of_ones_own_may_import_a_runtime_that_the_api_does_not_have(stack: Stack) -> None:
+    ended = stack.result(stack.submit(MODEL, input={"name": "any"}))
+
+    assert ended["result"]["data"]["runtime"]
+    assert stack.client.get(f"/v1/models/{MODEL}").json()["title"] == "Own"
+    looks = "import importlib.util as u; print(u.find_spec('onnxruntime'))"
+    assert stack.compose("exec", "-T", "api", "python", "-c", looks).strip() == "None"
+
+
+def test_a_restart_of_the_worker_takes_up_an_edit(stack: Stack) -> None:
+    file = stack.checkout / "deploy/models/own_models.py"
+    file.write_text(file.read_text().replace('title="Own"', 'title="Edited"'))
+
+    stack.compose("restart", "worker")
+
+    eventually(lambda: stack.client.get(f"/v1/models/{MODEL}").json(), lambda model: model.get("title") == "Edited")
+
+
+def test_an_api_is_replaced_without_a_request_that_fails(stack: Stack, note: Note) -> None:
     seen: list[object] = []
     stop = threading.Event()
 
@@ -147,46 +85,62 @@ def test_an_api_is_replaced_without_a_request_that_fails(stack: Stack) -> None:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    stack("up", "-d", "--force-recreate", "--no-deps", "api")
+    stack.compose("up", "-d", "--force-recreate", "--no-deps", "api")
     eventually(stack.workers, bool)
     stop.set()
     asking.join()
+    note("requests while the API was replaced", len(seen))
 
     assert len(seen) > 10
     assert set(seen) == {200}
 
 
-@pytest.mark.parametrize("name", ["worker", "redis", "objects", "api"])
-def test_a_part_that_is_killed_and_started_again_loses_no_task(name: str, stack: Stack) -> None:
-    tasks = [stack.submit() for _ in range(3)]
-    eventually(lambda: [stack.task(task).get("status") for task in tasks], lambda found: "RUNNING" in found)
-
-    stack("kill", "-s", "KILL", name)
-    stack("up", "-d", name)
-
-    ended = [stack.result(task) for task in tasks]
-    assert all(httpx.get(one["result"]["url"]).content.startswith(b"\x89PNG") for one in ended)
-
-
 def test_two_apis_serve_behind_the_proxy_and_both_are_scraped(stack: Stack) -> None:
-    stack("up", "-d", "--no-recreate", "--scale", "api=2", "api")
+    stack.just("scale", "api=2")
     up = eventually(
         lambda: [series["value"][1] for series in stack.query('up{job="penstock-api"}')], lambda up: up == ["1", "1"]
     )
 
-    assert stack.result(stack.submit())["status"] == "SUCCESS"
-    stack("up", "-d", "--scale", "api=1", "api")
     assert up
+    assert stack.result(stack.submit())["status"] == "SUCCESS"
+    stack.just("scale", "api=1")
 
 
-def test_a_backup_is_restored_into_a_new_installation(stack: Stack, tmp_path: Path) -> None:
+def test_two_workers_share_the_tasks_and_both_are_scraped(stack: Stack) -> None:
+    stack.just("scale", "worker=2")
+    eventually(stack.workers, lambda count: count == 2)
+    tasks = [stack.submit(MODEL, input={"name": "any"}, params={"seconds": 2}) for _ in range(6)]
+    ran_on = {stack.result(task)["attempts"][-1]["worker"] for task in tasks}
+    up = eventually(
+        lambda: [series["value"][1] for series in stack.query('up{job="penstock-worker"}')], lambda up: up == ["1", "1"]
+    )
+
+    assert len(ran_on) == 2
+    assert up
+    stack.just("scale", "worker=1")
+
+
+def test_an_older_version_can_be_started_again(stack: Stack) -> None:
+    """The images of the newer one have another label; those of the older are there under their name."""
+
+    def runs() -> dict[str, str]:
+        labels = {}
+        for service in ("api", "worker"):
+            (one,) = json.loads(stack.docker("inspect", *stack.containers(service)))
+            labels[service] = one["Config"]["Labels"]["org.opencontainers.image.version"]
+        return labels
+
     task = stack.submit()
-    before = httpx.get(stack.result(task)["result"]["url"]).content
-    stack.script("backup.sh", tmp_path / "saved")
-    stack.down()
-    stack.script("restore.sh", tmp_path / "saved")
-    stack("up", "-d", *SERVICES)
+    before = stack.result(task)
+    stack.compose("build", "api", "worker", timeout_s=1800, IMAGE_VERSION="next")
+    stack.compose("up", "-d", "worker", IMAGE_VERSION="next")
+    stack.compose("up", "-d", "api", IMAGE_VERSION="next")
+    eventually(stack.workers, bool)
+    newer, between = runs(), stack.submit()
+    stack.compose("up", "-d", "worker")
+    stack.compose("up", "-d", "api")
+    eventually(stack.workers, bool)
 
-    assert eventually(lambda: stack.task(task), lambda found: bool(found))["status"] == "SUCCESS"
-    link = eventually(lambda: stack.task(task), lambda found: bool(found.get("result")))["result"]["url"]
-    assert eventually(lambda: httpx.get(link).content, lambda content: content == before)
+    assert (newer, runs()) == ({"api": "next", "worker": "next"}, {"api": "local", "worker": "local"})
+    assert stack.result(task)["result"]["size"] == before["result"]["size"]
+    assert stack.result(between)["status"] == "SUCCESS"

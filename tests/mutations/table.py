@@ -1894,4 +1894,40 @@ MUTATIONS = (
         "task.inline and redis.call(",
         INLINE + "damage_of_one_input_stops_no_other_task_and_leaves_the_sum_right",
     ),
+    Mutation(
+        "the death of a worker that was stopping is no crash",
+        f"{LUA}/reclaim.lua",
+        "task.crashes + (was_stopping(task.worker) and 0 or 1)",
+        "task.crashes + 1",
+        "tests/store/test_leases.py::test_the_death_of_a_worker_that_was_stopping_is_no_crash_of_its_tasks",
+    ),
+    Mutation(
+        "after a pause of Redis it is still known which workers were stopping",
+        f"{LUA}/reclaim.lua",
+        "  move_all(ROOT .. 'workers:seen', function(seen) return math.max(seen, now + lease) end)\n",
+        "",
+        "tests/store/test_leases.py::"
+        "test_a_worker_that_was_stopping_is_known_as_such_when_redis_comes_back_after_a_while",
+    ),
+    Mutation(
+        "a worker says at once that it stops",
+        "src/penstock/worker/host.py",
+        '            self._goodbye = asyncio.create_task(self._say_stopping(), name="goodbye")\n',
+        "",
+        "tests/worker/test_host.py::test_a_worker_that_is_told_to_stop_says_so_at_once",
+    ),
+    Mutation(
+        "a worker that stops while Redis is gone waits for nothing",
+        "src/penstock/worker/host.py",
+        "if not self.allow_pick_jobs and seconds > self._lease_s and not self._gives_up:",
+        "if False:",
+        "tests/worker/test_host.py::test_a_worker_that_is_told_to_stop_does_not_wait_for_tasks_when_redis_is_gone_too",
+    ),
+    Mutation(
+        "a task that needs more memory than there is is refused",
+        "src/penstock/worker/memory.py",
+        "if self._most is not None and size > self._most:",
+        "if False:",
+        "tests/unit/test_memory.py::test_what_could_never_be_granted_is_refused_and_the_rest_is_when_it_is_alone",
+    ),
 )

@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from penstock.core.task import Artifact, Outcome, Reclaimed, Result, State
 from penstock.errors import ResultExpired, TaskNotFound
@@ -78,6 +79,53 @@ async def test_a_task_that_kills_its_workers_ends_as_poison(redis_url: str) -> N
         assert (task.outcome.error.code, task.outcome.error.retryable) == ("poison_input", False)
         assert len(task.attempts) == 3
         assert (await claim(store)).lease is None
+
+
+async def test_a_task_says_why_its_worker_was_killed(redis_url: str) -> None:
+    async with open_store(redis_url, max_crashes=1) as store:
+        task_id = await submit(store)
+        await lease_of(store)
+        await store.overdue.reclaim("w1", "memory ran out")
+
+        task = await store.tasks.get(task_id, "default")
+        assert task.attempts[0].error is not None
+        assert task.outcome.error is not None
+        assert task.attempts[0].error.message.endswith("died or went silent: memory ran out")
+        assert task.outcome.error.message.endswith("not tried again: memory ran out")
+
+
+@pytest.mark.parametrize(("state", "crashes"), [("READY", 3), ("DRAINING", 0)])
+async def test_the_death_of_a_worker_that_was_stopping_is_no_crash_of_its_tasks(
+    redis_url: str, state: str, crashes: int
+) -> None:
+    """So that machines which start anew make no poison of a task that takes long."""
+    async with open_store(redis_url, max_crashes=4) as store:
+        task_id = await submit(store)
+        for n in range(3):
+            lease = await lease_of(store, f"w{n}")
+            await store.leases.renew(replace(worker_info(f"w{n}"), state=state), [lease])
+            assert await store.overdue.reclaim(f"w{n}") == [Reclaimed(task_id, State.PENDING, MODEL)]
+
+        task = await store.tasks.get(task_id, "default")
+        assert (task.crashes, [attempt.outcome for attempt in task.attempts]) == (crashes, ["lost"] * 3)
+
+
+async def test_a_worker_that_was_stopping_is_known_as_such_when_redis_comes_back_after_a_while(redis_url: str) -> None:
+    async with open_store(redis_url, namespace="gone", lease_s=0.2) as store:
+        async with connect(RedisSettings(url=redis_url)) as client:
+            task_id = await submit(store)
+            lease = await lease_of(store)
+            await store.leases.renew(replace(worker_info(), state="DRAINING"), [lease])
+            for key in ("running", "workers:seen"):  # both have been over for long
+                await client.zadd(f"{{gone}}:{key}", {lease.id if key == "running" else "w1": 1}, xx=True)
+            await client.set("{gone}:reaper", 1)
+
+            assert await store.overdue.reclaim() == []
+            await asyncio.sleep(0.25)
+            assert await store.overdue.reclaim() == [Reclaimed(task_id, State.PENDING, MODEL)]
+
+            assert (await store.tasks.get(task_id, "default")).crashes == 0
+            await client.delete(*[k async for k in client.scan_iter(match="{gone}:*")])
 
 
 async def test_after_a_pause_of_the_reaper_every_lease_first_gets_a_full_period(redis_url: str) -> None:

@@ -1,8 +1,13 @@
 """When a child is started again, and when it is given up."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
+from penstock.local.children import Child, ChildProcess, Launch
 from penstock.local.deaths import EXIT_CONFIGURATION, MAX_EARLY_DEATHS, STEADY_S, Deaths, Life
+from penstock.worker.devices import cgroup
 from penstock.worker.heartbeat import EXIT_DEVICE_LOST
 
 KILLED = -9
@@ -54,3 +59,35 @@ def test_the_wait_grows_with_each_early_death_and_is_none_after_a_steady_run() -
     assert all(0.2 * 2**n * 0.5 <= wait <= 30 for n, wait in enumerate(waits[:7], 1))
     assert waits[0] < waits[2] < waits[4] < waits[6]
     assert deaths.backoff_s() == 0
+
+
+DIES = (
+    "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2]); os.kill(os.getpid(), int(sys.argv[3]))"
+)
+
+
+@pytest.mark.parametrize(
+    ("kills", "number", "reason"),
+    [
+        pytest.param(3, 9, "memory ran out and the kernel killed it (limit 600 MB)", id="the kernel"),
+        pytest.param(2, 9, "", id="somebody else"),
+        pytest.param(3, 15, "", id="another signal, while the kernel killed a decoder"),
+    ],
+)
+async def test_a_death_for_want_of_memory_is_called_so(
+    kills: int, number: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel counts those that it kills in each control group."""
+    group, own = tmp_path / "sys/fs/cgroup", tmp_path / "proc/self/cgroup"
+    for folder in (group, own.parent):
+        folder.mkdir(parents=True)
+    own.write_text("0::/\n")
+    (group / "memory.max").write_text("600000000\n")
+    (group / "memory.events").write_text("oom_kill 2\n")
+    monkeypatch.setattr(cgroup, "ROOT", tmp_path)
+    argv = [sys.executable, "-c", DIES, str(group / "memory.events"), f"oom_kill {kills}\n", str(number)]
+    child = Child(name="child", rank=1, launch=lambda: Launch(argv=argv, environment={}), grace_s=1)
+
+    life = await (await ChildProcess.start(child, None)).lived()
+
+    assert (life.status, life.killed_because) == (-number, reason)

@@ -320,7 +320,7 @@ def test_the_gpu_file_changes_the_worker_and_nothing_else() -> None:
 
     assert list(override) == ["services"]
     assert list(override["services"]) == ["worker"]
-    assert worker["build"] == {"args": {"RUNTIME": "gpu"}}
+    assert worker["build"] == {"target": "worker-cuda"}
     assert device["driver"] == "nvidia"
     assert {"gpu", "compute", "utility"} == set(device["capabilities"])  # utility: devices are found by nvidia-smi
     assert load(None, environment_of(worker)).worker.gpu_ids == "auto"
@@ -467,16 +467,30 @@ def test_an_image_exposes_the_port_it_listens_on() -> None:
     }
 
 
-def test_only_the_worker_image_has_a_model_runtime() -> None:
-    runs = {
-        name: " ".join(i.rest for i in stages()[f"{name}-install"] if i.word == "RUN") for name in ("api", "worker")
-    }
+@pytest.mark.parametrize(
+    ("target", "lock", "requirement"),
+    [
+        ("api", "api.txt", "penstock-server"),
+        ("worker-cpu", "worker-cpu.txt", '"penstock-server[cpu]" ${MODEL_PACKAGES}'),
+        ("worker-cuda", "worker-gpu.txt", '"penstock-server[gpu]" ${MODEL_PACKAGES}'),
+    ],
+)
+def test_each_image_has_the_runtime_of_its_name_by_the_lock_of_it(target: str, lock: str, requirement: str) -> None:
+    runs = [i.rest for i in stages()[f"{target}-install"] if i.word == "RUN"]
+    copies = [i.rest for i in stages()[target] if i.word == "COPY"]
 
-    assert "requirements/api.txt" in runs["api"]
-    assert "requirements/worker-${RUNTIME}.txt" in runs["worker"]
-    assert "[" not in runs["api"]
-    assert runs["worker"].count("[${RUNTIME}]") == 1
-    assert [i.rest for i in stages()["worker-install"] if i.word == "ARG"] == ["RUNTIME=cpu", "MODEL_PACKAGES="]
+    assert runs[0] == f"pip wheel --wheel-dir /wheels --require-hashes -r {lock}"
+    assert runs[-1] == f"sh install.sh {requirement}"
+    assert copies == [f"--from={target}-install /opt/penstock /opt/penstock"]
+    assert (DEPLOY / "requirements" / lock).exists()
+
+
+def test_compose_builds_the_images_for_what_they_run_on() -> None:
+    targets = {name: services()[name]["build"]["target"] for name in PENSTOCK_SERVICES}
+    gpu = compose("deploy/compose.gpu.yaml")["services"]["worker"]["build"]
+
+    assert targets == {"api": "api", "worker": "worker-cpu"}
+    assert {*targets.values(), gpu["target"]} <= set(stages())
 
 
 def test_the_place_for_models_of_ones_own_is_a_setting_of_the_image_and_a_mount_of_compose() -> None:
@@ -499,14 +513,15 @@ def test_models_that_come_from_the_storage_have_room_that_outlives_a_container()
 
 
 def test_an_image_installs_wheels_of_known_digests_and_never_looks_up_its_own_name() -> None:
-    for name in ("api-install", "worker-install"):
-        commands = [part.strip() for i in stages()[name] if i.word == "RUN" for part in i.rest.split("&&")]
-        fetching = [one for one in commands if re.search(r"\bpip\b.* (install|wheel) ", one)]
-        of_others = [one for one in fetching if one.startswith("test -z")]
-        known = ("--require-hashes -r", "--no-index --find-links /wheels", "--no-deps --no-build-isolation .")
+    commands = [part for stage in stages().values() for i in stage if i.word == "RUN" for part in i.rest.split("&&")]
+    commands += (DEPLOY / "install.sh").read_text().splitlines()
+    fetching = [one for one in commands if re.search(r"\bpip\b.* ?(install|wheel) ", one)]
+    of_others = [one for one in fetching if one.startswith("test -z")]
+    known = ("--require-hashes -r", "--no-index --find-links /wheels", "--no-deps --no-build-isolation .")
 
-        assert len(fetching) >= 3
-        assert [one for one in fetching if not any(way in one for way in known)] == of_others
+    assert len(fetching) == 8
+    assert [one for one in fetching if not any(way in one for way in known)] == of_others
+    assert len(of_others) == 2
 
 
 @cache

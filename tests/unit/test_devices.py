@@ -10,7 +10,7 @@ from penstock.cli.doctor.devices import check_devices
 from penstock.core.device import GPU_SHAPES, TENSORRT_SIDES, Device
 from penstock.errors import ConfigurationError
 from penstock.settings import Settings, WorkerSettings
-from penstock.worker.devices import GPU_RESERVE_BYTES, found_again, machine, placements
+from penstock.worker.devices import GPU_RESERVE_BYTES, cgroup, found_again, placements
 from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 
 MIB, GIB = 1024**2, 1024**3
@@ -136,45 +136,12 @@ def test_a_gpu_that_does_not_tell_its_memory_or_has_next_to_none_gets_no_limit(t
 
 def test_the_cores_of_the_host_are_divided_among_its_workers(tool: NvidiaSmi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(192)))
-    monkeypatch.setattr(machine, "CPU_LIMIT", str(tool.directory / "cpu.max"))
+    monkeypatch.setattr(cgroup, "ROOT", tool.directory)
     tool.answers("".join(f"{n}, GPU-{n}, 81559, Disabled\n" for n in range(8)))
 
     assert {device.cores for device in devices()} == {24}
     assert {device.cores for device in devices(gpu_ids="0x3")} == {64}
     assert {device.cores for device in devices(gpu_ids="cpu")} == {192}
-
-
-@pytest.mark.parametrize(("limit", "expected"), [("max 100000\n", 192), ("250000 100000\n", 3), ("1000 100000\n", 1)])
-def test_a_container_has_no_more_cores_than_its_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(192)))
-    monkeypatch.setattr(machine, "CPU_LIMIT", str(tmp_path / "cpu.max"))
-    (tmp_path / "cpu.max").write_text(limit)
-
-    assert machine.cores() == expected
-
-
-@pytest.mark.parametrize(
-    ("own", "limits", "expected"),
-    [
-        ("0::/system.slice/penstock-worker.service\n", {"system.slice/penstock-worker.service": GIB}, GIB),
-        ("0::/system.slice/penstock-worker.service\n", {"system.slice": GIB // 2}, GIB // 2),
-        ("0::/\n", {".": GIB}, GIB),
-        ("4:memory:/docker/0123\n0::/\n", {".": GIB}, GIB),
-    ],
-)
-def test_a_service_has_no_more_memory_than_its_unit_and_a_container_than_its_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, limits: dict[str, int], expected: int
-) -> None:
-    (tmp_path / "own").write_text(own)
-    for folder, limit in ({"system.slice/penstock-worker.service": "max", ".": "max"} | limits).items():
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        (tmp_path / folder / "memory.max").write_text(f"{limit}\n")
-    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
-    monkeypatch.setattr(machine, "OWN_CGROUP", tmp_path / "own")
-
-    assert machine.memory() == expected
 
 
 def test_each_mig_instance_gets_a_process(tool: NvidiaSmi) -> None:

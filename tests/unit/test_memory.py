@@ -2,9 +2,20 @@
 
 import asyncio
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+from msgspec.structs import replace
 
 from penstock.core.task import Priority
-from penstock.worker.memory import MemoryBudget
+from penstock.errors import InsufficientMemory
+from penstock.settings import Settings, WorkerSettings
+from penstock.worker import memory
+from penstock.worker.devices import cpu
+from penstock.worker.memory import MemoryBudget, budget_of
+from penstock.worker.process import too_small
+from penstock.worker.spool import Spool
 
 
 class Holder:
@@ -158,3 +169,52 @@ async def test_a_canceled_wait_leaves_the_others_in_their_order() -> None:
     assert third.has
     await end(third)
     assert budget.held == 0
+
+
+async def test_what_could_never_be_granted_is_refused_and_the_rest_is_when_it_is_alone() -> None:
+    budget = MemoryBudget(100, most_bytes=150)
+    with budget.grant(Priority.NORMAL) as grant:
+        with pytest.raises(InsufficientMemory, match="a worker here has 0 MB"):
+            budget.take(grant, 151)
+        assert budget.take(grant, 150)
+    assert budget.held == 0
+
+
+@pytest.mark.parametrize(
+    ("machine", "process", "asked", "expected"),
+    [
+        pytest.param(8000, 200, 0, (4800, 7672), id="room for all"),
+        pytest.param(600, 220, 0, (252, 252), id="the models take more than the share"),
+        pytest.param(200, 220, 0, (0, 0), id="none"),
+        pytest.param(600, 220, 500, (500, 500), id="the operator knows better"),
+    ],
+)
+def test_tasks_get_what_the_models_leave_of_a_machine(
+    machine: int, process: int, asked: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mib = 1024**2
+    monkeypatch.setattr(memory, "memory", lambda: machine * mib)
+    monkeypatch.setattr(memory, "resident", lambda: process * mib)
+    device = replace(cpu(), ram_bytes=(asked or machine * 6 // 10) * mib)
+    monkeypatch.setattr(memory, "BESIDE_BYTES", 128 * mib)
+
+    budget = budget_of(device, WorkerSettings(memory_bytes=asked * mib), guard=0)
+
+    assert (budget.total // mib, budget.most // mib) == expected
+
+
+@dataclass
+class Disk:
+    disk_bytes: int
+
+
+def test_a_worker_says_in_advance_what_its_machine_is_too_small_for() -> None:
+    def told(memory_bytes: int, disk_bytes: int) -> list[str]:
+        budget, spool = MemoryBudget(0, most_bytes=memory_bytes), cast(Spool, Disk(disk_bytes))
+        return list(too_small(Settings(), budget, spool))
+
+    assert told(10**9, 2 * 10**9) == []
+    assert told(10**8, 64_000_000) == [
+        "100 MB of memory are left for tasks: images of more than about 10 MP are refused",
+        "64 MB are free where the spool is: further results will wait in memory",
+    ]

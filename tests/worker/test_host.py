@@ -164,6 +164,44 @@ async def test_a_claim_that_a_worker_has_given_up_costs_no_task_an_attempt(
     assert (task.state, outcomes(task)) == (State.SUCCESS, ["complete"])
 
 
+async def test_a_worker_that_is_told_to_stop_says_so_at_once(store: Store, storage: Storage) -> None:
+    """Redis may be told at the same time, and a death that nothing announced is a crash of what ran."""
+    async with host(store, storage, MODEL, lease_s=600, drain_s=60) as worker:
+        await reached(store, await submit_image(store, MODEL, LONG), "infer")
+        worker.drain()
+        await until(lambda: says_draining(store))
+
+
+async def says_draining(store: Store) -> bool:
+    return [worker.state for worker in await store.workers.listed()] == ["DRAINING"]
+
+
+class Gone(LeaseStore):
+    """Does not answer once Redis has gone."""
+
+    has_gone = False
+
+    async def renew(self, *args: Any) -> set[str]:
+        if self.has_gone:
+            raise StoreUnavailable("gone")
+        return await super().renew(*args)
+
+
+async def test_a_worker_that_is_told_to_stop_does_not_wait_for_tasks_when_redis_is_gone_too(
+    settings: Settings, namespace: str, storage: Storage
+) -> None:
+    async with connect(settings.redis) as client:
+        store = Store(Engine(client, namespace, QueueSettings()))
+        store.leases = leases = Gone(store.engine)
+        async with host(store, storage, MODEL, lease_s=0.4, drain_s=600) as worker:
+            await reached(store, await submit_image(store, MODEL, {"tile_s": 0.2, "tiles": 500}), "infer")
+            leases.has_gone = True
+            await asyncio.sleep(SOON_S + 0.4)
+            assert worker.tasks, "no worker stops because Redis is gone"
+            worker.drain()
+            await until(lambda: not worker.tasks)
+
+
 class CutOff(LeaseStore):
     """The answers to its claims do not come before the worker stops."""
 

@@ -10,9 +10,9 @@ PenstockError
 │                StoreUnavailable
 ├── of an input: UrlBlocked InputNotFound InputDownloadFailed InputTooLarge ImageTooLarge ImageAnimated
 │                ImageDecodeFailed UnsupportedImageFormat
-└── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InvalidOutput
-                 OutputTooLarge ModelResultInvalid ModelError ModelUnavailable StorageUnavailable WorkerLost
-                 PoisonInput RecordUnreadable Internal
+└── of a run:    ExecutionTimeout StartDeadlineExceeded DeadlineExceeded DeviceOutOfMemory InsufficientMemory
+                 InvalidOutput OutputTooLarge ModelResultInvalid ModelError ModelUnavailable
+                 StorageUnavailable WorkerLost PoisonInput RecordUnreadable Internal
 
 ConfigurationError, StoppedEarly (of the set-up; a client never sees them)
 """
@@ -73,6 +73,7 @@ from penstock.errors.of_run import (
     DeadlineExceeded,
     DeviceOutOfMemory,
     ExecutionTimeout,
+    InsufficientMemory,
     Internal,
     InvalidOutput,
     ModelError,
@@ -105,6 +106,7 @@ __all__ = [
     "InputDownloadFailed",
     "InputNotFound",
     "InputTooLarge",
+    "InsufficientMemory",
     "Internal",
     "InvalidOutput",
     "InvalidRequest",

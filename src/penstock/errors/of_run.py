@@ -27,6 +27,13 @@ class DeviceOutOfMemory(PenstockError):
     code, status, retryable, title = "device_out_of_memory", 507, True, "Device out of memory"
 
 
+class InsufficientMemory(PenstockError):
+    """The task needs more memory than the machine or the container of the worker has for tasks. It was not begun, and a
+    worker of the same size would not begin it either."""
+
+    code, status, title = "insufficient_memory", 507, "Not enough memory for the task"
+
+
 class InvalidOutput(PenstockError):
     """The model returned an array that cannot be a result: values that are no numbers, a wrong shape, or one colour for
     a photo. Where it ran in fp16, the attempt has tried it in fp32, too."""

@@ -21,6 +21,7 @@ from penstock.lazy_import import lazy_import
 from penstock.local.deaths import Life
 from penstock.local.down_devices import OnDevice
 from penstock.local.spares import Role, SpareProcess
+from penstock.worker.devices import cgroup
 from penstock.worker.threads import Threads
 
 metrics = lazy_import("penstock.telemetry.metrics")
@@ -63,8 +64,9 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     """A process to keep running. Children of a higher `rank` are stopped first, each within `grace_s`.
 
     A child with `reports` writes JSON lines to the file descriptor of its option `--report-fd`; see
-    `penstock.worker.heartbeat`. `after_death` is awaited with the identity of the launch before the child is restarted,
-    `after_replacement` with that of a process for which another runs now.
+    `penstock.worker.heartbeat`. `after_death` is awaited with the identity of the launch and why the process was
+    killed, empty if nobody knows, before the child is restarted; `after_replacement` with the identity of a process for
+    which another runs now.
     """
 
     name: str
@@ -76,7 +78,7 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     """Children of one group do the same work: their metrics are shown as those of one process."""
     parent_died: signal.Signals = signal.SIGTERM
     """What the kernel sends it when this process dies (Linux)."""
-    after_death: Callable[[str], Awaitable[None]] | None = None
+    after_death: Callable[[str, str], Awaitable[None]] | None = None
     after_replacement: Callable[[str], Awaitable[None]] | None = None
     on_device: OnDevice | None = None
     """None: when the child cannot run, the parent ends."""
@@ -99,6 +101,7 @@ class ChildProcess:
         self._started = time.monotonic()
         self._ready_at: float | None = None
         self._reason = ""
+        self._oom_kills = cgroup.oom_kills()
         self._ready = asyncio.Event()
         self._watch = asyncio.create_task(self._listen(report)) if report is not None else None
 
@@ -137,7 +140,7 @@ class ChildProcess:
             status=status,
             was_ready=self.is_ready,
             steady_s=time.monotonic() - steady_since if steady_since is not None else 0.0,
-            reason=self._reason,
+            reason=self._reason or (self._memory_ran_out() if status == -signal.SIGKILL else ""),
         )
 
     def send(self, number: signal.Signals) -> None:
@@ -156,6 +159,14 @@ class ChildProcess:
             logger.bind(child=self._child.name).warning("did not stop in time, killed")
             self.send(signal.SIGKILL)
             await self._process.wait()
+
+    def _memory_ran_out(self) -> str:
+        """That the kernel has killed a process of this group since the last sign of life of this one, which was killed;
+        empty if it has not."""
+        if cgroup.oom_kills() <= self._oom_kills:
+            return ""
+        limit = cgroup.memory_limit()
+        return f"memory ran out and the kernel killed it ({f'limit {limit / 1e6:.0f} MB' if limit else 'no limit'})"
 
     async def _listen(self, report: int) -> None:
         """Read its reports until it ends, and kill it when it hangs."""
@@ -182,6 +193,7 @@ class ChildProcess:
         self.metrics_url = ""
 
     def _hear(self, message: dict[str, str]) -> None:
+        self._oom_kills = cgroup.oom_kills()  # of decoders, too, which their worker survives
         self._reason = message.get("reason", self._reason)
         if "metrics_url" in message:
             self._ready_at = time.monotonic()

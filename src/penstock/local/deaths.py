@@ -1,6 +1,7 @@
 """What follows from the deaths of a child: another start after a while, or that it is given up."""
 
 import random
+import signal
 
 from msgspec import Struct
 
@@ -29,7 +30,13 @@ class Life(Struct, frozen=True, kw_only=True):
     steady_s: float
     """How long the process was ready; of a child that reports nothing, how long it lived."""
     reason: str = ""
-    """Why it ended, in its own words; empty where it could not say."""
+    """Why it ended, in its own words or those of its parent, which killed it or saw why; empty where nobody can
+    say."""
+
+    @property
+    def killed_because(self) -> str:
+        """Why it was killed; empty where it was not, or nobody can say."""
+        return self.reason if self.status == -signal.SIGKILL else ""
 
 
 class Deaths:

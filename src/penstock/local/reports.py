@@ -21,12 +21,13 @@ LISTED_S = 6 * TELL_DOWN_S
 """How long a device stays listed as down when its parent falls silent."""
 
 
-async def release_tasks(settings: Settings, worker_id: str) -> None:
-    """Take back the tasks of a worker that is dead. Nothing happens where the store is away: leases expire anyway."""
+async def release_tasks(settings: Settings, worker_id: str, why: str) -> None:
+    """Take back the tasks of a worker that is dead, whose record says `why`. Nothing happens where the store is away:
+    leases expire anyway."""
     from penstock.telemetry.endings import count_reclaimed
 
     async def release(store: Store) -> None:
-        count_reclaimed(await store.overdue.reclaim(worker_id))
+        count_reclaimed(await store.overdue.reclaim(worker_id, why))
 
     await _in_store(settings, release)
 

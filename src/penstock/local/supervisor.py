@@ -149,10 +149,11 @@ class Supervisor:
     async def _clean_up(self, child: Child, process: ChildProcess, life: Life) -> None:
         # The reason of a wrong setting is told once, by whoever gives the child up.
         level = "DEBUG" if life.status == EXIT_CONFIGURATION and life.reason else "ERROR"
-        died = logger.bind(child=child.name, status=life.status, steady_s=round(life.steady_s, 1))
+        why = {"reason": life.killed_because} if life.killed_because else {}
+        died = logger.bind(child=child.name, status=life.status, steady_s=round(life.steady_s, 1), **why)
         died.log(level, "process died")
         if child.after_death:
-            await attempted(child.name, child.after_death(process.identity))
+            await attempted(child.name, child.after_death(process.identity, life.killed_because))
 
     def _give_up(self, child: Child, life: Life) -> None:
         """Mark the device of a worker down; stop where the child has none, or it was the last."""
@@ -188,8 +189,9 @@ class Supervisor:
     async def _retire(self, child: Child, old: ChildProcess) -> None:
         await old.end()
         await self._clean_up_after(child, old)  # again: while it drained it has published what it serves
-        if child.after_death and (await old.lived()).status:  # with 0 it has handed back or finished all that it ran
-            await attempted(child.name, child.after_death(old.identity))
+        life = await old.lived()
+        if child.after_death and life.status:  # with 0 it has handed back or finished all that it ran
+            await attempted(child.name, child.after_death(old.identity, life.killed_because))
 
     async def _clean_up_after(self, child: Child, old: ChildProcess) -> None:
         if child.after_replacement:

@@ -169,7 +169,8 @@ class WorkerSettings(Section, frozen=True):
     tasks."""
     memory_bytes: NonNegative = 0
     """Memory of one worker process for the images of its tasks; a task that does not fit waits. 0 means 60 % of the
-    memory of the machine (or the container), divided among the workers of this host."""
+    memory of the machine (or the container), divided among the workers of this host, and no more than the models leave;
+    a task that needs more than they leave fails as `insufficient_memory`."""
     pinned_bytes: NonNegative = 0
     """Memory of one worker process that may be page-locked, so that a GPU copies its input and results at full speed.
     It is counted in `memory_bytes`, of which it takes half at most. 0 means 2 GiB, on WSL 512 MiB, and at most a

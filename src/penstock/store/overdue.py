@@ -19,8 +19,8 @@ DRAINED_KNOWN_MS = 86_400_000
 
 LATE = StartDeadlineExceeded("no worker was free to start this task in time")
 OVERRUN = DeadlineExceeded("the task had not ended by its deadline")
-_LOST = WorkerLost("the worker that ran this attempt died or went silent")
-_POISON = PoisonInput("the worker died each time it ran this task; it is not tried again")
+_LOST = "the worker that ran this attempt died or went silent"
+_POISON = "the worker died each time it ran this task; it is not tried again"
 
 
 class Overdue:
@@ -30,9 +30,11 @@ class Overdue:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def reclaim(self, dead_worker: str = "") -> list[Reclaimed]:
-        """Take back the tasks whose lease has ended, or all tasks of one worker that is known to be dead."""
+    async def reclaim(self, dead_worker: str = "", why: str = "") -> list[Reclaimed]:
+        """Take back the tasks whose lease has ended, or all tasks of one worker that is known to be dead, and `why`.
+        Whether that worker was stopping counts: then its death is no crash of theirs."""
         taken: list[Reclaimed] = []
+        ending = f": {why}" if why else ""
         place = 0
         while place >= 0:
             place, *found = await self._engine.run(
@@ -43,8 +45,8 @@ class Overdue:
                 longest_pause_ms=int(REAPER_PAUSE_S * 1000),
                 max_crashes=self._engine.settings.max_crashes,
                 dead_worker=dead_worker,
-                lost_problem=msgspec.json.encode(ErrorRecord.of(_LOST)),
-                poison_outcome=outcome_of(_POISON),
+                lost_problem=msgspec.json.encode(ErrorRecord.of(WorkerLost(_LOST + ending))),
+                poison_outcome=outcome_of(PoisonInput(_POISON + ending)),
                 place=place,
             )
             rows = zip(found[::3], found[1::3], found[2::3], strict=True)

@@ -13,7 +13,7 @@ long.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from signal import Signals as Signal
 from typing import Any
 
@@ -75,8 +75,15 @@ class Host(arq.Worker):
         self.broken: DeviceBroken | None = None
         prefetch = Prefetch(pipeline.streams, pipeline.streams_of, pipeline.paying_batch)
         self._leases = Leases(
-            store, lease_s, describe=self._describe, lost=lambda key: self.running.stop(key, "lease lost")
+            store,
+            lease_s,
+            describe=self._describe,
+            lost=lambda key: self.running.stop(key, "lease lost"),
+            silent=self._without_store,
         )
+        self._lease_s = lease_s
+        self._goodbye: asyncio.Task[None] | None = None
+        self._gives_up = False
         self._progress = ProgressWriter(store, self._leases.get, pipeline.took_so_far_ms)
         self.running = RunningAttempts(
             self.tasks,
@@ -154,11 +161,13 @@ class Host(arq.Worker):
     def _drain(self, signum: Signal) -> None:
         super().handle_sig_wait_for_completion(signum)
         self.running.give_back_late()
+        # At once: where a machine goes down, Redis was told at the same time, and what dies unsaid is a crash.
+        self._goodbye = asyncio.create_task(self._say_stopping(), name="goodbye")
 
     async def close(self) -> None:
         """Wait for the attempts to end, hand back what a claim was given that the stop has cut off, and leave the list
         of workers."""
-        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self.tasks.values(), *filter(None, [self._goodbye]), return_exceptions=True)
         try:
             await self._claims.hand_back_unknown()
             await self._store.workers.sign_off(self._info.id)
@@ -166,6 +175,18 @@ class Host(arq.Worker):
             logger.warning("could not sign off; the worker leaves the list when its lease ends")
 
     # --- between the parts ------------------------------------------------------------------------------------
+
+    async def _say_stopping(self) -> None:
+        with suppress(StoreUnavailable):
+            await self._leases.renew_once()
+
+    def _without_store(self, seconds: float) -> None:
+        """Stop waiting for the attempts when this worker is stopping and Redis has been away for a whole lease: then
+        Redis goes down as well, and what the attempts still do could not be written."""
+        if not self.allow_pick_jobs and seconds > self._lease_s and not self._gives_up:
+            self._gives_up = True
+            logger.warning("stopping while Redis is away: nothing more is waited for")
+            self.handle_sig(Signal.SIGTERM)
 
     def _free_slots(self) -> Slots:
         return self.running.free_slots() if self.allow_pick_jobs and self.models.models else Slots(0, 0)

@@ -1,6 +1,7 @@
 """The leases that a worker holds, by their keys, and their renewal."""
 
 import asyncio
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
@@ -14,7 +15,8 @@ SOONEST_S = 0.5
 
 class Leases:
     """Holds leases and renews them. `describe` returns what the worker says of itself with each renewal; `lost` is
-    called with the key of each lease that is gone.
+    called with the key of each lease that is gone, and `silent` with the seconds since Redis has answered last, while
+    it does not.
 
     An attempt is known by the key of its lease, not by the id of its task: a task that was canceled and retried, or
     whose lease was lost, can come back while its old attempt still holds the device.
@@ -27,11 +29,14 @@ class Leases:
         *,
         describe: Callable[[], WorkerInfo],
         lost: Callable[[str], None],
+        silent: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._lease_s = lease_s
         self._describe = describe
         self._lost = lost
+        self._silent = silent
+        self._answered = time.monotonic()
         self._held: dict[str, Lease] = {}
         self._has_news = asyncio.Event()
 
@@ -67,13 +72,19 @@ class Leases:
         # Every quarter of their time: three renewals may be lost before a lease ends.
         while True:
             try:
-                self._has_news.clear()
-                for key in await self._store.leases.renew(self._describe(), tuple(self._held.values())):
-                    self._lost(key)
+                await self.renew_once()
             except StoreUnavailable:
+                self._silent(time.monotonic() - self._answered)
                 await asyncio.sleep(self._lease_s / 16)
                 continue
             await self._pause()
+
+    async def renew_once(self) -> None:
+        """Renew the leases, and say what the worker is now. Raises StoreUnavailable."""
+        self._has_news.clear()
+        for key in await self._store.leases.renew(self._describe(), tuple(self._held.values())):
+            self._lost(key)
+        self._answered = time.monotonic()
 
     async def _pause(self) -> None:
         soonest_s = min(SOONEST_S, self._lease_s / 4)

@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from penstock.worker.heartbeat import EXIT_DEVICE_LOST, Heartbeat, longest_silen
 from penstock.worker.host import Host
 from penstock.worker.inputs import Inputs
 from penstock.worker.log_capture import capturing
-from penstock.worker.memory import MemoryBudget, resident
+from penstock.worker.memory import MemoryBudget, budget_of, resident
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.publisher import Publisher
 from penstock.worker.residency.freed import memory_of
@@ -137,6 +137,8 @@ async def _open(
     spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
     stack.push_async_callback(spool.aclose)
     memory, residents = _memory_of_tasks(settings, device), Residents()
+    for warning in too_small(settings, memory, spool):
+        logger.warning(warning)
     pipeline = await _pipeline(settings, residents, scheduler, storage, spool, memory, stack)
     return _Opened(store, storage, runners, scheduler, spool, memory, pipeline, residents)
 
@@ -147,7 +149,16 @@ def _memory_of_tasks(settings: Settings, device: Device) -> MemoryBudget:
         from penstock.pixels.pillow import keep_memory  # Pillow, which not every worker needs
 
         keep_memory(min(KEPT_BYTES, device.ram_bytes // 8))
-    return MemoryBudget(device.ram_bytes, guard=settings.queue.starvation_guard)
+    return budget_of(device, settings.worker, guard=settings.queue.starvation_guard)
+
+
+def too_small(settings: Settings, memory: MemoryBudget, spool: Spool) -> Iterator[str]:
+    """Yield what this machine or container is too small for, though the settings allow it."""
+    if memory.largest_mp < settings.limits.max_image_megapixels:
+        most = f"images of more than about {memory.largest_mp:.0f} MP"
+        yield f"{memory.most / 1e6:.0f} MB of memory are left for tasks: {most} are refused"
+    if spool.disk_bytes < settings.worker.spool_max_bytes:
+        yield f"{spool.disk_bytes / 1e6:.0f} MB are free where the spool is: further results will wait in memory"
 
 
 async def _pipeline(

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -133,6 +134,11 @@ class Spool:
     def is_full(self) -> bool:
         """Whether a result waits that does not fit on the disk."""
         return self.in_memory > 0
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes that are free on the disk of the spool."""
+        return shutil.disk_usage(self._directory or tempfile.gettempdir()).free
 
     @property
     def uploads(self) -> int:

@@ -24,6 +24,7 @@ ADVICE: dict[str, str] = {
     "start_deadline_exceeded": "Add workers, or give tasks more time with `start_within_s`.",
     "deadline_exceeded": "Add workers, or give tasks more time with `finish_within_s`.",
     "device_out_of_memory": "Retry on a device with more memory, or lower `worker.max_batch`.",
+    "insufficient_memory": "Send a smaller image, or give the container or machine of the worker more memory.",
     "model_error": "Read the log of the task: it has the traceback of the model's code.",
     "model_result_invalid": "The model's code returned what no result can be: its log may say why.",
     "model_unavailable": "The screen Models says why the worker could not load it.",

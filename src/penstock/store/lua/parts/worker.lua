@@ -9,6 +9,16 @@ local function let_claim(worker)
   set_field(BOARD, 'drained:' .. worker, false)
 end
 
+-- Whether a worker has said with its last renewal that it is stopping. It is asked once for all tasks of a worker.
+local stopping = {}
+local function was_stopping(worker)
+  if worker and stopping[worker] == nil then
+    local _, said = pcall(cjson.decode, redis.call('HGET', ROOT .. 'workers', worker) or '')
+    stopping[worker] = type(said) == 'table' and said.state == 'DRAINING'
+  end
+  return stopping[worker or '']
+end
+
 -- The round of claims of a worker that counts: those of an earlier one get nothing. The board has it with the ms until
 -- which it is known, so that `tidy` may forget it.
 local function counting_round(text)

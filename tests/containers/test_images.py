@@ -1,0 +1,75 @@
+"""The images of the Containerfile: what they have, what they run as, their size, and whether two builds are equal."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.containers.conftest import Note
+from tests.containers.programs import passes
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+TARGETS = {"api": False, "worker-cpu": True}
+"""Whether each has a model runtime. `worker-cuda` has several GB, and is the same but for its lock."""
+
+LIST = """
+import hashlib, os
+for folder, _, names in sorted(os.walk("/opt/penstock")):
+    for name in sorted(names):
+        path = os.path.join(folder, name)
+        told = os.readlink(path) if os.path.islink(path) else hashlib.sha256(open(path, "rb").read()).hexdigest()
+        print(path, oct(os.lstat(path).st_mode), int(os.lstat(path).st_mtime), told)
+"""
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def image(request: pytest.FixtureRequest, engine: str, checkout: Path) -> tuple[str, str]:
+    """(target, tag) of an image just built."""
+    return request.param, built(engine, checkout, request.param, "under-test")
+
+
+def built(engine: str, checkout: Path, target: str, version: str, *options: str) -> str:
+    tag = f"penstock-{target}:{version}"
+    arguments = ["-f", "Containerfile", "--target", target, "--build-arg", f"VERSION={version}", "-t", tag]
+    passes(engine, "build", *arguments, *options, ".", cwd=checkout, timeout_s=1800)
+    return tag
+
+
+def hardened(engine: str, *arguments: str) -> list[str]:
+    closed = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    return [engine, "run", "--rm", *closed, *arguments]
+
+
+def python(engine: str, tag: str, program: str) -> str:
+    return passes(*hardened(engine, "--entrypoint", "python", tag, "-c", program))
+
+
+def test_an_image_runs_closed_and_has_what_it_should(image: tuple[str, str], engine: str, note: Note) -> None:
+    target, tag = image
+    asks = "import importlib.util as u, os; print(os.getuid(), *(bool(u.find_spec(n)) for n in ('onnxruntime', 'pip')))"
+    passes(*hardened(engine, tag, "config"))
+    (found,) = json.loads(passes(engine, "image", "inspect", tag))
+    note(f"image {target}, MB", round(found["Size"] / 1e6))
+
+    assert python(engine, tag, asks).split() == ["10001", str(TARGETS[target]), "False"]
+    assert found["Config"]["Labels"]["org.opencontainers.image.version"] == "under-test"
+
+
+def test_an_image_holds_no_build_tools_and_no_wheels(image: tuple[str, str], engine: str) -> None:
+    _, tag = image
+
+    assert python(engine, tag, "import os; print([p for p in ('/wheels', '/source') if os.path.exists(p)])") == "[]\n"
+
+
+def test_two_builds_have_the_same_files(image: tuple[str, str], engine: str, checkout: Path, note: Note) -> None:
+    """Byte for byte, with their modes and times. What differs between the layers is the time of `/opt` alone."""
+    target, tag = image
+    again = built(engine, checkout, target, "again", "--no-cache")
+
+    one, other = (python(engine, each, LIST).splitlines() for each in (tag, again))
+    differ = sorted(set(one) ^ set(other))
+
+    assert len(one) > 1000
+    assert differ == []
+    note(f"files that two builds of {target} have in common", len(one))
