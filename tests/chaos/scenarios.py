@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tests.chaos import api_faults as api
+from tests.chaos import failovers as failover
 from tests.chaos import overload
 from tests.chaos import redis_faults as redis
 from tests.chaos import storage_faults as storage
@@ -50,6 +51,19 @@ TOLD = (*ALL_DONE, Bar("unverified", "==", 0))
 SHORT_LEASE = {"QUEUE_LEASE_S": "1.5"}
 MANY_CRASHES = {"QUEUE_MAX_CRASHES": "10"}
 """Where faults are so dense that one healthy task may meet three of them."""
+
+TAKEN_OVER = (Bar("outage_s", "<=", 15.0), Bar("workers_died", "==", 0), Bar("http_500", "==", 0))
+"""Submits were taken again in time, and no process had to be started anew."""
+
+FAILED_OVER = (
+    *TAKEN_OVER,
+    Bar("done", "==", "tasks"),
+    Bar("lost", "==", 0),
+    Bar("went_back", "==", 0),
+    Bar("ended_again", "<=", 4),
+    Bar("unsound", "==", "ended_again"),
+)
+"""Nothing was lost but perhaps the ends of the last millisecond, which no client has seen: these tasks ran again."""
 
 SCENARIOS: dict[str, Scenario] = {
     s.id: s
@@ -382,6 +396,66 @@ SCENARIOS: dict[str, Scenario] = {
             place=redis.fake_host_clocks,
         ),
         Scenario(
+            id="F1",
+            title="SIGKILL the master that three sentinels watch",
+            run=failover.killed,
+            bars=FAILED_OVER,
+            setup=Setup(fleet=failover.sentinels),
+        ),
+        Scenario(
+            id="F2",
+            title="freeze the master until another one is, then let it go on",
+            run=failover.frozen,
+            bars=FAILED_OVER,
+            setup=Setup(fleet=failover.sentinels),
+        ),
+        Scenario(
+            id="F3",
+            title="a failover that an operator asks for",
+            run=failover.planned,
+            bars=FAILED_OVER,
+            setup=Setup(fleet=failover.sentinels),
+        ),
+        Scenario(
+            id="F4",
+            title="the master loses its replicas, and then dies: asynchronous replication",
+            run=failover.cut_off_and_killed,
+            bars=(
+                Bar("taken_alone", ">=", 1),
+                Bar("lost", "<=", "taken_alone"),
+                *TAKEN_OVER,
+            ),
+            setup=Setup(fleet=failover.sentinels),
+        ),
+        Scenario(
+            id="F5",
+            title="the same, while submits wait for a replica",
+            run=failover.cut_off_and_killed,
+            bars=(Bar("lost", "==", 0), Bar("done", "==", "tasks"), *TAKEN_OVER),
+            setup=Setup(fleet=failover.sentinels, env={"REDIS_WAIT_REPLICAS": "1"}),
+        ),
+        Scenario(
+            id="F6",
+            title="the same, while Redis takes no write without a replica",
+            run=failover.cut_off_and_killed,
+            bars=FAILED_OVER,
+            setup=Setup(fleet=failover.careful_sentinels),
+        ),
+        Scenario(
+            id="K1",
+            title="SIGKILL the node of a cluster that has our keys",
+            run=failover.killed,
+            bars=FAILED_OVER,
+            setup=Setup(fleet=failover.cluster),
+        ),
+        Scenario(
+            id="K2",
+            title="our slot is moved to another node of a cluster, key by key",
+            run=failover.slot_moved,
+            bars=(*ALL_DONE, *TAKEN_OVER, Bar("keys_moved", ">=", 1)),
+            setup=Setup(fleet=failover.cluster),
+        ),
+        Scenario(
             id="S1",
             title="S3 is away, then back",
             run=storage.s3_away,
@@ -499,5 +573,5 @@ SCENARIOS: dict[str, Scenario] = {
     )
 }
 
-SHORT = ("W1", "W3", "R1", "R3", "A1", "A4", "W7", "W16")
+SHORT = ("W1", "W3", "R1", "R3", "F1", "A1", "A4", "W7", "W16")
 """Scenarios that every change must pass: under four minutes."""
