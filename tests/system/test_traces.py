@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 from msgspec.structs import replace
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from penstock.worker.devices import cpu
 from tests.support import slow_model
@@ -231,6 +232,30 @@ def test_what_the_client_does_not_sample_has_no_spans(client: httpx.Client, rece
     receiver.when(has("process slow-v1", "POST /v1/tasks"), sampled)
 
     assert receiver.trace(unsampled) == []
+
+
+def test_a_bucket_of_durations_has_the_trace_of_its_latest_value(system: System, receiver: OtlpReceiver) -> None:
+    trace, accept = secrets.token_hex(16), {"Accept": "application/openmetrics-text; version=1.0.0"}
+    with system.client() as client:
+        wait_for(client, submit(client, trace, params={"product": "file"}))
+        receiver.when(has("process slow-v1", "POST /v1/tasks"), trace)
+    texts = [
+        httpx.get(url, headers=accept, trust_env=False).text for url in (system.metrics_url, f"{system.url}/metrics")
+    ]
+    exemplars = [
+        (family.name, sample.exemplar)
+        for text in texts
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.exemplar
+    ]
+
+    of_trace = {name for name, exemplar in exemplars if exemplar.labels == {"trace_id": trace}}
+    assert of_trace >= {f"penstock_{one}_seconds" for one in ("http_requests", "task_duration", "stage_duration")}
+    assert "penstock_task_wait_seconds" in of_trace
+    plain = httpx.get(system.metrics_url, trust_env=False).text
+    assert "trace_id" not in plain
+    assert "penstock_http_requests_seconds_bucket" in plain
 
 
 def test_health_checks_and_scrapes_have_no_spans(system: System, receiver: OtlpReceiver) -> None:
