@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from penstock.telemetry.exposition import serve_collector
-from penstock.telemetry.summed import STARTED, Summed
+from penstock.telemetry.summed import STARTED, Summed, merged
 
 
 class CountingProcess(Collector):
@@ -54,6 +55,19 @@ def test_counters_and_histograms_are_added_and_what_all_see_is_shown_once() -> N
     assert found["penstock_queue_depth"] == 7
     assert found["penstock_store_up"] == 0
     assert found[STARTED] == 99
+
+
+def test_of_the_exemplars_of_several_processes_the_newest_is_shown() -> None:
+    parts: list[list[Metric]] = []
+    for trace, at in (("older", 1.0), ("newest", 3.0), ("old", 2.0)):
+        buckets = [("1.0", 1, Exemplar({"trace_id": trace}, 0.5, at)), ("+Inf", 1)]
+        parts.append([HistogramMetricFamily("seconds", "their time", buckets, sum_value=0.5)])
+
+    (family,) = merged(parts)
+    (bucket,) = [sample for sample in family.samples if sample.labels.get("le") == "1.0"]
+
+    assert bucket.value == 3
+    assert bucket.exemplar == Exemplar({"trace_id": "newest"}, 0.5, 3.0)
 
 
 def test_what_a_process_counted_before_its_end_stays_in_the_sum() -> None:

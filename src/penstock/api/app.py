@@ -29,6 +29,7 @@ from penstock.api.http.mounting import MountedRouter
 from penstock.api.http.origins import Origins
 from penstock.api.http.query import check_query
 from penstock.api.http.request_context import RequestContext
+from penstock.api.http.request_spans import with_spans
 from penstock.api.http.scopes import check_declared
 from penstock.api.http.tenant_limits import AT_ONCE, TenantLimits
 from penstock.api.http.wrong_keys import WrongKeys
@@ -209,9 +210,10 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_
     app.state.cors = cors = Cors(settings.api.cors_origins, app.routes)
     wrong_keys = WrongKeys(state.addresses, settings.api.wrong_keys_per_minute)
     handler = LateConsole(app.asgi_handler, console) if settings.console.enabled else app.asgi_handler
-    app.asgi_handler = RequestContext(
+    context = RequestContext(
         handler, Origins(settings.api), cors, allowed, wrong_keys, lambda: bool(app.state.draining)
     )
+    app.asgi_handler = with_spans(context)
     return app
 
 

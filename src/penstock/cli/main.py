@@ -25,6 +25,9 @@ deaths = lazy_import("penstock.local.deaths")
 EXIT_INTERRUPTED = 130
 """Exit status that shells give a command which Ctrl-C ended."""
 
+API_SERVICE, WORKER_SERVICE = "penstock-api", "penstock-worker"
+"""The names of services in traces, where OTEL_SERVICE_NAME gives none."""
+
 PATH = click.Path(path_type=Path)
 PROCESSES = click.option("--processes", type=click.IntRange(1), help="Processes of the API, one for each core [1].")
 
@@ -179,9 +182,11 @@ def api(host: str | None, port: int | None, processes: int | None) -> None:
         collector.end_start()
         sys.exit(asyncio.run(serve_api(settings, _spares_of_api(settings))))
     from penstock.api.serve import serve
+    from penstock.telemetry.traces import tracing
 
     _serve_metrics_apart(settings)
-    serve(settings)
+    with tracing(API_SERVICE, "api"):
+        serve(settings)
 
 
 @cli.command("api-process", hidden=True)
@@ -196,6 +201,7 @@ def api_process(name: str, listen_fds: tuple[int, ...], metrics_of_all: str, rep
     from penstock.local.api_processes import LOOPBACK, PATIENCE
     from penstock.telemetry import exposition
     from penstock.telemetry.logs import set_up_logs
+    from penstock.telemetry.traces import tracing
     from penstock.worker.heartbeat import Heartbeat
 
     settings = settings_of_call()
@@ -206,7 +212,8 @@ def api_process(name: str, listen_fds: tuple[int, ...], metrics_of_all: str, rep
         metrics_of_all=metrics_of_all,
         parent=Heartbeat(report_fd, silence_s=PATIENCE.silence_s),
     )
-    serve(settings, supervised)
+    with tracing(API_SERVICE, name):
+        serve(settings, supervised)
 
 
 @cli.command()
@@ -246,13 +253,15 @@ def worker_process(device: str, worker_id: str, report_fd: int | None) -> None:
     collector.begin_start()
     from penstock.local.up import device_of
     from penstock.telemetry.logs import set_up_logs
+    from penstock.telemetry.traces import tracing
     from penstock.worker.process import run
 
     settings = settings_of_call()
     on = device_of(device)
     set_up_logs(settings.telemetry, process=f"worker-{on.name}")
     try:
-        sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
+        with tracing(WORKER_SERVICE, f"worker-{on.name}"):
+            sys.exit(run(settings, on, worker_id=worker_id, report_fd=report_fd))
     except ConfigurationError:
         if report_fd is None:
             raise

@@ -15,6 +15,7 @@ from penstock.intake.deps import Deps
 from penstock.intake.examine import Examined, examine
 from penstock.intake.found import Found
 from penstock.intake.reuse_digest import checking_file
+from penstock.intake.submit_spans import traced_line, traced_submit
 from penstock.storage import Item, Storage
 from penstock.store import Submitted, UploadGone
 from penstock.telemetry import endings, metrics
@@ -31,6 +32,7 @@ class Receipt(Struct, frozen=True):
     cost: int
 
 
+@traced_submit
 async def submit(task_id: str, call: SubmitCall, deps: Deps) -> Receipt:
     """Check a call and queue its task under this new id, or answer it with a task that is there already.
 
@@ -92,6 +94,7 @@ async def enqueue(task_id: str, call: SubmitCall, examined: Examined, deps: Deps
     return submitted
 
 
+@traced_line
 async def submission_of(
     task_id: str,
     call: SubmitCall,

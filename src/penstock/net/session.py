@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 from penstock.lazy_import import lazy_import, load
 
@@ -59,16 +59,20 @@ class GuardedSession:
             await self._session.close()
 
 
-def read_local(url: str, *, timeout_s: float) -> tuple[int, bytes]:
+def read_local(url: str, *, timeout_s: float, accept: str = "") -> tuple[int, bytes]:
     """The status and the body that a process on this machine answers, whatever the status is.
 
     Raises OSError when it does not answer in time, or breaks off.
     """
     try:
-        with _DIRECT.open(url, timeout=timeout_s) as response:
+        with _DIRECT.open(_request(url, accept), timeout=timeout_s) as response:
             return response.status, response.read()
     except HTTPError as refusal:
         with refusal:
             return refusal.code, refusal.read()
     except HTTPException as error:
         raise ConnectionError(f"it broke off its answer: {error!r}") from error
+
+
+def _request(url: str, accept: str) -> Request:
+    return Request(url, headers={"Accept": accept} if accept else {})  # noqa: S310  the URL is that of our own process

@@ -30,6 +30,8 @@ from penstock.settings.sources import (
     load,
     state_home,
     take_environment,
+    traces_protocol,
+    traces_wanted,
     visible_devices,
     within,
 )
@@ -66,6 +68,8 @@ __all__ = [
     "new_key",
     "state_home",
     "take_environment",
+    "traces_protocol",
+    "traces_wanted",
     "visible_devices",
     "within",
 ]

@@ -4,7 +4,7 @@ Highest first: the environment (`PENSTOCK_<SECTION>_<FIELD>`, or a short name of
 A secret may be in a file of its own, as the secrets of Compose and Kubernetes are: the variable with `_FILE` behind its
 name has the path.
 Nothing else in Penstock reads the environment. A client has two variables of its own, which are not settings of a
-server.
+server. Where spans go is said by OpenTelemetry's own variables, as its SDK reads them.
 """
 
 import os
@@ -65,6 +65,21 @@ def state_home(environ: Mapping[str, str] = os.environ) -> Path:
 def visible_devices(environ: Mapping[str, str] = os.environ) -> str | None:
     """The devices that CUDA may use, by the variable of CUDA; None where it is not set, and all may be used."""
     return environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def traces_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether spans are sent, by OpenTelemetry's own variables: an endpoint for them is named, and nothing is turned
+    off. All others of its variables are read by its SDK."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return any(map(environ.get, endpoints)) and environ.get("OTEL_TRACES_EXPORTER", "otlp") in ("", "otlp")
+
+
+def traces_protocol(environ: Mapping[str, str] = os.environ) -> str:
+    """How spans are sent: `http/protobuf`, which is the default, or another protocol of OTLP."""
+    named = environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    return named or "http/protobuf"
 
 
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:

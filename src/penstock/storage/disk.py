@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from penstock.errors import ResultExpired, StorageUnavailable
+from penstock.storage.call_spans import traced_calls
 
 
 class Draft:
@@ -73,6 +74,7 @@ class Draft:
                 raise ResultExpired
 
 
+@traced_calls
 class DraftWriter:
     """The PartWriter of an object that is a file."""
 

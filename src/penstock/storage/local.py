@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from penstock.errors import ResultExpired
+from penstock.storage.call_spans import traced_calls
 from penstock.storage.contract import (
     CHUNK_BYTES,
     Item,
@@ -47,6 +48,7 @@ STALE_AFTER_S = 3600.0
 """No write takes this long: an older unfinished file belongs to a process that has died."""
 
 
+@traced_calls
 class LocalStorage:
     """The Storage whose objects are files below `directory/namespace`. Several processes of one machine may share the
     directory.

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from penstock.errors import Internal, ResultExpired, StorageUnavailable
 from penstock.settings import StorageSettings
+from penstock.storage.call_spans import traced_calls
 from penstock.storage.contract import (
     CHUNK_BYTES,
     MARKER,
@@ -55,6 +56,7 @@ WRITE_AGAIN_S = 3600.0
 """`check` writes once in this time only: in a versioned bucket, every write stays as a version."""
 
 
+@traced_calls
 class S3Storage:
     """The Storage whose objects are in a bucket, below the namespace. One for each process, used inside `async with`.
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from penstock.errors import ResultExpired, StorageUnavailable
+from penstock.storage.call_spans import traced_calls
 from penstock.storage.contract import Stored
 from penstock.storage.s3_client import calling, code_of, is_unknown_to_server, no_page, with_etag
 
@@ -13,6 +14,7 @@ PART_BYTES = 5 * 2**20
 some servers take no others."""
 
 
+@traced_calls
 class MultipartWriter:
     """The PartWriter of an object in a bucket. One of a single part is put as any other."""
 

@@ -1,5 +1,8 @@
 """Serves metrics in the Prometheus text format: those of this process, or those of several on one port.
 
+Who asks for the format of OpenMetrics gets that: it alone has exemplars. Processes that make spans ask one another for
+it; others do not, since it takes longer to read.
+
 It does not load the instruments, nor OpenTelemetry with them: a parent of processes stays small.
 """
 
@@ -9,18 +12,30 @@ from itertools import chain
 
 import prometheus_client
 from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
 from penstock.net.session import read_local
+from penstock.telemetry import traces
 from penstock.telemetry.metrics_server import serve_app
 
 SCRAPE_TIMEOUT_S = 2.0
 
+OPENMETRICS = "application/openmetrics-text"
 
-def scrape() -> bytes:
-    """The metrics of this process in the Prometheus text format."""
-    return prometheus_client.generate_latest()
+
+def scrape(accept: str = "") -> bytes:
+    """The metrics of this process, in the Prometheus text format unless this header `Accept` asks for OpenMetrics."""
+    encode, _ = choose_encoder(accept)
+    return encode(REGISTRY)
+
+
+def media_type(accept: str) -> str:
+    """The media type of the metrics for this header `Accept`, whichever of our processes answers."""
+    _, chosen = choose_encoder(accept)
+    return chosen
 
 
 def serve_metrics(host: str, port: int) -> int:
@@ -69,8 +84,9 @@ class _Children(Collector):
 
 def fetch(url: str) -> list[Metric]:
     """The metrics that are served at a URL; an empty list when it does not answer within 2 s."""
+    accept, read = (OPENMETRICS, openmetrics_families) if traces.IS_ON else ("", text_string_to_metric_families)
     try:
-        status, text = read_local(url, timeout_s=SCRAPE_TIMEOUT_S)
+        status, text = read_local(url, timeout_s=SCRAPE_TIMEOUT_S, accept=accept)
     except OSError:
         return []
-    return list(text_string_to_metric_families(text.decode())) if status == HTTPStatus.OK else []
+    return list(read(text.decode())) if status == HTTPStatus.OK else []

@@ -119,6 +119,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         _gauge("batches.backlog", "Lines of batches that are still to be enqueued"),
         _gauge("store.up", "1 while Redis answers this process and accepts writes, else 0"),
         _gauge("storage.up", "1 while the storage answers this process, else 0"),
+        _counter("spans", "Spans of traces that were exported (`sent`) or could not be (`lost`)", "outcome"),
         _gauge("waits", "Requests that wait for the end of a task"),
         _gauge("connections", "Open connections of clients"),
         _counter(

@@ -5,7 +5,7 @@ from threading import Lock
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import REGISTRY, Collector
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 
 from penstock.telemetry.exposition import fetch
 
@@ -85,16 +85,22 @@ def _as_one(same: list[Metric]) -> Metric:
     merge = sum if first.type in ADDING_UP else HOW_TO_MERGE.get(first.name)
     if len(same) == 1 or merge is None:
         return first
-    values: dict[tuple[object, ...], list[float]] = {}
-    shown: dict[tuple[object, ...], Sample] = {}
+    samples: dict[tuple[object, ...], list[Sample]] = {}
     for family in same:
         for sample in family.samples:
-            series = (sample.name, *sorted(sample.labels.items()))
-            values.setdefault(series, []).append(sample.value)
-            shown.setdefault(series, sample)
+            samples.setdefault((sample.name, *sorted(sample.labels.items())), []).append(sample)
     one = Metric(first.name, first.documentation, first.type)
-    one.samples = [sample._replace(value=merge(values[series])) for series, sample in shown.items()]
+    one.samples = [
+        series[0]._replace(value=merge(sample.value for sample in series), exemplar=_latest(series))
+        for series in samples.values()
+    ]
     return one
+
+
+def _latest(series: Iterable[Sample]) -> Exemplar | None:
+    """The newest of the exemplars that several processes have for one bucket."""
+    exemplars = [sample.exemplar for sample in series if sample.exemplar]
+    return max(exemplars, key=lambda one: float(one.timestamp or 0), default=None)
 
 
 def _started(families: Iterable[Metric]) -> list[float]:

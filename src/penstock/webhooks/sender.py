@@ -15,6 +15,7 @@ from penstock.errors import UrlBlocked
 from penstock.lazy_import import lazy_import
 from penstock.net.guard import Policy, check_url
 from penstock.net.session import GuardedSession
+from penstock.webhooks.post_spans import traced_post
 
 if TYPE_CHECKING:
     import aiohttp
@@ -67,6 +68,7 @@ class Sender:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
+    @traced_post
     async def post(self, url: str, headers: Mapping[str, str], body: str) -> PostOutcome:
         """Post a message. Nothing that the receiver does raises.
 

@@ -18,6 +18,7 @@ from penstock.store import Store
 from penstock.telemetry import endings, metrics
 from penstock.telemetry.logs import line_fields, write_line
 from penstock.telemetry.traces import trace_id
+from penstock.worker.attempt_spans import traced_attempt, traced_end
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.stages import Watcher
 
@@ -61,6 +62,7 @@ class Attempts:
         self.on_settling = on_settling
         self.settling: set[str] = set()
 
+    @traced_attempt
     async def run(
         self, lease: Lease, watch: Watcher, *, until_free: Callable[[], Awaitable[None]], is_stopped: Callable[[], bool]
     ) -> None:
@@ -72,6 +74,8 @@ class Attempts:
         fields = line_fields.set({"task_id": lease.id, "attempt": lease.epoch, "model": model, "trace_id": trace})
         try:
             logger.debug("attempt started")
+            if lease.epoch == 1:
+                metrics.report("task.wait", lease.waited_ms / 1000, model=model, priority=lease.priority)
             settlement = await self._end_of(lease, watch, until_free, is_stopped)
             if settlement is None:
                 metrics.report("attempts", model=model, outcome="stopped")
@@ -175,6 +179,7 @@ class Attempts:
             return None
 
 
+@traced_end
 def _log(settlement: Settlement, kept: int, took_s: float) -> None:
     how = {"outcome": settlement.verb.value if kept else "lease lost", "seconds": round(took_s, 3)}
     if problem := settlement.problem:

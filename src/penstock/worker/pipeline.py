@@ -243,7 +243,7 @@ class Pipeline:
             )
             done = await (on_device if streamed is None else streamed.beside(on_device))
             stage.move(early.took_s, out_of="infer", to="postprocess")
-        stage.reached_device(inferring.began, done.waited_s)
+            stage.reached_device(inferring.began, done.waited_s)
         files: StoredFiles | StreamedUpload | None
         with stage("postprocess"):
             if streamed is not None:

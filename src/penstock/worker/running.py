@@ -148,8 +148,6 @@ class RunningAttempts:
         self._prefetch.add(lease, time.monotonic())
         self._tasks[key] = task = asyncio.create_task(attempt, name=key)
         task.add_done_callback(lambda _: self._ended(key))
-        if lease.epoch == 1:
-            metrics.report("task.wait", lease.waited_ms / 1000, model=lease.request.model, priority=lease.priority)
 
     def _stop_earlier(self, lease: Lease) -> list[asyncio.Task[Any]]:
         # The lease of an older attempt is lost, or this one would not have been given: it need not go on until a

@@ -11,6 +11,7 @@ from penstock.core.lease import Lease
 from penstock.core.task import Progress, Stage
 from penstock.models.base import Work
 from penstock.telemetry import metrics
+from penstock.worker.attempt_spans import traced_stage, traced_wait
 
 R = TypeVar("R")
 
@@ -31,6 +32,7 @@ class Stages:
         self._moved_s: dict[Stage, float] = defaultdict(float)
         self._done = self._done_before = 0
 
+    @traced_stage
     def __call__(self, name: Stage) -> "TimedStage":
         """Time one stage, which begins with the block; `began` is then in seconds of `time.perf_counter`."""
         return TimedStage(name, self._watch, self.end)
@@ -55,6 +57,7 @@ class Stages:
         """Expect further tiles, of another run: the number of those that are done never falls."""
         self._done_before = self._done
 
+    @traced_wait
     def reached_device(self, infer_began: float, waited_s: float) -> None:
         """Record that the first batch began so long after the stage `infer` did."""
         to_device_s = self._lease.waited_ms / 1000 + infer_began - self._started + waited_s

@@ -93,6 +93,7 @@ def _answer(request: AnyRequest, error: PenstockError, findings: tuple[Finding, 
         headers["Retry-After"] = str(error.retry_after_s)
     state = request.scope["state"]
     headers["Link"] = help_of(error.code, state["base_url"])
+    state["error_code"] = error.code  # for the span of the request
     problem = problem_of(error, state["request_id"], findings)
     return Response(problem, status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
 

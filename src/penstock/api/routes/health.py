@@ -86,19 +86,27 @@ async def startupz(services: ServicesDep, request: Request[None, None, State]) -
     operation_id="metrics",
     tags=["health"],
     summary="Metrics of the API, for Prometheus",
-    opt=describe(answers={200: {"text/plain": {"type": "string"}}}),
+    opt=describe(answers={200: {"text/plain": {"type": "string"}, exposition.OPENMETRICS: {"type": "string"}}}),
 )
 async def metrics(request: Request[None, None, State]) -> Response[bytes]:
-    """Answers in the text format of Prometheus; for all processes of the API, whichever of them is asked."""
-    text = await asyncio.to_thread(_scraped, request.app.state.metrics_of_all)  # some milliseconds with many series
-    return Response(text, media_type="text/plain; version=0.0.4")  # Litestar adds the charset
+    """Answers in the text format of Prometheus, or in that of OpenMetrics where `Accept` asks for it; for all processes
+    of the API, whichever of them is asked."""
+    accept = request.headers.get("accept", "")
+    # It takes some milliseconds with many series.
+    text = await asyncio.to_thread(_scraped, request.app.state.metrics_of_all, accept)
+    return Response(text, media_type=_without_charset(exposition.media_type(accept)))
 
 
-def _scraped(of_all: str) -> bytes:
+def _without_charset(media_type: str) -> str:
+    """Litestar adds the charset to every text."""
+    return media_type.replace("; charset=utf-8", "") if media_type.startswith("text/") else media_type
+
+
+def _scraped(of_all: str, accept: str) -> bytes:
     if not of_all:
-        return exposition.scrape()
+        return exposition.scrape(accept)
     try:
-        status, text = read_local(of_all, timeout_s=METRICS_WITHIN_S)
+        status, text = read_local(of_all, timeout_s=METRICS_WITHIN_S, accept=accept)
     except OSError:
         status, text = HTTPStatus.SERVICE_UNAVAILABLE, b""
     if status != HTTPStatus.OK:

@@ -16,6 +16,7 @@ from penstock.models.base import Outputs
 from penstock.models.device_time import DeviceTime, device_time
 from penstock.models.onnxruntime.memory import host_blocks
 from penstock.telemetry import metrics
+from penstock.worker.batcher.batch_spans import traced_batch
 from penstock.worker.batcher.costs import Costs
 from penstock.worker.batcher.device_work import DeviceBatch, Stacked, TileRef
 from penstock.worker.model_code import model_code
@@ -70,6 +71,7 @@ class DeviceRuns:
         pixels[len(tiles) :] = 0
         return pixels
 
+    @traced_batch
     def infer(self, batch: DeviceBatch, on_computed: Callable[[], None] | None = None) -> Outputs:
         """The outputs of a batch that was stacked. On a GPU `on_computed` is called before they are copied, by models
         that note their time.

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from msgspec import Struct
 
 from penstock.core.task import PRIORITIES, Priority
+from penstock.lazy_import import lazy_import
 from penstock.models.base import BaseModelRunner, Work
+from penstock.telemetry import traces
 from penstock.worker.attempt_clock import AttemptClock
 from penstock.worker.model_code import model_code
 from penstock.worker.task_log import TaskLog
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from penstock.telemetry.spans import OpenSpan
+
+spans = lazy_import("penstock.telemetry.spans")
 
 Runner = BaseModelRunner[Any]
 
@@ -42,7 +48,8 @@ class DeviceWork:
     """The work of one task on the device.
 
     `alone` is set after it was in a batch that failed: it then shares no batch any more. Its `clock`, which whoever
-    waits for the work has stopped, goes on while some of its tiles are stacked, run or accepted.
+    waits for the work has stopped, goes on while some of its tiles are stacked, run or accepted. Its `span` is that of
+    the stage which waits for the work.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class DeviceWork:
         self.on_single_output = on_single_output
         self.clock = clock or AttemptClock()
         self.log = log or TaskLog()
+        self.span: OpenSpan | None = spans.current() if traces.IS_ON else None
         self.batches_under_way = 0
         self.device_s = 0.0
         self.alone = False
