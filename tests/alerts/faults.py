@@ -37,7 +37,7 @@ def nothing(watched: Watched) -> None:
     """Two minutes of load, which are ten of the shipped rules."""
     with receiving(204) as url, under_load(watched.system, webhook={"url": url}, params={"product": "file"}) as load:
         time.sleep(120)
-    assert load.statuses.keys() == {202}
+    assert load.statuses[202]
 
 
 def freeze_redis(watched: Watched) -> None:

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,10 @@ class Prometheus:
         """Returns the series of an expression; none while it does not answer yet."""
         query = urllib.parse.urlencode({"query": expression})
         try:
-            _, text = read_local(f"{self._url}/query?{query}", timeout_s=5)
+            status, text = read_local(f"{self._url}/query?{query}", timeout_s=30)
         except OSError:
+            status, text = HTTPStatus.SERVICE_UNAVAILABLE, b""
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:  # it has not opened its database yet
             assert self._process.poll() is None, self._log.read_text()
             return []
         answer = json.loads(text)

@@ -45,6 +45,7 @@ QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 ACCOUNTS = "tests/store/test_accounts.py::test_"
 INLINE = "tests/store/test_inline_inputs.py::test_"
+BACKLOG = "tests/store/test_backlog.py::test_the_backlog_"
 
 MUTATIONS = (
     Mutation(
@@ -1885,5 +1886,26 @@ MUTATIONS = (
         "task.inline and redis.pcall(",
         "task.inline and redis.call(",
         INLINE + "damage_of_one_input_stops_no_other_task_and_leaves_the_sum_right",
+    ),
+    Mutation(
+        "a retry before its moment is work for somebody",
+        "src/penstock/store/queues.py",
+        "keys = (self._keys.running, self._keys.delayed)",
+        "keys = (self._keys.running,)",
+        BACKLOG + "counts_what_waits_runs_is_retried_and_is_in_batches",
+    ),
+    Mutation(
+        "a task that is being stored keeps its worker",
+        "src/penstock/upkeep/backlog.py",
+        "max(LEAST_S, task.left * expected_s)",
+        "task.left * expected_s",
+        "tests/store/test_backlog.py::test_a_task_that_is_stored_counts_until_its_worker_has_done_with_it",
+    ),
+    Mutation(
+        "nobody is started for a queue that is paused",
+        "src/penstock/upkeep/backlog.py",
+        "        if queue.pause is None:\n",
+        "        if True:\n",
+        "tests/store/test_backlog.py::test_what_waits_in_a_paused_queue_is_no_work_for_anybody",
     ),
 )
