@@ -247,7 +247,7 @@ containers *args:
 kube *args:
     {{ python }} -m pytest -q -rs -m kube tests/kube {{ args }}
 
-# freeze Redis under a real Prometheus with the shipped rules, which must raise alerts; needs prometheus on the path
+# make faults under a real Prometheus with the shipped rules: exactly the right alerts must fire; needs prometheus on the path
 [group('measure')]
 alerts:
     {{ python }} -m pytest -q -rs -s -m alerts tests/alerts

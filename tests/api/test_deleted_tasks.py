@@ -109,7 +109,7 @@ async def test_a_line_that_is_run_again_does_not_bring_its_deleted_batch_back(
     with pytest.raises(ResultExpired):
         await batches.batch(batch_id, TENANT)
     assert (await batches.batches(TENANT)).batches == ()
-    assert await batches.waiting_lines() == (0, 0)
+    assert await batches.waiting_lines() == (0, {})
 
 
 # --- tombstones -------------------------------------------------------------------------------------------------

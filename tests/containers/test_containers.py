@@ -27,10 +27,10 @@ def test_alerts_fire_when_they_should_and_not_before() -> None:
     passes(program("promtool"), "test", "rules", str(Path(__file__).with_name("alerts_test.yml")))
 
 
-def test_promtool_accepts_the_expressions_of_the_dashboard(tmp_path: Path) -> None:
+def test_promtool_accepts_the_expressions_of_the_dashboards(tmp_path: Path) -> None:
     promtool = program("promtool")
-    dashboard = json.loads((DEPLOY / "grafana/dashboards/penstock.json").read_text())
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    boards = [json.loads(path.read_text()) for path in (DEPLOY / "grafana/dashboards").glob("*.json")]
+    expressions = [target["expr"] for board in boards for panel in board["panels"] for target in panel["targets"]]
     for variable, value in {"$__rate_interval": "1m", "$__range": "3h", "$model": ".*"}.items():
         expressions = [expression.replace(variable, value) for expression in expressions]
     rules = [{"record": f"panel:{n}", "expr": expression} for n, expression in enumerate(expressions)]

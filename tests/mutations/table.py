@@ -46,6 +46,7 @@ SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 ACCOUNTS = "tests/store/test_accounts.py::test_"
 FAILOVER = "tests/store/test_failover.py::test_"
 INLINE = "tests/store/test_inline_inputs.py::test_"
+BACKLOG = "tests/store/test_backlog.py::test_the_backlog_"
 
 MUTATIONS = (
     Mutation(
@@ -1941,7 +1942,7 @@ MUTATIONS = (
     Mutation(
         "a worker says at once that it stops",
         "src/penstock/worker/host.py",
-        '            self._goodbye = asyncio.create_task(self._say_stopping(), name="goodbye")\n',
+        '        self._goodbye = asyncio.create_task(self._say_stopping(), name="goodbye")\n',
         "",
         "tests/worker/test_host.py::test_a_worker_that_is_told_to_stop_says_so_at_once",
     ),
@@ -1958,5 +1959,26 @@ MUTATIONS = (
         "if self._most is not None and size > self._most:",
         "if False:",
         "tests/unit/test_memory.py::test_what_could_never_be_granted_is_refused_and_the_rest_is_when_it_is_alone",
+    ),
+    Mutation(
+        "a retry before its moment is work for somebody",
+        "src/penstock/store/queues.py",
+        "keys = (self._keys.running, self._keys.delayed)",
+        "keys = (self._keys.running,)",
+        BACKLOG + "counts_what_waits_runs_is_retried_and_is_in_batches",
+    ),
+    Mutation(
+        "a task that is being stored keeps its worker",
+        "src/penstock/upkeep/backlog.py",
+        "max(LEAST_S, task.left * expected_s)",
+        "task.left * expected_s",
+        "tests/store/test_backlog.py::test_a_task_that_is_stored_counts_until_its_worker_has_done_with_it",
+    ),
+    Mutation(
+        "nobody is started for a queue that is paused",
+        "src/penstock/upkeep/backlog.py",
+        "        if queue.pause is None:\n",
+        "        if True:\n",
+        "tests/store/test_backlog.py::test_what_waits_in_a_paused_queue_is_no_work_for_anybody",
     ),
 )

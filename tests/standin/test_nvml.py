@@ -38,6 +38,8 @@ def test_a_card_that_is_well_has_no_fault(card: Card) -> None:
         'temperature_celsius{device="cuda:0"}': 61,
         'clock_hertz{device="cuda:0"}': 1710e6,
         'power_watts{device="cuda:0"}': 251.5,
+        'utilization{device="cuda:0"}': 0.87,
+        'energy_joules_total{device="cuda:0"}': 7250.5,
         **{
             f'throttled{{device="cuda:0",reason="{reason}"}}': 0
             for reason in ("power_cap", "hw_slowdown", "sw_thermal", "hw_thermal", "hw_power_brake")

@@ -7,7 +7,6 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from penstock.cli.main import cli
-from penstock.errors import ConfigurationError, codes
+from penstock.errors import ConfigurationError
 from penstock.local.deaths import EXIT_CONFIGURATION
 from penstock.models.loading import files_of
 from penstock.settings import ALIASES, Settings, env_name, load
@@ -236,7 +235,7 @@ def test_the_health_check_in_compose_is_the_one_in_the_image(name: str) -> None:
 def test_the_worker_is_healthy_by_a_metric_that_exists() -> None:
     (metric,) = re.findall(r"b'(\w+)'", str(services()["worker"]["healthcheck"]["test"]))
 
-    assert metric in exported()
+    assert metric in {instrument.exported for instrument in INSTRUMENTS.values()}
 
 
 @pytest.mark.parametrize("name", sorted(services()))
@@ -622,20 +621,7 @@ def test_redis_keeps_what_it_is_given() -> None:
     assert float(conf["maxmemory"].removesuffix("gb")) < float(services()["redis"]["mem_limit"].removesuffix("g"))
 
 
-# --- metrics: alerts and dashboard ----------------------------------------------------------------------------
-
-
-@cache
-def exported() -> dict[str, tuple[str, ...]]:
-    """Name in a scrape -> its labels."""
-    found: dict[str, tuple[str, ...]] = {}
-    for instrument in INSTRUMENTS.values():
-        if instrument.kind == "histogram":
-            found |= {f"{instrument.exported}{end}": instrument.labels for end in ("_sum", "_count")}
-            found[f"{instrument.exported}_bucket"] = (*instrument.labels, "le")
-        else:
-            found[instrument.exported] = instrument.labels
-    return found
+# --- Prometheus and Grafana -----------------------------------------------------------------------------------
 
 
 @cache
@@ -643,122 +629,12 @@ def prometheus() -> dict[str, Any]:
     return yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
 
 
-@cache
-def alerts() -> list[dict[str, Any]]:
-    groups = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-@cache
-def dashboard() -> dict[str, Any]:
-    return json.loads((DEPLOY / "grafana/dashboards/penstock.json").read_text())
-
-
-def panels() -> list[dict[str, Any]]:
-    return dashboard()["panels"]
-
-
-def expressions() -> Iterator[tuple[str, str]]:
-    """(where, PromQL) of everything that asks Prometheus."""
-    for rule in alerts():
-        yield rule["alert"], rule["expr"]
-    for panel in panels():
-        for target in panel["targets"]:
-            yield panel["title"], target["expr"]
-    for variable in dashboard()["templating"]["list"]:
-        if variable["type"] == "query":
-            yield variable["name"], variable["definition"]
-
-
-TARGET_LABELS = {"job", "instance", "process"}
-"""Given by Prometheus, and by the parent of the processes that it scrapes."""
-
-
-@pytest.mark.parametrize(("where", "expression"), sorted(set(expressions())))
-def test_metrics_exist_and_have_the_labels_that_are_asked_for(where: str, expression: str) -> None:
-    names = set(re.findall(r"\bpenstock_\w+", expression))
-    asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression))
-    for grouping in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", expression):
-        asked |= {label.strip() for label in grouping.split(",") if label.strip()}
-
-    assert names <= set(exported())
-    assert asked <= {label for name in names for label in exported()[name]} | TARGET_LABELS
-
-
-@pytest.mark.parametrize(("where", "expression"), sorted(set(expressions())))
-def test_counters_are_only_asked_for_their_growth(where: str, expression: str) -> None:
-    """A counter starts at zero in each process, so its value means nothing; `x unless x offset` is the exception."""
-    if where in {rule["alert"] for rule in alerts()}:
-        expression = re.sub(r"\S+ unless \S+ offset \w+", "", expression)
-
-    for name in re.findall(r"\bpenstock_\w+(?:_total|_sum|_count|_bucket)\b", expression):
-        assert len(re.findall(rf"\b{name}\b", expression)) == len(
-            re.findall(rf"\b(?:rate|increase)\({name}(?:{{[^}}]*}})?\[", expression)
-        ), name
-
-
-def test_statuses_and_codes_in_expressions_exist() -> None:
-    from penstock.core.task import State
-
-    for where, expression in expressions():
-        for value in re.findall(r'(?<=status=")\w+|(?<=status=~")[\w|]+', expression):
-            assert set(value.split("|")) <= set(State), where
-        for value in re.findall(r'code(?:!~|=~|=)"([^"]*)"', expression):
-            for pattern in value.split("|"):
-                assert [code for code in codes() if re.fullmatch(pattern, code)], f"{where}: {pattern}"
-
-
-def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
-    names = [rule["alert"] for rule in alerts()]
-
-    assert len(names) == len(set(names)) >= 6
-    for rule in alerts():
-        assert rule["labels"]["severity"] in ("critical", "warning")
-        assert len(rule["annotations"]["summary"]) > 80, rule["alert"]
-
-
-def test_the_runbook_explains_every_alert() -> None:
-    text = (ROOT / "docs/reference/metrics.md").read_text()
-
-    assert [rule["alert"] for rule in alerts() if f"`{rule['alert']}`" not in text] == []
-
-
 def test_prometheus_loads_the_alerts_and_watches_both_services() -> None:
     watched = {job["job_name"] for job in prometheus()["scrape_configs"]}
-    jobs = set(re.findall(r'job="([\w-]+)"', str(alerts())))
+    jobs = set(re.findall(r'job="([\w-]+)"', (DEPLOY / "alerts.yml").read_text()))
 
     assert prometheus()["rule_files"] == ["alerts.yml"]
     assert jobs == {"penstock-api", "penstock-worker"} <= watched
-
-
-def test_panels_have_ids_of_their_own_a_unit_and_a_description() -> None:
-    ids = [panel["id"] for panel in panels()]
-
-    assert len(ids) == len(set(ids)) >= 12
-    for panel in panels():
-        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
-        assert panel["description"], panel["title"]
-        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
-
-
-def test_panels_lie_inside_the_grid_and_on_no_other() -> None:
-    def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
-        at = panel["gridPos"]
-        return {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-
-    for panel in panels():
-        assert all(0 <= x < 24 for x, _ in cells(panel)), panel["title"]
-    for one, other in combinations(panels(), 2):
-        assert not cells(one) & cells(other), f"{one['title']} / {other['title']}"
-
-
-def test_panels_ask_the_data_source_of_the_variable() -> None:
-    wanted = {"type": "prometheus", "uid": "${datasource}"}
-    variables = {variable["name"]: variable for variable in dashboard()["templating"]["list"]}
-
-    assert variables["datasource"]["type"] == "datasource"
-    for asker in [*panels(), *(target for panel in panels() for target in panel["targets"]), variables["model"]]:
-        assert asker["datasource"] == wanted
 
 
 def test_grafana_finds_its_data_source_and_its_dashboards() -> None:

@@ -109,6 +109,17 @@ export interface components {
             details: Record<string, unknown>;
         };
         /**
+         * BacklogView
+         * @description The expected device time, in seconds, of all work that is left, of all tenants, and the same by model. It is 0
+         *     only where nothing waits that may start, and nothing runs.
+         */
+        BacklogView: {
+            device_s: number;
+            models: {
+                [key: string]: number;
+            };
+        };
+        /**
          * BatchDefaults
          * @description Members of every line that does not have them itself; a member is taken whole, not merged.
          */
@@ -994,7 +1005,7 @@ export interface components {
         State: "CANCELED" | "EXPIRED" | "FAILED" | "PENDING" | "RUNNING" | "SUCCESS";
         /**
          * StatsView
-         * @description Numbers of tasks by status and of workers by state, and the queues.
+         * @description Numbers of tasks by status and of workers by state, the queues, and the backlog.
          */
         StatsView: {
             tasks: {
@@ -1004,6 +1015,7 @@ export interface components {
             workers: {
                 [key: string]: number;
             };
+            backlog: components["schemas"]["BacklogView"];
         };
         /**
          * SubmittedView

@@ -67,6 +67,7 @@ from penstock.intake.quotas import QuotaTable
 from penstock.settings import ApiSettings, Settings
 from penstock.storage import Storage
 from penstock.upkeep.links import check_links
+from penstock.upkeep.machine import disks_of, watch_disks, watch_loop
 from penstock.upkeep.rounds import run_maintenance
 from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.webhooks.dispatcher import Dispatcher
@@ -275,6 +276,8 @@ async def _running(
         asyncio.create_task(Feeder(services).run(), name="feeder"),
         asyncio.create_task(watch.run(services.storage), name="storage watch"),
         asyncio.create_task(watch_store(services.store), name="store watch"),
+        asyncio.create_task(watch_loop(), name="loop watch"),
+        asyncio.create_task(watch_disks(disks_of(services.settings, has_spool=False)), name="disk watch"),
         asyncio.create_task(_try_links(services.storage, watch), name="links"),
     ]
     if services.settings.webhooks.secrets:

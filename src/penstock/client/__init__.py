@@ -6,7 +6,7 @@ from penstock.client.filters import Filter
 from penstock.client.inputs import Inputs, Source
 from penstock.client.key_views import AuditEntry, Key, NewKey, Tenant, TenantQuotas
 from penstock.client.model_views import Example, FaultyModel, Member, Model, ModelOnWorker, Version
-from penstock.client.operator_views import Queue, Stats, Worker
+from penstock.client.operator_views import Backlog, Queue, Stats, Worker
 from penstock.client.problems import Mapped, PenstockApiError, failure_of
 from penstock.client.record_views import Explanation, Quote, Readiness, ServerSettings, StoredUpload
 from penstock.client.requests import BatchOptions, Options, Output, Shared
@@ -16,6 +16,7 @@ from penstock.client.views import Batch, Counts, Hit, Line, Result, ResultFile, 
 __all__ = [
     "AsyncClient",
     "AuditEntry",
+    "Backlog",
     "Batch",
     "BatchOptions",
     "Client",

@@ -80,9 +80,18 @@ class Purged(View, frozen=True):
     has_more: bool
 
 
+class Backlog(View, frozen=True):
+    """The expected device time, in seconds, of all work that is left, and the same by model."""
+
+    device_s: float
+    models: dict[str, float]
+
+
 class Stats(View, frozen=True):
-    """Task records by status, queues, and workers by state."""
+    """Task records by status, queues, workers by state, and the backlog, which an older server does not
+    tell."""
 
     tasks: dict[str, int]
     queues: tuple[Queue, ...]
     workers: dict[str, int]
+    backlog: Backlog | None = None

@@ -11,6 +11,7 @@ import hashlib
 import secrets
 import time
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -56,6 +57,19 @@ class BatchPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, str] = {}
     webhook: Webhook | None = None
     versions: dict[str, str] = {}
+
+
+def lines_left(models: Sequence[Mapping[str, int]], fed: int) -> dict[str, float]:
+    """Return how many lines are not fed, by model. `models` says of each part how many of its lines are of which; in
+    the part that is fed just now, each model is taken to have the same share of what is left."""
+    left: dict[str, float] = {}
+    for lines in models:
+        total = sum(lines.values())
+        share = max(0.0, 1 - fed / total)
+        fed = max(0, fed - total)
+        for model, count in lines.items():
+            left[model] = left.get(model, 0.0) + count * share
+    return {model: count for model, count in left.items() if count}
 
 
 class StoredLine(Struct, frozen=True, array_like=True):

@@ -7,6 +7,7 @@ would take the interpreter's lock for longer, and slower.
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -34,11 +35,12 @@ MAX_FINDINGS = 100
 
 
 class Received(Struct, frozen=True, kw_only=True):
-    """How many lines came, the place of the first line of each part, a digest of all lines, and the version of each
-    model of which lines name none."""
+    """How many lines came, the place of the first line of each part and how many of its lines are of which model, a
+    digest of all lines, and the version of each model of which lines name none."""
 
     total: int
     starts: tuple[int, ...]
+    models: tuple[dict[str, int], ...]
     digest: str
     versions: dict[str, str]
 
@@ -67,8 +69,10 @@ class Receiver:
         self._digest = hashlib.sha256()
         self._part: list[bytes] = []
         self._part_bytes = 0
+        self._part_models: Counter[str] = Counter()
         self._stored_bytes = 0
         self._starts: list[int] = []
+        self._models: list[dict[str, int]] = []
         self._total = 0
         self._versions: dict[str, str] = {}
 
@@ -92,8 +96,13 @@ class Receiver:
         if not self._total:
             raise InvalidRequest("a batch needs at least one line", param="lines")
         await self._store_part()
-        digest = self._digest.hexdigest()
-        return Received(total=self._total, starts=tuple(self._starts), digest=digest, versions=self._versions)
+        return Received(
+            total=self._total,
+            starts=tuple(self._starts),
+            models=tuple(self._models),
+            digest=self._digest.hexdigest(),
+            versions=self._versions,
+        )
 
     async def _check_slice(self, numbered: Sequence[tuple[int, Text]]) -> None:
         self._began = time.perf_counter()
@@ -159,6 +168,8 @@ class Receiver:
         header = msgspec.json.encode(seen and (seen.format, seen.width, seen.height))
         self._part.append(b"[%b,%b]" % (row, header))
         self._part_bytes += len(self._part[-1])
+        assert line.call is not None  # noqa: S101  no error is noted
+        self._part_models[line.call.model.id] += 1
 
     async def _store_part(self) -> None:
         """Store the part under a key that Redis knows already, so that it is deleted whatever happens."""
@@ -171,7 +182,9 @@ class Receiver:
         await self._deps.store.batches.grow(self._batch_id, part + 1, self._stored_bytes, quotas=quotas)
         await self._deps.storage.put(part_key(self._caller.tenant, self._batch_id, part), data, "application/jsonl")
         self._starts.append(place)
+        self._models.append(dict(self._part_models))
         self._part.clear()
+        self._part_models.clear()
         self._part_bytes = 0
 
 

@@ -61,6 +61,7 @@ async def start_batch(batch_id: str, call: BatchCall, slices: Slices, deps: Deps
         total=received.total,
         ttl_s=options.result_ttl_s or deps.settings.queue.result_ttl_s,
         fingerprint=_fingerprint(options, received.digest),
+        models=received.models,
         quotas=deps.quotas_of(call.caller.tenant),
     )
 

@@ -40,6 +40,7 @@ from penstock.storage.disk import (
     walk,
     write_synced,
 )
+from penstock.storage.timing import timed
 
 PAGE = 1000
 """Files that one call in a thread lists."""
@@ -65,11 +66,13 @@ class LocalStorage:
     def full_key(self, key: str) -> str:
         return (PurePosixPath(self._namespace) / checked_key(key)).as_posix()
 
+    @timed("put")
     async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         """Store the object, in place of one that is there. The content type is not stored: the record of the task has
         it."""
         await asyncio.to_thread(self._write, [Item(key, data, content_type)])
 
+    @timed("put")
     async def put_all(self, items: Sequence[Item]) -> None:
         """Store the objects. A directory is synced once for all files that it receives."""
         await asyncio.to_thread(self._write, items)
@@ -88,12 +91,15 @@ class LocalStorage:
     async def give_up(self, *unfinished: Stored) -> None:
         """Nothing is listed, so that nothing can be given up."""
 
+    @timed("get")
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         return await asyncio.to_thread(self._read, key, limit)
 
+    @timed("open")
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         return await opened(self._chunks(key, start, stop))
 
+    @timed("size")
     async def size(self, key: str) -> int:
         return await asyncio.to_thread(self._size, key)
 
@@ -103,9 +109,11 @@ class LocalStorage:
             for stored in page:
                 yield stored
 
+    @timed("delete")
     async def delete(self, *keys: str) -> None:
         await asyncio.to_thread(self._remove, keys)
 
+    @timed("delete")
     async def clear(self, *prefixes: str) -> None:
         await asyncio.to_thread(self._clear, prefixes)
 

@@ -39,6 +39,7 @@ from penstock.storage.s3_client import (
     with_etag,
 )
 from penstock.storage.s3_multipart import MultipartWriter, abort, unfinished
+from penstock.storage.timing import timed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -92,6 +93,7 @@ class S3Storage:
     def full_key(self, key: str) -> str:
         return self._root + checked_key(key)
 
+    @timed("put")
     async def put(self, key: str, data: bytes, content_type: str, once: bool = False) -> None:
         name = self.full_key(key)
         try:
@@ -122,15 +124,18 @@ class S3Storage:
             upload = {"Bucket": self._bucket, "Key": self.full_key(one.key), "UploadId": one.unfinished}
             await abort(self._client, upload)
 
+    @timed("get")
     async def get(self, key: str, *, limit: int | None = None) -> bytes:
         name = self.full_key(key)
         with vendor_errors():
             return await read_object(self._client, self._bucket, name, limit=limit)
 
+    @timed("open")
     async def stream(self, key: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         part = {} if (start, stop) == (0, None) else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
         return await opened(self._chunks(self.full_key(key), part))
 
+    @timed("size")
     async def size(self, key: str) -> int:
         name = self.full_key(key)
         async with calling():
@@ -152,6 +157,7 @@ class S3Storage:
             if not token:
                 return
 
+    @timed("delete")
     async def delete(self, *keys: str) -> None:
         """Delete many objects with one request; one by one those that the server leaves, or where it refuses such
         requests."""

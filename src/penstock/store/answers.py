@@ -160,6 +160,16 @@ class Pace(Struct, frozen=True, kw_only=True):
         return self.device_s * cost / self.cost if cost and self.cost else self.device_s
 
 
+class UnderWay(Struct, frozen=True, kw_only=True):
+    """Work of one model that has been claimed and is not done, or waits for its retry: the cost of the task, the share
+    of its device work that is left, and how many tasks it stands for."""
+
+    model: str
+    cost: int
+    left: float
+    tasks: float = 1.0
+
+
 class Explanation(Struct, frozen=True, kw_only=True):
     """What is known of how long a task still takes. `left` is the share of its device work that is not done; `position`
     and `left` are those of `leader`, an equal task whose result it waits for, if it has one; `due` is the moment (ms)

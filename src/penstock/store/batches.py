@@ -1,12 +1,12 @@
 """BatchStore: records of batches, and the leases under which feeders enqueue their lines."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from penstock.core.batch import ENDS, Batch, BatchPlan, BatchState, End, FeedLease, Started
+from penstock.core.batch import ENDS, Batch, BatchPlan, BatchState, End, FeedLease, Started, lines_left
 from penstock.core.quotas import NO_QUOTAS, Quotas, text_of
 from penstock.core.task import Outcome, State
 from penstock.store.connection import listen
@@ -30,6 +30,9 @@ RECEIVED_WITHIN_MS = 3_600_000
 
 PRUNED_TOGETHER = 20
 """Batches that one call of a script is asked to forget; it answers for as many as it had time for."""
+
+UNKNOWN_MODEL = "unknown"
+"""The model of lines of which the record of the batch says none: an earlier release has started it."""
 
 CANCELS = f"{BatchState.RUNNING}>{BatchState.CANCELING} {BatchState.CANCELING}>{BatchState.CANCELING}"
 
@@ -106,13 +109,18 @@ class BatchStore:
         (places,) = await self._engine.pipelined([("SRANDMEMBER", self._keys.open(batch_id), most)])
         return sorted(int(place) for place in places)
 
-    async def waiting_lines(self) -> tuple[int, int]:
-        """How many batches still have lines to enqueue or tasks to watch, and how many of their lines are no tasks
-        yet."""
+    async def waiting_lines(self) -> tuple[int, dict[str, float]]:
+        """How many batches still have lines to enqueue or tasks to watch, and how many of their lines are to become
+        tasks, by model: see `lines_left`. Those of a batch that is canceled will not."""
         (ids,) = await self._engine.pipelined([("ZRANGE", self._keys.feeding, 0, -1)])
         keys = [self._keys.batch(batch_id.decode()) for batch_id in ids]
-        rows = await self._engine.pipelined([("HMGET", key, "total", "fed") for key in keys])
-        return len(ids), sum(int(total) - int(fed) for total, fed in rows if _are_numbers(total, fed))
+        rows = await self._engine.pipelined([("HMGET", key, "state", "total", "fed", "models") for key in keys])
+        waiting: dict[str, float] = {}
+        for state, total, fed, models in rows:
+            if state == BatchState.RUNNING.encode() and _are_numbers(total, fed):
+                for model, count in lines_left(_models_of(models, int(total)), int(fed)).items():
+                    waiting[model] = waiting.get(model, 0.0) + count
+        return len(ids), waiting
 
     async def open(
         self,
@@ -163,9 +171,11 @@ class BatchStore:
         total: int,
         ttl_s: int,
         fingerprint: str,
+        models: Sequence[Mapping[str, int]] = (),
         quotas: Quotas = NO_QUOTAS,
     ) -> Started:
-        """Start a batch, unless the caller has started one under the same client_request_id before.
+        """Start a batch, unless the caller has started one under the same client_request_id before. `models` says of
+        each part how many of its lines are of which model.
 
         Raises IdempotencyMismatch, QuotaExceeded, and MalformedRequest when it came too slowly.
         """
@@ -173,6 +183,7 @@ class BatchStore:
             "batch_start",
             id=batch_id,
             plan=msgspec.json.encode(plan),
+            models=msgspec.json.encode(models),
             lines=total,
             ttl_s=ttl_s,
             state=BatchState.RUNNING,
@@ -275,6 +286,14 @@ def _outcome_or_none(row: bytes | None) -> Outcome | None:
         return msgspec.json.decode(row, type=Outcome) if row else None
     except msgspec.MsgspecError:
         return None
+
+
+def _models_of(text: bytes | None, total: int) -> Sequence[Mapping[str, int]]:
+    try:
+        models = msgspec.json.decode(text or b"", type=list[dict[str, int]])
+    except msgspec.MsgspecError:
+        models = []
+    return models or [{UNKNOWN_MODEL: total}]
 
 
 def _are_numbers(*values: bytes | None) -> bool:

@@ -1,6 +1,7 @@
 """Redis client of one process: bounded pool, a timeout on every call, redis-py errors translated."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -20,6 +21,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from penstock.errors import ConfigurationError
+from penstock.lazy_import import lazy_import
 from penstock.settings import RedisSettings
 from penstock.store.address import address_of
 from penstock.store.copies import Copies
@@ -28,6 +30,8 @@ from penstock.store.finders import Finder, Led, LedWithTls, finder_of
 from penstock.store.multiplexed import Multiplexer
 from penstock.store.scripts import Scripts
 from penstock.store.subscription import Subscription
+
+metrics = lazy_import("penstock.telemetry.metrics")
 
 POOL_SIZE = 32
 """Most connections of one process, beside the shared one; further callers wait for one instead of opening more."""
@@ -95,9 +99,9 @@ class Redis(redis.Redis):
         """Run a script over the shared connection, and return what it answers within `patience_s`.
 
         Raises StoreUnavailable and tries a broken connection a second time, as `ask` does; the error of a faulty script
-        passes unchanged.
+        passes unchanged. The metric `store.calls` counts how long it took.
         """
-        clock = asyncio.get_running_loop().time
+        clock, started = asyncio.get_running_loop().time, time.monotonic()  # that of uvloop has whole milliseconds
         ends = clock() + patience_s
         try:
             while True:
@@ -117,6 +121,8 @@ class Redis(redis.Redis):
             self._leave_wrong_server(error)
             raise_unavailable(error)
             raise
+        finally:
+            metrics.report("store.calls", time.monotonic() - started)
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """Run a script over the shared connection: see `Multiplexer.ask`. Scripts of redis-py call this."""
@@ -254,16 +260,20 @@ async def ask(call: Callable[[], Awaitable[T]], *, patience_s: float, again: boo
     """Return what `call` answers within `patience_s`. Raises StoreUnavailable otherwise; the call may have been done.
 
     A broken connection is tried a second time, since the server may have closed an idle one or been restarted;
-    `again=False` is for calls that must not be made twice.
+    `again=False` is for calls that must not be made twice. The metric `store.calls` counts how long it took.
     """
-    with translated(), cancellation_kept():
-        async with asyncio.timeout(patience_s):
-            try:
-                return await call()
-            except (ConnectionError, RuntimeError) as error:
-                if not again or not _is_broken(error):
-                    raise
-                return await call()
+    started = time.monotonic()
+    try:
+        with translated(), cancellation_kept():
+            async with asyncio.timeout(patience_s):
+                try:
+                    return await call()
+                except (ConnectionError, RuntimeError) as error:
+                    if not again or not _is_broken(error):
+                        raise
+                    return await call()
+    finally:
+        metrics.report("store.calls", time.monotonic() - started)
 
 
 @contextmanager

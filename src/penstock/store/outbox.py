@@ -123,6 +123,14 @@ class Outbox:
         """
         verdict(REDELIVER, subject, await self._engine.run("redeliver", id=subject, tenant=tenant))
 
+    async def count(self) -> tuple[int, int]:
+        """Return to how many endpoints events are owed, and how many of them have been told to rest since then."""
+        key = self._keys.of_root
+        slow, prompt, resting = await self._engine.pipelined(
+            [("ZCARD", key("outbox")), ("ZCARD", key("outbox-prompt")), ("HLEN", key("resting"))]
+        )
+        return slow + prompt, resting
+
     async def owed(self) -> list[OwedEndpoint]:
         """Return the endpoints with events that wait, as `owed_endpoints` does."""
         return await owed_endpoints(self._engine)

@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from penstock.core.task import PRIORITIES, TRANSITIONS, Priority, State, Verb
-from penstock.store.answers import Pace, Purged, QueueDepth
+from penstock.store.answers import Pace, Purged, QueueDepth, UnderWay
 from penstock.store.engine import Engine
-from penstock.store.records import paces_of, pause_of
+from penstock.store.records import UNDER_WAY_FIELDS, paces_of, pause_of, under_way_of
 
 PURGED_TOGETHER = 100
 """Tasks that one script looks at, which holds Redis meanwhile: about 30 µs for each that it cancels."""
+
+MOST_UNDER_WAY = 1_000
+"""Running tasks, and retries, of which the work that is left is read; where there are more, these stand for all."""
 
 _WAITING_ONLY = f"{State.PENDING}>{TRANSITIONS[State.PENDING, Verb.CANCEL]}"
 
@@ -57,6 +60,19 @@ class QueueStore:
         """The pace of every model of which a task has ended."""
         (row,) = await self._engine.pipelined([("HGETALL", self._keys.board)])
         return paces_of(row)
+
+    async def under_way(self) -> list[UnderWay]:
+        """The tasks that run, and those that wait for the moment of their retry, which are in no queue. One that cannot
+        be read, or has just ended, is left out."""
+        keys = (self._keys.running, self._keys.delayed)
+        asked = [(("ZCARD", key), ("ZRANGE", key, 0, MOST_UNDER_WAY - 1)) for key in keys]
+        answers = await self._engine.pipelined([command for pair in asked for command in pair])
+        found: list[UnderWay] = []
+        for total, ids in zip(answers[::2], answers[1::2], strict=True):
+            records = [self._keys.task(task_id.decode()) for task_id in ids]
+            rows = await self._engine.pipelined([("HMGET", key, *UNDER_WAY_FIELDS) for key in records])
+            found += [one for row in rows if (one := under_way_of(row, total / len(ids)))]
+        return found
 
     async def pause(self, model: str, priorities: Iterable[Priority], *, by: str) -> int:
         """Let no task of these queues start any more. Returns how many queues were not paused before."""

@@ -13,7 +13,7 @@ from penstock.core.batch import Batch, BatchPlan, BatchState, End
 from penstock.core.events import Event
 from penstock.core.request import Request
 from penstock.core.task import Attempt, Outcome, Priority, Progress, Reuse, Stage, State, Task
-from penstock.store.answers import Explanation, Pace, Pause, PublishedModel, Running, SetAside, WorkerInfo
+from penstock.store.answers import Explanation, Pace, Pause, PublishedModel, Running, SetAside, UnderWay, WorkerInfo
 
 GONE = [b"gone"]
 """The answer of read.lua for a task that was pruned."""
@@ -247,6 +247,22 @@ def running_of(task_id: str, fields: list[bytes | None]) -> Running | None:
             claimed=int(claimed),
             progress=Progress(done=int(done), total=int(total), unit=unit) if total else None,
         )
+
+
+UNDER_WAY_FIELDS = ("state", "stage", "model", "cost", "done", "total")
+
+
+def under_way_of(fields: list[bytes | None], tasks: float) -> UnderWay | None:
+    """Decode UNDER_WAY_FIELDS of a record, which stands for so many tasks; None where it has just ended, or cannot be
+    read."""
+    with suppress(UnreadableRecord), reading("task under way"):
+        state, stage, model, cost, done, total = (field.decode() if field else "" for field in fields)
+        if State(state).is_final:
+            return None
+        is_after_device = stage in ("postprocess", "upload")
+        left = 0.0 if is_after_device else 1 - int(done) / int(total) if total and done else 1.0
+        return UnderWay(model=model, cost=int(float(cost)), left=left, tasks=tasks)
+    return None
 
 
 def set_aside_of(member: bytes, at: int) -> SetAside:

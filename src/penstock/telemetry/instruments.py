@@ -7,11 +7,20 @@ this table.
 from typing import Literal, NamedTuple
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 TILES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
-UNITS = {"s": "_seconds", "1": "", "By": "_bytes", "Cel": "_celsius", "Hz": "_hertz", "W": "_watts"}
+UNITS = {
+    "s": "_seconds",
+    "1": "",
+    "By": "_bytes",
+    "Cel": "_celsius",
+    "Hz": "_hertz",
+    "W": "_watts",
+    "J": "_joules",
+}
 """Unit of OpenTelemetry -> what Prometheus appends to the name."""
 
 
@@ -39,8 +48,8 @@ def _gauge(name: str, help: str, *labels: str, unit: str = "1") -> Instrument:  
     return Instrument(f"penstock.{name}", "gauge", unit, labels, help)
 
 
-def _seconds(name: str, help: str, *labels: str) -> Instrument:  # noqa: A002
-    return Instrument(f"penstock.{name}", "histogram", "s", labels, help, SECONDS)
+def _seconds(name: str, help: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Instrument:  # noqa: A002
+    return Instrument(f"penstock.{name}", "histogram", "s", labels, help, buckets)
 
 
 def _histogram(name: str, help: str, *labels: str, buckets: tuple[float, ...]) -> Instrument:  # noqa: A002
@@ -55,6 +64,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         _counter("submits.refused", "Submits that were refused, by error code", "code"),
         _counter("tasks.finished", "Tasks that ended, by final state and error code", "model", "status", "code"),
         _counter("attempts", "Attempts that ended", "model", "outcome"),
+        _gauge("decoders", "Processes that decode images, by state (`idle`, `busy`)", "state"),
         _counter("decoders.lost", "Processes that ended, or were ended, while they decoded an image, by signal", "how"),
         _seconds("task.wait", "Time from the submit to the first claim", "model", "priority"),
         _seconds("task.to_device", "Time from the submit to the first device batch", "model", "priority"),
@@ -72,11 +82,13 @@ INSTRUMENTS: dict[str, Instrument] = {
             *("model", "device", "outcome"),
         ),
         _counter("preemptions", "Device batches that went before a task which had already started", "device"),
+        _gauge("gpu.utilization", "Share of the last second in which any kernel ran on the card", "device"),
         _gauge("gpu.memory.used", "Memory of the card in use, by everybody, as the driver says", "device", unit="By"),
         _gauge("gpu.memory.total", "Memory of the card", "device", unit="By"),
         _gauge("gpu.temperature", "Temperature of the card", "device", unit="Cel"),
         _gauge("gpu.clock", "Clock of the multiprocessors", "device", unit="Hz"),
         _gauge("gpu.power", "Power that the card draws", "device", unit="W"),
+        _counter("gpu.energy", "Energy that the card has taken since its driver was loaded", "device", unit="J"),
         _gauge("gpu.throttled", "1 while the clock is lowered for this reason, else 0", "device", "reason"),
         _gauge("gpu.ecc.corrected", "Memory errors that ECC corrected since the driver was loaded", "device"),
         _gauge("gpu.ecc.uncorrected", "Memory errors that it could not correct since then", "device"),
@@ -112,14 +124,34 @@ INSTRUMENTS: dict[str, Instrument] = {
         ),
         _gauge("models.differing", "Versions of which two workers have different files"),
         _counter("webhooks.attempts", "Attempts to deliver an event", "event", "outcome"),
+        _gauge(
+            "webhooks.endpoints",
+            "Endpoints to which events are owed (`owed`), and those of them that are left alone for a while since they "
+            "did not answer or were overloaded (`resting`)",
+            "state",
+        ),
         _seconds("webhooks.lag", "Time from an event to its delivery", "event"),
         _counter("batches.started", "Batches that were accepted"),
         _counter("batches.lines", "Lines of batches that were enqueued, or ended without becoming a task", "outcome"),
         _gauge("batches.feeding", "Batches that still have lines to enqueue"),
-        _gauge("batches.backlog", "Lines of batches that are still to be enqueued"),
+        _gauge("batches.backlog", "Lines of batches that are still to become tasks", "model"),
+        _gauge(
+            "backlog",
+            "Expected device time of all work: tasks that wait in queues which are not paused, what is left of "
+            "running ones, retries, and lines of batches that are no tasks yet. It is what to scale workers on",
+            "model",
+            unit="s",
+        ),
         _gauge("store.up", "1 while Redis answers this process and accepts writes, else 0"),
         _gauge("storage.up", "1 while the storage answers this process, else 0"),
         _counter("spans", "Spans of traces that were exported (`sent`) or could not be (`lost`)", "outcome"),
+        _seconds("store.calls", "Time until Redis answered, or was given up, of one script or pipeline", buckets=FAST),
+        _seconds("storage.calls", "Time of one call of the storage, also of those that failed", "operation"),
+        _gauge("inline.used", "Inputs of tasks that are in Redis", unit="By"),
+        _gauge("inline.budget", "What `queue.inline_budget_bytes` allows them", unit="By"),
+        _gauge("disk.free", "Free space for results that wait (`spool`) and for a local `storage`", "place", unit="By"),
+        _gauge("disk.size", "Size of these disks", "place", unit="By"),
+        _seconds("loop.lag", "How late the event loop of this process comes to what is due", buckets=FAST),
         _gauge("waits", "Requests that wait for the end of a task"),
         _gauge("connections", "Open connections of clients"),
         _counter(

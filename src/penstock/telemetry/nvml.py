@@ -151,6 +151,10 @@ class Reading(NamedTuple):
     labels: Labels
 
 
+def _utilization(card: NvmlCard) -> Iterator[Reading]:
+    yield Reading("gpu.utilization", pynvml.nvmlDeviceGetUtilizationRates(card.whole).gpu / 100, {})
+
+
 def _memory(card: NvmlCard) -> Iterator[Reading]:
     memory = pynvml.nvmlDeviceGetMemoryInfo(card.handle)
     yield Reading("gpu.memory.used", memory.used, {})
@@ -169,6 +173,10 @@ def _power(card: NvmlCard) -> Iterator[Reading]:
     yield Reading("gpu.power", pynvml.nvmlDeviceGetPowerUsage(card.whole) / 1000, {})
 
 
+def _energy(card: NvmlCard) -> Iterator[Reading]:
+    yield Reading("gpu.energy", pynvml.nvmlDeviceGetTotalEnergyConsumption(card.whole) / 1000, {})  # since Volta
+
+
 def _throttles(card: NvmlCard) -> Iterator[Reading]:
     # The newer name of this function is missing in drivers before 535.
     bits = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(card.whole)
@@ -184,10 +192,14 @@ def _ecc(card: NvmlCard) -> Iterator[Reading]:
         yield Reading(key, pynvml.nvmlDeviceGetTotalEccErrors(card.whole, kind, pynvml.NVML_VOLATILE_ECC), {})
 
 
-ASK: tuple[Callable[[NvmlCard], Iterable[Reading]], ...] = (_memory, _temperature, _clock, _power, _throttles, _ecc)
+ASK: tuple[Callable[[NvmlCard], Iterable[Reading]], ...] = (
+    *(_utilization, _memory, _temperature, _clock),
+    *(_power, _energy, _throttles, _ecc),
+)
 
 KEYS = (
-    *("gpu.memory.used", "gpu.memory.total", "gpu.temperature", "gpu.clock", "gpu.power"),
+    *("gpu.utilization", "gpu.memory.used", "gpu.memory.total", "gpu.temperature", "gpu.clock"),
+    *("gpu.power", "gpu.energy"),
     *("gpu.throttled", "gpu.ecc.corrected", "gpu.ecc.uncorrected", "gpu.xid.errors"),
 )
 """The metrics that are reported here."""

@@ -1,13 +1,14 @@
 """The gauges that only the store can tell: queues, records, batches, uploads and workers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from loguru import logger
 
 from penstock.intake.residence import differing
-from penstock.store import BatchStore, Store
+from penstock.store import QueueDepth, Store
 from penstock.telemetry import metrics
+from penstock.upkeep.backlog import backlog
 
 MEASURED = (
     "queue.depth",
@@ -19,6 +20,10 @@ MEASURED = (
     "storage.condemned",
     "batches.feeding",
     "batches.backlog",
+    "backlog",
+    "inline.used",
+    "inline.budget",
+    "webhooks.endpoints",
     "records.unreadable",
     "workers",
     "models.differing",
@@ -32,17 +37,17 @@ _warned: dict[str, dict[str, tuple[str, ...]]] = {}
 async def measure(store: Store, models: Sequence[str]) -> None:
     """Set every gauge of MEASURED. When this fails none of them is shown any longer, rather than an old value."""
     with metrics.meters().measuring(*MEASURED):
-        await _measure_queues(store, models)
+        depths = await store.queues.depths(models)
+        _show_queues(depths)
+        await _measure_batches(store, depths, models)
         await _measure_records(store)
-        await _measure_batches(store.batches)
+        await _measure_webhooks(store)
         await _measure_workers(store, models)
 
 
-async def _measure_queues(store: Store, models: Sequence[str]) -> None:
+def _show_queues(depths: Sequence[QueueDepth]) -> None:
     meters = metrics.meters()
-    queues = [
-        (queue, {"model": queue.model, "priority": queue.priority}) for queue in await store.queues.depths(models)
-    ]
+    queues = [(queue, {"model": queue.model, "priority": queue.priority}) for queue in depths]
     meters.replace("queue.depth", [(queue.depth, labels) for queue, labels in queues])
     meters.replace("queue.oldest", [(queue.oldest_s, labels) for queue, labels in queues])
     meters.replace("queue.device", [(q.device_s, labels) for q, labels in queues if q.device_s is not None])
@@ -56,12 +61,25 @@ async def _measure_records(store: Store) -> None:
     meters.report("uploads.unused", await store.uploads.unused())
     meters.report("storage.condemned", await store.condemned.waiting())
     meters.report("records.unreadable", len(await store.unreadable()))
+    meters.report("inline.used", await store.inline.total_bytes())
+    meters.report("inline.budget", store.engine.settings.inline_budget_bytes)
 
 
-async def _measure_batches(batches: BatchStore) -> None:
-    feeding, backlog = await batches.waiting_lines()
+async def _measure_batches(store: Store, depths: Sequence[QueueDepth], models: Sequence[str]) -> None:
+    feeding, lines = await store.batches.waiting_lines()
     metrics.report("batches.feeding", feeding)
-    metrics.report("batches.backlog", backlog)
+    _show_by_model("batches.backlog", dict.fromkeys(models, 0.0) | lines)
+    _show_by_model("backlog", await backlog(store, depths, lines, models))
+
+
+def _show_by_model(key: str, values: Mapping[str, float]) -> None:
+    metrics.meters().replace(key, [(value, {"model": model}) for model, value in values.items()])
+
+
+async def _measure_webhooks(store: Store) -> None:
+    owed, resting = await store.outbox.count()
+    metrics.report("webhooks.endpoints", owed, state="owed")
+    metrics.report("webhooks.endpoints", resting, state="resting")
 
 
 async def _measure_workers(store: Store, models: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
 from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, connect, open_server
 from penstock.telemetry import exposition
+from penstock.upkeep.machine import disks_of, watch_disks, watch_loop
 from penstock.upkeep.rounds import run_upkeep
 from penstock.upkeep.watches import StorageWatch, watch_store
 from penstock.worker.batcher.device_work import Runner
@@ -198,7 +199,7 @@ def _host(
     return Host(
         info=info,
         models=opened.residents,
-        beside={"upkeep": partial(_keep_up, opened.store, opened.storage), **beside},
+        beside={"upkeep": partial(_keep_up, settings, opened.store, opened.storage), **beside},
         look_for_models=look_for_models,
         memory=partial(_memory, opened.memory, opened.scheduler.device),
         store=opened.store,
@@ -290,8 +291,14 @@ async def _started(scheduler: DeviceScheduler, runners: Iterable[Runner]) -> Asy
         await scheduler.close()
 
 
-async def _keep_up(store: Store, storage: Storage) -> None:
-    await asyncio.gather(run_upkeep(store, storage), watch_store(store), StorageWatch().run(storage))
+async def _keep_up(settings: Settings, store: Store, storage: Storage) -> None:
+    await asyncio.gather(
+        run_upkeep(store, storage),
+        watch_store(store),
+        StorageWatch().run(storage),
+        watch_loop(),
+        watch_disks(disks_of(settings, has_spool=True)),
+    )
 
 
 async def _when_available(client: Redis, namespace: str) -> list[str]:

@@ -54,6 +54,18 @@ int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatts) {
     return of_whole_card(device, STATUS);
 }
 
+typedef struct { unsigned gpu, memory; } Utilization;
+
+int nvmlDeviceGetUtilizationRates(void *device, Utilization *rates) {
+    *rates = (Utilization){87, 40};
+    return of_whole_card(device, STATUS);
+}
+
+int nvmlDeviceGetTotalEnergyConsumption(void *device, unsigned long long *millijoules) {
+    *millijoules = 7250500;
+    return of_whole_card(device, STATUS);
+}
+
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, unsigned long long *bits) {
     *bits = (unsigned long long)fault("SI_THROTTLE", 1);
     return of_whole_card(device, STATUS);

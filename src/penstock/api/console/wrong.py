@@ -13,7 +13,7 @@ OLD_S = 300.0
 """As the alert PenstockQueueOld has it."""
 FAILING, FAILING_OF = 0.05, 20
 FAILING_MINUTES = 10
-"""As the alert PenstockFailing has them: this share of more than so many tasks, in so many minutes."""
+"""What counts as failing: this share of more than so many tasks, in so many minutes."""
 NEARLY_FULL = 0.9
 OF_INPUT = ("input_", "image_", "unsupported_image_format", "invalid_request")
 """Beginnings of the codes of errors that the client's input has caused."""

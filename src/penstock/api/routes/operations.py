@@ -13,11 +13,12 @@ from penstock.api.http.auth import ApiRequest
 from penstock.api.http.problems import documented
 from penstock.api.http.scopes import ALL_TENANTS, OF_ALL_TENANTS, OF_ANY_TENANT, OPERATE, READ
 from penstock.api.schemas.operators import PurgedView, QueueList, StatsView, WorkerList, WorkerStatusView
-from penstock.api.schemas.render import queue_view, worker_status
+from penstock.api.schemas.render import backlog_view, queue_view, worker_status
 from penstock.api.services import Services, ServicesDep
 from penstock.core.task import PRIORITIES, Priority, State
 from penstock.errors import InvalidRequest, ModelNotFound, NotReady, WorkerNotFound
 from penstock.telemetry import endings
+from penstock.upkeep.backlog import backlog
 
 PRIORITY = "Without a priority, it acts on all of them. It can be repeated safely."
 
@@ -168,21 +169,23 @@ async def purge(
     operation_id="getStats",
     tags=["operation"],
     opt=READ | OF_ALL_TENANTS,
-    summary="Tasks by status, queues by model and priority, workers by state",
-    description="`tenant=*` counts the tasks of every tenant.",
+    summary="Tasks by status, queues by model and priority, workers by state, the backlog in device seconds",
+    description="`tenant=*` counts the tasks of every tenant. Queues, workers and the backlog are those of all.",
 )
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
     """Counts tasks, queues and workers as they are now."""
-    tenant = request.auth.tenant
+    tenant, models = request.auth.tenant, services.models.ids()
     counts = await (
         services.store.tenants.count_tasks() if tenant == ALL_TENANTS else services.store.listing.count(tenant)
     )
-    queues = await services.store.queues.depths(services.models.ids())
+    queues = await services.store.queues.depths(models)
+    _, lines = await services.store.batches.waiting_lines()
     workers = await services.store.workers.listed()
     return StatsView(
         tasks={state.value: n for state, n in counts.items()},
         queues=tuple(queue_view(queue) for queue in queues),
         workers=dict(Counter(worker.state for worker in workers)),
+        backlog=backlog_view(await backlog(services.store, queues, lines, models)),
     )
 
 

@@ -130,12 +130,21 @@ class ExplainView(ResponseBody, frozen=True):
     eta_s: Eta
 
 
+class BacklogView(ResponseBody, frozen=True):
+    """The expected device time, in seconds, of all work that is left, of all tenants, and the same by model. It is 0
+    only where nothing waits that may start, and nothing runs."""
+
+    device_s: float
+    models: dict[str, float]
+
+
 class StatsView(ResponseBody, frozen=True):
-    """Numbers of tasks by status and of workers by state, and the queues."""
+    """Numbers of tasks by status and of workers by state, the queues, and the backlog."""
 
     tasks: dict[str, int]
     queues: tuple[QueueView, ...]
     workers: dict[str, int]
+    backlog: BacklogView
 
 
 class LiveView(ResponseBody, frozen=True):

@@ -1,6 +1,6 @@
 """Answers made from the records of the store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import PurePosixPath
@@ -8,7 +8,15 @@ from typing import Any
 
 from msgspec import UNSET
 
-from penstock.api.schemas.operators import MemoryView, PauseView, QueueView, RunningView, WorkerStatusView, WorkerView
+from penstock.api.schemas.operators import (
+    BacklogView,
+    MemoryView,
+    PauseView,
+    QueueView,
+    RunningView,
+    WorkerStatusView,
+    WorkerView,
+)
 from penstock.api.schemas.tasks import (
     AttemptView,
     DeliveryView,
@@ -154,6 +162,12 @@ def queue_view(queue: QueueDepth) -> QueueView:
         device_s=None if queue.device_s is None else round(queue.device_s, 3),
         paused=None if pause is None else PauseView(since=moment(pause.at), by=pause.by),
     )
+
+
+def backlog_view(seconds: Mapping[str, float]) -> BacklogView:
+    """Return the backlog of these models."""
+    models = {model: round(value, 3) for model, value in seconds.items()}
+    return BacklogView(device_s=round(sum(models.values()), 3), models=models)
 
 
 def filename(task: Task, artifact: Artifact) -> str:

@@ -16,6 +16,7 @@ from penstock.pixels.elsewhere import DECODER
 from penstock.pixels.headers import ImageHeader
 from penstock.pixels.picture import Picture, PixelForm
 from penstock.settings import LimitSettings
+from penstock.telemetry import metrics
 from penstock.worker.decoders.decoder import Decoder
 
 P = ParamSpec("P")
@@ -33,25 +34,22 @@ class DecoderPool:
         pixels_bytes = int(limits.max_image_megapixels * 1e6) * BYTES_PER_PIXEL
         self._memory_bytes = BYTES_BESIDE + pixels_bytes + 2 * limits.max_input_bytes
         self.idle: list[Decoder] = []  # the last that was busy is the next: the others may be swapped out
+        self._busy: set[Decoder] = set()
         self._has_told = False
         self._lock = Lock()
         self._wanted: SimpleQueue[bool] = SimpleQueue()
         self._starter: Thread | None = None
+        metrics.meters().observe("decoders", self._counts)
 
     def take(self) -> Decoder:
         """A child for this thread, until it is given back. Raises Internal when none can be started."""
-        while self.idle:
-            try:
-                child = self.idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if child.is_fit:
-                return child
-            child.close()
-        return self._started()
+        child = self._idle_one() or self._started()
+        self._busy.add(child)
+        return child
 
     def give_back(self, child: Decoder) -> None:
         """Take a child back."""
+        self._busy.discard(child)
         if child.is_fit:
             self.idle.append(child)
         else:
@@ -69,6 +67,20 @@ class DecoderPool:
             self._starter.join()
         while self.idle:
             self.idle.pop().close()
+
+    def _idle_one(self) -> Decoder | None:
+        while self.idle:
+            try:
+                child = self.idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if child.is_fit:
+                return child
+            child.close()
+        return None
+
+    def _counts(self) -> list[tuple[float, dict[str, str]]]:
+        return [(len(self.idle), {"state": "idle"}), (len(self._busy), {"state": "busy"})]
 
     def _want_another(self) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ import msgspec
 from penstock import __version__
 from penstock.api.description.examples.parameters import TASK_ID
 from penstock.api.schemas.operators import (
+    BacklogView,
     DiscoveryView,
     LiveView,
     MemoryView,
@@ -81,6 +82,7 @@ ANSWERS: tuple[ResponseBody, ...] = (
         tasks={"PENDING": 3, "RUNNING": 3, "SUCCESS": 812, "FAILED": 1, "CANCELED": 0, "EXPIRED": 0},
         queues=(QUEUE,),
         workers={"READY": 1},
+        backlog=BacklogView(device_s=7.216, models={"superres-x4": 7.216, "image-scoring-v1": 0.0}),
     ),
     SettingsView(
         version=__version__,
