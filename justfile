@@ -242,6 +242,11 @@ containers:
 kube *args:
     {{ python }} -m pytest -q -rs -m kube tests/kube {{ args }}
 
+# start and stop real workers by the rule of the chart while tasks come, and count what was interrupted: just scaling --times 8; needs the extra `kube`
+[group('measure')]
+scaling *args:
+    {{ python }} -m tests.scaling {{ args }}
+
 # freeze Redis under a real Prometheus with the shipped rules, which must raise alerts; needs prometheus on the path
 [group('measure')]
 alerts:
