@@ -247,6 +247,11 @@ containers *args:
 kube *args:
     {{ python }} -m pytest -q -rs -m kube tests/kube {{ args }}
 
+# start and stop real workers by the rule of the chart while tasks come, and count what was interrupted: just scaling --times 8; needs the extra `kube`
+[group('measure')]
+scaling *args:
+    {{ python }} -m tests.scaling {{ args }}
+
 # make faults under a real Prometheus with the shipped rules: exactly the right alerts must fire; needs prometheus on the path
 [group('measure')]
 alerts:

@@ -204,4 +204,4 @@ def test_the_images_are_those_that_compose_builds() -> None:
         for container in named("gpus", "Deployment", f"images-{name}")["spec"]["template"]["spec"]["containers"]
     }
 
-    assert used == built | {"penstock-worker:1.2.3-gpu"}
+    assert used == built | {"penstock-worker:1.2.3-cuda"}

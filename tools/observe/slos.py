@@ -44,6 +44,7 @@ IN_TIME = {"high": "10.0", "normal": "60.0", "low": "300.0"}
 
 OURS = (
     "device_out_of_memory",
+    "insufficient_memory",
     "internal",
     "invalid_output",
     "model_error",
