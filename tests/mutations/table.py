@@ -45,6 +45,7 @@ QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 ACCOUNTS = "tests/store/test_accounts.py::test_"
 INLINE = "tests/store/test_inline_inputs.py::test_"
+CONVERTING, CONVERSION = "tests/store/test_conversion.py::test_", "src/penstock/store/conversion.py"
 
 MUTATIONS = (
     Mutation(
@@ -1885,5 +1886,26 @@ MUTATIONS = (
         "task.inline and redis.pcall(",
         "task.inline and redis.call(",
         INLINE + "damage_of_one_input_stops_no_other_task_and_leaves_the_sum_right",
+    ),
+    Mutation(
+        "nothing is converted while a process of the release before runs",
+        CONVERSION,
+        "    if listening:\n",
+        "    if False:\n",
+        CONVERTING + "a_process_of_the_release_before_keeps_a_start_from_converting",
+    ),
+    Mutation(
+        "of each list the oldest task is converted last",
+        CONVERSION,
+        'start + PAGE - 1, "REV")',
+        "start + PAGE - 1)",
+        CONVERTING + "a_conversion_that_was_interrupted_goes_on",
+    ),
+    Mutation(
+        "a damaged task keeps no other from being converted",
+        f"{LUA}/convert_tasks.lua",
+        "local rows = redis.pcall(",
+        "local rows = redis.call(",
+        CONVERTING + "a_damaged_task_is_converted_with_the_others_and_set_aside_later",
     ),
 )
