@@ -257,6 +257,28 @@ scaling *args:
 alerts:
     {{ python }} -m pytest -q -rs -s -m alerts tests/alerts
 
+# do what the page about the move from Celery says, with FastAPI and Celery from the package index in a folder of their own
+[group('measure')]
+migration:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    folder=$(mktemp -d)
+    trap 'rm -r "$folder"' EXIT
+    {{ python }} -m pip install -q --target "$folder" 'celery>=5.5,<6' 'fastapi>=0.115,<1'
+    PYTHONPATH="$folder" {{ python }} -m pytest -q -rs tests/system/test_pages.py -k migrate
+
+# run nginx and Caddy with the shipped files in front of a server: long waits, events, uploads, restarts; needs both on the path
+[group('measure')]
+[positional-arguments]
+proxies *args:
+    {{ python }} -m pytest -q -rs -m proxies tests/proxies "$@"
+
+# run processes of earlier releases and of a made-up next one beside those of this one, and open their data; needs the history
+[group('measure')]
+[positional-arguments]
+upgrades *args:
+    {{ python }} -m pytest -q -rs -m upgrades tests/upgrades "$@"
+
 # open the pages of the server and of the tutorial in a real browser, where there is one; needs the extra `browser`
 [group('measure')]
 [positional-arguments]

@@ -47,6 +47,7 @@ ACCOUNTS = "tests/store/test_accounts.py::test_"
 FAILOVER = "tests/store/test_failover.py::test_"
 INLINE = "tests/store/test_inline_inputs.py::test_"
 BACKLOG = "tests/store/test_backlog.py::test_the_backlog_"
+CONVERTING, CONVERSION = "tests/store/test_conversion.py::test_", "src/penstock/store/conversion.py"
 
 MUTATIONS = (
     Mutation(
@@ -1980,5 +1981,26 @@ MUTATIONS = (
         "        if queue.pause is None:\n",
         "        if True:\n",
         "tests/store/test_backlog.py::test_what_waits_in_a_paused_queue_is_no_work_for_anybody",
+    ),
+    Mutation(
+        "nothing is converted while a process of the release before runs",
+        CONVERSION,
+        "    if listening:\n",
+        "    if False:\n",
+        CONVERTING + "a_process_of_the_release_before_keeps_a_start_from_converting",
+    ),
+    Mutation(
+        "of each list the oldest task is converted last",
+        CONVERSION,
+        'start + PAGE - 1, "REV")',
+        "start + PAGE - 1)",
+        CONVERTING + "a_conversion_that_was_interrupted_goes_on",
+    ),
+    Mutation(
+        "a damaged task keeps no other from being converted",
+        f"{LUA}/convert_tasks.lua",
+        "local rows = redis.pcall(",
+        "local rows = redis.call(",
+        CONVERTING + "a_damaged_task_is_converted_with_the_others_and_set_aside_later",
     ),
 )

@@ -7,11 +7,16 @@ written to that file. Comments of Markdown that a reader does not see say what i
     <!-- in its own terminal: NAME --> it runs until the end, in the background; NAME (the default is `server`) may be
                                        given again, which stops what ran under it before
     <!-- stop: NAME -->                what runs in that terminal is stopped first
+
+One of them is about the whole page:
+
+    <!-- needs: NAMES -->              it is run only where these packages are installed
 """
 
 import re
 import textwrap
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec import Struct
@@ -20,6 +25,7 @@ _BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^ *```$"
 _COMMENT = re.compile(
     r"<!-- (?P<word>not run|in its own terminal|stop)(?:: (?P<rest>(?:(?!-->).)*?))? -->\s*\Z", re.DOTALL
 )
+_NEEDS = re.compile(r"<!-- needs: (.*?) -->")
 _FILE_NAME = re.compile(r"# (\S+\.py)\n")
 
 SERVER = "server"
@@ -46,6 +52,11 @@ def blocks(text: str) -> Iterator[Block]:
 def commands(text: str) -> list[Block]:
     """Returns the blocks that a reader types and that can run here."""
     return [b for b in blocks(text) if b.language in ("sh", "python") and b.word != "not run"]
+
+
+def missing(text: str) -> list[str]:
+    """Returns the packages that the page needs and that are not installed here."""
+    return [name for needs in _NEEDS.findall(text) for name in needs.split() if find_spec(name) is None]
 
 
 def starts_a_server(text: str) -> bool:

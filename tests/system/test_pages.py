@@ -75,6 +75,8 @@ def test_every_command_of_the_page_works_from_top_to_bottom(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     text = page.read_text()
+    if missing := pages.missing(text):
+        pytest.skip(f"it needs {' and '.join(missing)}")
     _lay_out(tmp_path / "src" / "penstock")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     with ExitStack() as stack:
