@@ -45,6 +45,7 @@ QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 ACCOUNTS = "tests/store/test_accounts.py::test_"
 INLINE = "tests/store/test_inline_inputs.py::test_"
+SPANS, TRACES = "tests/unit/test_spans.py::test_", "tests/system/test_traces.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -1885,5 +1886,33 @@ MUTATIONS = (
         "task.inline and redis.pcall(",
         "task.inline and redis.call(",
         INLINE + "damage_of_one_input_stops_no_other_task_and_leaves_the_sum_right",
+    ),
+    Mutation(
+        "the last spans hold no end of a process up",
+        "src/penstock/telemetry/span_export.py",
+        "sending.join(END_S)",
+        "sending.join()",
+        SPANS + "a_process_that_ends_does_not_wait_for_a_receiver_that_is_silent",
+    ),
+    Mutation(
+        "a span that cannot be sent is logged once",
+        "src/penstock/telemetry/span_export.py",
+        "self._is_well = is_sent",
+        "self._is_well = True",
+        SPANS + "a_receiver_that_is_away_costs_one_line_and_holds_nothing_up",
+    ),
+    Mutation(
+        "the secret of a webhook's URL is in no span",
+        "src/penstock/webhooks/post_spans.py",
+        '"server.address": to.hostname or ""',
+        '"server.address": url',
+        TRACES + "a_task_is_one_tree_of_spans_from_the_request_to_the_webhook",
+    ),
+    Mutation(
+        "a further attempt is linked to the one before it",
+        "src/penstock/worker/attempt_spans.py",
+        "links=[former] if former else []",
+        "links=[]",
+        TRACES + "a_further_attempt_is_linked_to_the_one_before_it",
     ),
 )
