@@ -48,6 +48,7 @@ FAILOVER = "tests/store/test_failover.py::test_"
 INLINE = "tests/store/test_inline_inputs.py::test_"
 BACKLOG = "tests/store/test_backlog.py::test_the_backlog_"
 CONVERTING, CONVERSION = "tests/store/test_conversion.py::test_", "src/penstock/store/conversion.py"
+SPANS, TRACES = "tests/unit/test_spans.py::test_", "tests/system/test_traces.py::test_"
 
 MUTATIONS = (
     Mutation(
@@ -2002,5 +2003,33 @@ MUTATIONS = (
         "local rows = redis.pcall(",
         "local rows = redis.call(",
         CONVERTING + "a_damaged_task_is_converted_with_the_others_and_set_aside_later",
+    ),
+    Mutation(
+        "the last spans hold no end of a process up",
+        "src/penstock/telemetry/span_export.py",
+        "sending.join(END_S)",
+        "sending.join()",
+        SPANS + "a_process_that_ends_does_not_wait_for_a_receiver_that_is_silent",
+    ),
+    Mutation(
+        "a span that cannot be sent is logged once",
+        "src/penstock/telemetry/span_export.py",
+        "self._is_well = is_sent",
+        "self._is_well = True",
+        SPANS + "a_receiver_that_is_away_costs_one_line_and_holds_nothing_up",
+    ),
+    Mutation(
+        "the secret of a webhook's URL is in no span",
+        "src/penstock/webhooks/post_spans.py",
+        '"server.address": to.hostname or ""',
+        '"server.address": url',
+        TRACES + "a_task_is_one_tree_of_spans_from_the_request_to_the_webhook",
+    ),
+    Mutation(
+        "a further attempt is linked to the one before it",
+        "src/penstock/worker/attempt_spans.py",
+        "links=[former] if former else []",
+        "links=[]",
+        TRACES + "a_further_attempt_is_linked_to_the_one_before_it",
     ),
 )

@@ -188,6 +188,18 @@ def test_a_task_that_fails_says_with_which_code(client: httpx.Client, receiver: 
     assert named(receiver.trace(trace), "postprocess").attributes["error.type"] == "model_result_invalid"
 
 
+def test_a_refused_submit_names_its_code_and_is_no_fault_of_the_server(
+    client: httpx.Client, receiver: OtlpReceiver
+) -> None:
+    trace = secrets.token_hex(16)
+    refused = client.post(f"/v1/tasks?key={SECRET}", json=task(model="no-such"), headers=traceparent(trace))
+    server = named(receiver.when(has("POST /v1/tasks"), trace), "POST /v1/tasks")
+
+    assert server.attributes["error.type"] == refused.json()["code"]
+    assert (server.attributes["http.response.status_code"], server.is_failed) == (refused.status_code, False)
+    assert SECRET not in json.dumps(msgspec.to_builtins(server))
+
+
 def test_a_further_attempt_is_linked_to_the_one_before_it(
     client: httpx.Client, receiver: OtlpReceiver, website: str
 ) -> None:

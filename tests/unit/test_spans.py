@@ -2,6 +2,7 @@
 made is known when a module is imported."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,12 +12,13 @@ import pytest
 from penstock.settings import clean_environment, traces_wanted
 
 NOBODY = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-SEVERAL_S = 30
+SDK_WAITS_S = 30
+"""How long the SDK waits for its last spans by itself."""
 
 AWAY = """
 import time
 from penstock.settings import TelemetrySettings
-from penstock.telemetry import exposition, span_export, spans
+from penstock.telemetry import spans
 from penstock.telemetry.logs import set_up_logs
 from penstock.telemetry.traces import tracing
 
@@ -27,6 +29,19 @@ with tracing("tests", "test"):
             with spans.span("a span"):
                 pass
         time.sleep(0.3)
+    ends = time.monotonic()
+print(time.monotonic() - ends)
+"""
+
+SILENT = """
+import time
+from penstock.telemetry import span_export, spans
+from penstock.telemetry.traces import tracing
+
+span_export.END_S = 0.2
+with tracing("tests", "test"):
+    with spans.span("a span"):
+        pass
     ends = time.monotonic()
 print(time.monotonic() - ends)
 """
@@ -62,7 +77,15 @@ def test_a_receiver_that_is_away_costs_one_line_and_holds_nothing_up() -> None:
     assert len(lines) == 1
     assert "spans cannot be sent, and are dropped" in lines[0]
     assert "Traceback" not in finished.stderr
-    assert float(finished.stdout) < SEVERAL_S
+    assert float(finished.stdout) < SDK_WAITS_S / 2
+
+
+def test_a_process_that_ends_does_not_wait_for_a_receiver_that_is_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        finished = run(SILENT, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}", OTEL_EXPORTER_OTLP_TIMEOUT="60")
+
+    assert float(finished.stdout) < SDK_WAITS_S / 2
 
 
 def test_without_an_endpoint_no_function_is_wrapped_and_nothing_of_opentelemetry_is_loaded() -> None:
