@@ -86,7 +86,7 @@ restart:
 # run so many of a service: just scale api=2 worker=3
 [group('deploy')]
 scale +args:
-    {{ compose }} up -d --no-recreate {{ prepend("--scale ", args) }}
+    {{ compose }} up -d --no-recreate {{ prepend("--scale ", args) }} {{ replace_regex(args, "=[0-9]+", "") }}
 
 # start the containers with NVIDIA GPUs
 [group('deploy')]

@@ -80,6 +80,7 @@ def stack(engine: str, checkout: Path, note: Note) -> Iterator[Stack]:
     shutil.copy(Path(__file__).with_name("own_models.py"), checkout / "deploy/models")
     if missing := [image for image in running.compose("config", "--images").split() if not has(engine, image)]:
         pytest.skip(f"no image, and none can be pulled: {', '.join(missing)}")
+    running.end()  # what a run that was broken off has left
     try:
         started = time.monotonic()
         running.just("build", "api", "worker", timeout_s=1800)

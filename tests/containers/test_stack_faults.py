@@ -102,7 +102,7 @@ def test_a_worker_that_the_kernel_kills_for_want_of_memory_says_so_in_the_log_an
 
 def test_machines_that_start_anew_are_no_crashes_of_what_ran(stack: Stack) -> None:
     """With `queue.max_crashes`, 3, the task would end as one that kills its workers."""
-    task = stack.submit(MODEL, input={"name": "any"}, params={"seconds": 90})
+    task = stack.submit(MODEL, input={"name": "any"}, params={"seconds": 60})
     for lost in range(3):
         eventually(
             lambda: stack.task(task),
