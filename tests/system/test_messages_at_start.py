@@ -42,8 +42,10 @@ WORDS = {
     "wrong password": "refuses the user or the password; correct redis.password, or redis.url",
     "password not wanted": "has no password; take it out of redis.password or redis.url",
     "protected mode": "is in protected mode, which lets only its own machine in; set requirepass",
-    "unknown CA": "has a certificate that is not trusted here; name its CA in redis.url",
-    "no CA file": "a file that redis.url names is not there; check its socket, or ssl_ca_certs",
+    "unknown CA": "has a certificate that is not trusted here; name the file of its CA in redis.tls_ca",
+    "another host": "has a certificate for another host; put the host that it is for into redis.url",
+    "no client certificate": "wants a client certificate that it trusts; name it in redis.tls_certificate",
+    "no CA file": "a file that redis.url names is not there; check its socket, or redis.tls_ca",
     "plain to TLS": "broke the connection off; see whether it runs, begin redis.url with rediss:// if its port",
     "TLS to plain": "does not take a connection in time; check host and port in redis.url, and that rediss:// goes to",
     "refused": "refuses connections; start Redis, or check host and port",
@@ -52,7 +54,9 @@ WORDS = {
     "no database": "has no database of this number; change the number at the end of redis.url",
     "out of memory": "refuses writes: its memory is full; raise maxmemory of Redis, or delete tasks",
     "no Redis": "what answers is no Redis; check host and port",
-    "another node": "has our keys on another node; set redis.url to the node that has them",
+    "another node": "has our keys on another node; set redis.url to redis+cluster://host1,host2",
+    "no cluster": "is no cluster; begin redis.url with redis://",
+    "no sentinel": "the sentinels that answer name no master that is up; wait for their failover, or correct the name",
 }
 """Kind of failure -> what is said of it, and what to change."""
 
@@ -63,7 +67,10 @@ SETTINGS = {
     "protected mode",
     "unknown CA",
     "no database",
+    "another host",
+    "no client certificate",
     "another node",
+    "no cluster",
 }
 """What only another setting mends: the process does not start."""
 
@@ -91,6 +98,12 @@ def _faulty(fault: str, directory: Path, request: pytest.FixtureRequest) -> Iter
                 fault, ("rediss", "?ssl_ca_certs=/no/such/ca.crt")
             )
             yield f"{scheme}://:{SECRET}@127.0.0.1:{port}{query}"
+    elif fault in ("another host", "no client certificate"):
+        made: Certificates = request.getfixturevalue("tls")
+        wanted = ("--tls-auth-clients", "yes") if fault == "no client certificate" else ()
+        with redis_with(directory, *tls_options(made), *wanted) as port:
+            host = "localhost" if fault == "another host" else "127.0.0.1"
+            yield f"rediss://:{SECRET}@{host}:{port}?ssl_ca_certs={made.ca}"
     elif fault == "protected mode":
         own = _own_address()
         with redis_with(directory, "--bind", "0.0.0.0") as port:
@@ -104,16 +117,18 @@ def _faulty(fault: str, directory: Path, request: pytest.FixtureRequest) -> Iter
     elif fault == "no Redis":
         with _http_server() as (port, _):
             yield f"redis://127.0.0.1:{port}"
-    elif fault in ("password not wanted", "TLS to plain", "no database"):
+    elif fault in ("password not wanted", "TLS to plain", "no database", "no cluster"):
         with redis_with(directory) as port:
             yield {
                 "password not wanted": f"redis://:{SECRET}@127.0.0.1:{port}",
                 "TLS to plain": f"rediss://:{SECRET}@127.0.0.1:{port}",
                 "no database": f"redis://127.0.0.1:{port}/77",
+                "no cluster": f"redis+cluster://127.0.0.1:{port}",
             }[fault]
     else:
         yield {
             "refused": f"redis://:{SECRET}@127.0.0.1:{free_port()}",
+            "no sentinel": f"redis+sentinel://:{SECRET}@127.0.0.1:{free_port()}/the-master",
             "unknown host": f"redis://:{SECRET}@no-such-host.invalid:6379",
             "no socket": f"unix://{directory}/none.sock",
         }[fault]

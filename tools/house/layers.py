@@ -68,7 +68,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "store": [
         {"store.keys", "store.scripts", "store.failures", "store.multiplexed", "store.answers"},
-        {"store.subscription"},
+        {"store.subscription", "store.finders"},
         {"store.connection", "store.records", "store.encoding"},
         {"store.changes", "store.soundness"},
         {"store.salvage"},
@@ -94,6 +94,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "store.sessions",
             "store.submits",
             "store.tenants",
+            "store.topology",
             "store.uploads",
             "store.workers",
         },

@@ -66,6 +66,10 @@ def _are_cuda_options(text: str) -> bool:
     return text in ("auto", "none") or {part.strip() for part in text.split(",")} <= {"fuse_conv_bias", "prefer_nhwc"}
 
 
+def _tls_files(redis: Any) -> str:
+    return str(redis.tls_ca + redis.tls_certificate + redis.tls_key)
+
+
 RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     (
         "api.keys",
@@ -103,6 +107,16 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "api.trusted_proxies",
         lambda tree: all(map(_is_network, tree.api.trusted_proxies)),
         "each must be an address or a network such as 10.0.0.0/8",
+    ),
+    (
+        "redis.tls_ca",
+        lambda tree: not _tls_files(tree.redis) or tree.redis.url.startswith("rediss"),
+        "and redis.tls_certificate are for URLs with TLS: begin redis.url with rediss://",
+    ),
+    (
+        "redis.tls_certificate",
+        lambda tree: bool(tree.redis.tls_certificate) is bool(tree.redis.tls_key),
+        "and redis.tls_key belong together; set both",
     ),
     (
         "quotas.tenants",

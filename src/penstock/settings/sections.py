@@ -77,10 +77,22 @@ class RedisSettings(Section, frozen=True):
     """The task store."""
 
     url: str = "redis://127.0.0.1:6379/0"
-    """`redis://`, `rediss://` or `unix:///path`; a password may be part of the URL, with characters such as `@`
-    percent-encoded."""
+    """`redis://`, `rediss://` or `unix:///path`; `redis+sentinel://host1:26379,host2:26379/MASTER` for the master that
+    these sentinels name; `redis+cluster://host1:6379,host2:6379` for a cluster. `rediss+sentinel` and `rediss+cluster`
+    are with TLS. User and password may be part of the URL, with characters such as `@` percent-encoded."""
     password: str = ""
     """Password of Redis as it is, for a URL without one."""
+    sentinel_username: str = ""
+    """User of the sentinels, where they have users."""
+    sentinel_password: str = ""
+    """Password of the sentinels; they do not get that of Redis."""
+    tls_ca: str = ""
+    """PEM file of the CA of Redis, for URLs with TLS; the CAs of the machine are trusted too. The certificate must be
+    for the host in the URL, or for the one that sentinels and nodes announce."""
+    tls_certificate: str = ""
+    """PEM file of our certificate, for a Redis that wants one of its clients."""
+    tls_key: str = ""
+    """PEM file of its key."""
     namespace: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] = "penstock"
     """Prefix of all keys in Redis and in the storage, so that several installations can share either."""
     timeout_s: Seconds = 2.0

@@ -122,7 +122,8 @@ def environment_with(overrides: Mapping[str, Any], environ: Mapping[str, str] = 
 
 
 SECRETS = {
-    ("api", "keys"), ("redis", "url"), ("redis", "password"), ("webhooks", "secrets"),
+    ("api", "keys"), ("redis", "url"), ("redis", "password"),
+    ("redis", "sentinel_password"), ("webhooks", "secrets"),
     ("storage", "s3_access_key"), ("storage", "s3_secret_key"),
 }  # fmt: skip
 """Settings that are never printed."""

@@ -41,6 +41,7 @@ from penstock.store.queues import QueueStore
 from penstock.store.quotas import QuotaStore, RequestCount
 from penstock.store.store import Store
 from penstock.store.tasks import TaskStore
+from penstock.store.topology import Topology, topology_of
 from penstock.store.uploads import Opened, UploadStore
 from penstock.store.workers import WorkerStore
 
@@ -88,6 +89,7 @@ __all__ = [
     "Store",
     "Submitted",
     "TaskStore",
+    "Topology",
     "UploadGone",
     "UploadStore",
     "Usage",
@@ -101,4 +103,5 @@ __all__ = [
     "owner_of",
     "place_of",
     "takes_writes",
+    "topology_of",
 ]

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import redis.asyncio as redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -21,7 +21,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings
+from penstock.store.address import address_of
 from penstock.store.failures import failure_of, refusal_of, unavailable
+from penstock.store.finders import Finder, Led, LedWithTls, finder_of
 from penstock.store.multiplexed import Multiplexer
 from penstock.store.scripts import Scripts
 from penstock.store.subscription import Subscription
@@ -68,13 +70,15 @@ class Pool(redis.BlockingConnectionPool):
 class Redis(redis.Redis):
     """A client whose scripts share one connection, while all else uses the connections of a pool.
 
-    After a failover the address leads to another server. An answer which says that this server is not the master ends
-    the shared connection; and whenever that one is opened again, all others are renewed too, since they might read old
-    values from the old server for ever. Every process runs a script each second or two, so that it notices soon.
+    After a failover the address leads to another server, or the `finder` names another one. An answer which says that
+    this server is not the master ends the shared connection; and whenever that one is opened again, all others are
+    renewed too, since they might read old values from the old server for ever. Every process runs a script each second
+    or two, so that it notices soon.
     """
 
     def __init__(self, pool: Pool, timeout_s: float) -> None:
         super().__init__(connection_pool=pool)
+        self.finder: Finder | None = pool.connection_kwargs.get("finder")
         self.scripts = Scripts(self)
         self.generation = 0
         """Counts the shared connections; a caller that holds another connection for long compares it."""
@@ -82,7 +86,7 @@ class Redis(redis.Redis):
         self._timeout_s = timeout_s
         self._subscriptions: set[Subscription] = set()
         self._multiplexer = Multiplexer(self._shared_connection, timeout_s)
-        self._is_begun = False
+        self._shared: AbstractConnection | None = None
         self._left_at = -RENEW_EVERY_S
 
     async def run(self, script: str, *key_and_args: Any, patience_s: float, again: bool = True) -> Any:
@@ -133,10 +137,21 @@ class Redis(redis.Redis):
             self._subscriptions.discard(subscription)
             await subscription.aclose()
 
+    async def stay_with_master(self, finder: Finder) -> None:
+        """Leave the server when the finder names another one, for ever: the old one may not know it yet."""
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            with suppress(*FAILURES, OSError):
+                place, shared = await finder.find(), self._shared
+                if isinstance(shared, Led) and shared.is_connected and (shared.host, shared.port) != place:
+                    self._multiplexer.leave()
+
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections."""
         await self._multiplexer.aclose()
         await super().aclose(close_connection_pool)
+        if self.finder is not None:
+            await self.finder.aclose()
 
     def _leave_wrong_server(self, error: Exception) -> None:
         refusal = refusal_of(error)
@@ -148,13 +163,13 @@ class Redis(redis.Redis):
             self._multiplexer.leave()
 
     def _shared_connection(self) -> AbstractConnection:
-        if self._is_begun:
+        if self._shared is not None:
             self.generation += 1
             self._pool.leave()
             for subscription in self._subscriptions:
                 subscription.leave()
-        self._is_begun = True
-        return self._unpooled()
+        self._shared = self._unpooled()
+        return self._shared
 
     def _unpooled(self) -> AbstractConnection:
         """A connection that is read from all the time."""
@@ -170,24 +185,46 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
     Raises ConfigurationError for a malformed URL, and for one with an option that the store cannot work with.
     """
     try:
-        pool = Pool.from_url(
-            settings.url,  # a password in it has precedence
-            password=settings.password or None,
-            max_connections=POOL_SIZE,
-            timeout=settings.timeout_s,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            health_check_interval=15,
-            retry=Retry(NoBackoff(), 0),
-        )
-        client = Redis(_checked(pool), settings.timeout_s)
+        pool = _checked(Pool(**_options_of(settings)))
+        client = Redis(pool, settings.timeout_s)
     except (ValueError, TypeError) as error:  # TypeError: an unknown option
         raise ConfigurationError(f"redis.url: {_without_secrets(error)}") from error
+    finder, watching = client.finder, None
+    if finder is not None and finder.is_watched:
+        watching = asyncio.create_task(client.stay_with_master(finder), name="redis master")
     try:
         yield client
     finally:
+        if watching is not None:
+            watching.cancel()
         await client.aclose()
         await pool.aclose()
+
+
+def _options_of(settings: RedisSettings) -> dict[str, Any]:
+    """The options of the pool and of its connections."""
+    address = address_of(settings.url)
+    options: dict[str, Any] = {
+        "connection_class": Connection,
+        "password": settings.password or None,
+        "max_connections": POOL_SIZE,
+        "timeout": settings.timeout_s,
+        "socket_timeout": settings.timeout_s,
+        "socket_connect_timeout": settings.timeout_s,
+        "health_check_interval": 15,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    given = parse_url(address.url)  # what it says has precedence: a password, say
+    has_tls = given.get("connection_class") is SSLConnection
+    options |= {**(_tls_of(settings) if has_tls else {}), **given}
+    sentinel = {"username": settings.sentinel_username or None, "password": settings.sentinel_password or None}
+    finder = finder_of(address, settings.namespace, options, sentinel=sentinel)
+    return options | ({"connection_class": LedWithTls if has_tls else Led, "finder": finder} if finder else {})
+
+
+def _tls_of(settings: RedisSettings) -> dict[str, Any]:
+    files = {"ca_certs": settings.tls_ca, "certfile": settings.tls_certificate, "keyfile": settings.tls_key}
+    return {"ssl_check_hostname": True, **{f"ssl_{name}": path for name, path in files.items() if path}}
 
 
 def _without_secrets(error: Exception) -> str:

@@ -10,10 +10,12 @@ import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AskError,
     AuthenticationError,
     BusyLoadingError,
+    ConnectionError,  # noqa: A004  the vendor's name
     InvalidResponse,
     MovedError,
     NoPermissionError,
@@ -36,6 +38,10 @@ class Refusal(NamedTuple):
     is_setting: bool = False
 
 
+class WrongServer(ConnectionError):
+    """The server has our keys no longer, or is no master. Nothing was done, and the connection is left at once."""
+
+
 class WrongSetting(StoreUnavailable):
     """Redis cannot be used before somebody changes a setting, here or in Redis; at start this is a configuration error.
 
@@ -51,8 +57,8 @@ REFUSALS = {
     "UNBLOCKED": Refusal("the task store has become a replica", 1, ends_connection=True),
     "LOADING": Refusal("the task store is loading its data", 1, ends_connection=True),
     "MOVED": Refusal(
-        "the task store is a node of a cluster that has our keys on another node; set redis.url to the node that has "
-        "them, or to a Redis without cluster mode",
+        "the task store is a node of a cluster that has our keys on another node; set redis.url to "
+        "redis+cluster://host1,host2, or to a Redis without cluster mode",
         1,
         ends_connection=True,
         is_setting=True,
@@ -61,7 +67,7 @@ REFUSALS = {
     "UNKILLABLE": _HELD_UP,
     "TRYAGAIN": Refusal("the task store is moving its keys to another node", 1),
     "ASK": Refusal("the task store is moving its keys to another node", 1),
-    "CLUSTERDOWN": Refusal("the task store is a cluster that is down; see CLUSTER INFO on it", 5),
+    "CLUSTERDOWN": Refusal("the task store is a cluster that is down; see CLUSTER INFO on it", 1, ends_connection=True),
     "NOREPLICAS": Refusal("the task store refuses writes: too few of its replicas are there", 5),
     "MISCONF": Refusal("the task store refuses writes: it cannot save them to its disk; free space, or see its log", 5),
     "OOM": Refusal("the task store refuses writes: its memory is full; raise maxmemory of Redis, or delete tasks", 5),
@@ -121,12 +127,54 @@ _DATABASE = Refusal(
 )
 
 _CONNECTIONS: tuple[tuple[type[BaseException], str, Refusal], ...] = (
+    (WrongServer, "", Refusal("the task store fails over to another server, or has just done so", 1)),
+    (
+        MasterNotFoundError,
+        "Authenti|WRONGPASS|NOAUTH|NOPERM|username-password",
+        Refusal(
+            "the sentinels refuse the user or the password; correct redis.sentinel_password and "
+            "redis.sentinel_username",
+            5,
+            is_setting=True,
+        ),
+    ),
+    (
+        MasterNotFoundError,
+        "",
+        Refusal(
+            "the sentinels that answer name no master that is up; wait for their failover, or correct the name of the "
+            "master, or the sentinels, in redis.url",
+            1,
+        ),
+    ),
+    (
+        ConnectionError,
+        "cluster support disabled",
+        Refusal("the task store is no cluster; begin redis.url with redis://", 5, is_setting=True),
+    ),
+    (ConnectionError, "no node has our slot", Refusal("no node of the task store has our keys; see CLUSTER SLOTS", 1)),
+    (AuthenticationError, "Authentication required", REFUSALS["NOAUTH"]),
+    (AuthenticationError, "", REFUSALS["WRONGPASS"]),
+    (
+        ssl.SSLCertVerificationError,
+        "expired|not yet valid",
+        Refusal("the task store has a certificate that is out of date; renew it, or set the clock of this machine", 5),
+    ),
+    (
+        ssl.SSLCertVerificationError,
+        "[Hh]ostname mismatch|IP address mismatch|not valid for",
+        Refusal(
+            "the task store has a certificate for another host; put the host that it is for into redis.url, or into "
+            "what sentinels and nodes announce",
+            5,
+            is_setting=True,
+        ),
+    ),
     (
         ssl.SSLCertVerificationError,
         "",
         Refusal(
-            "the task store has a certificate that is not trusted here; name its CA in redis.url "
-            "(?ssl_ca_certs=/path/ca.crt), and the host that the certificate is for",
+            "the task store has a certificate that is not trusted here; name the file of its CA in redis.tls_ca",
             5,
             is_setting=True,
         ),
@@ -135,8 +183,17 @@ _CONNECTIONS: tuple[tuple[type[BaseException], str, Refusal], ...] = (
         ssl.SSLError,
         "CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE|BAD_CERTIFICATE|UNKNOWN_CA",
         Refusal(
-            "the task store wants a client certificate; name it in redis.url (?ssl_certfile=…&ssl_keyfile=…), or set "
-            "tls-auth-clients no in Redis",
+            "the task store wants a client certificate that it trusts; name it in redis.tls_certificate and "
+            "redis.tls_key, or set tls-auth-clients no in Redis",
+            5,
+            is_setting=True,
+        ),
+    ),
+    (
+        ssl.SSLError,
+        "PEM|KEY_VALUES_MISMATCH|NO_START_LINE|BAD_BASE64|no certificate or crl",
+        Refusal(
+            "redis.tls_ca, redis.tls_certificate or redis.tls_key is no PEM file, or the key is of another certificate",
             5,
             is_setting=True,
         ),
@@ -163,7 +220,7 @@ _CONNECTIONS: tuple[tuple[type[BaseException], str, Refusal], ...] = (
     (
         FileNotFoundError,
         "",
-        Refusal("a file that redis.url names is not there; check its socket, or ssl_ca_certs and the like", 1),
+        Refusal("a file that redis.url names is not there; check its socket, or redis.tls_ca and the like", 1),
     ),
     (
         PermissionError,
@@ -204,7 +261,7 @@ _CONNECTIONS: tuple[tuple[type[BaseException], str, Refusal], ...] = (
         "reset by peer|closed by server|Broken pipe",
         Refusal(
             "the task store broke the connection off; see whether it runs, begin redis.url with rediss:// if its port "
-            "speaks TLS, and name a client certificate if it wants one",
+            "speaks TLS, and name a client certificate in redis.tls_certificate if it wants one",
             1,
         ),
     ),

@@ -9,7 +9,18 @@ from penstock.cli.doctor.findings import CheckResult, fail, ok, warn
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.local.redis_server import find_server, socket_of
 from penstock.settings import RedisSettings, Settings
-from penstock.store import Engine, Redis, SetAside, Store, check_server, connect, look_at, takes_writes
+from penstock.store import (
+    Engine,
+    Redis,
+    SetAside,
+    Store,
+    Topology,
+    check_server,
+    connect,
+    look_at,
+    takes_writes,
+    topology_of,
+)
 
 OLDEST_REDIS = 7
 """An older Redis with full memory stops a script halfway, where a newer one refuses to start it."""
@@ -32,6 +43,8 @@ async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
                 name = f"{server.product.capitalize()} {server.version} at {_without_password(redis.url)}"
                 yield await _set_up(client, name, server.major, settings.redis.namespace)
                 yield _clock(server.ahead_s)
+                if topology := await topology_of(client):
+                    yield _failover(topology)
                 if aside := await Store(Engine(client, redis.namespace, settings.queue)).unreadable():
                     yield _records(aside)
             except StoreUnavailable as error:
@@ -67,6 +80,21 @@ async def _set_up(client: Redis, name: str, major: int, namespace: str) -> Check
     if major < OLDEST_REDIS:
         return warn("redis", name, f"use {OLDEST_REDIS} or later: an older one may stop a script in its midst")
     return ok("redis", f"{name}, with an append-only file, evicts nothing")
+
+
+def _failover(found: Topology) -> CheckResult:
+    """Whether another server takes over when this one fails."""
+    by = f"is the master for {found.agree} of {found.sentinels} sentinels, of which {found.quorum} must find it down"
+    if found.slot is not None:
+        by = f"has slot {found.slot} of the cluster, that of our keys"
+    said = f"{found.server} {by}; replicas: {found.replicas}, of which a write needs {found.min_replicas}"
+    if not found.replicas:
+        return warn("failover", said, "give it a replica: nobody can take over")
+    if found.agree <= found.sentinels // 2 and found.slot is None:
+        return warn("failover", said, "see the other sentinels: without most of them there is no failover")
+    if found.agree < found.sentinels:
+        return warn("failover", said, "see the other sentinels: they are away, or name another server")
+    return ok("failover", said)
 
 
 def _clock(ahead_s: float) -> CheckResult:

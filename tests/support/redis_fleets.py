@@ -1,0 +1,308 @@
+"""Several Redis servers that take over from one another: three sentinels with a master and two replicas, or a cluster
+of three masters with a replica each."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.crc import key_slot
+
+from tests.support.redis_server import RedisProcess, binary, die_with_parent, free_port
+
+READY_WITHIN_S = 60.0
+MASTER = "the-master"
+SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))
+"""Those of each master of a cluster."""
+
+
+class RedisFleet:
+    """What all kinds have. It is started by `with`, and then serves, but is not `whole` at once."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.servers: list[RedisProcess] = []
+        self._stack = ExitStack()
+
+    url: str
+
+    def start(self) -> None:
+        """Starts every process."""
+        raise NotImplementedError
+
+    def master(self) -> RedisProcess:
+        """The server that has the keys now, as those who vote for it say."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """Kills every process."""
+        self._stack.close()
+
+    def __enter__(self) -> "RedisFleet":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def client(self) -> "redis.Redis[bytes]":
+        """A client of the server that has the keys now."""
+        return client_of(self.master())
+
+    def answers(self) -> bool:
+        """Whether that server answers."""
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    def freeze(self, server: RedisProcess) -> None:
+        """Stops a server (SIGSTOP); at the end it is killed all the same."""
+        os.kill(server.pid, signal.SIGSTOP)
+
+    def thaw(self, server: RedisProcess) -> None:
+        """Lets a frozen server go on."""
+        os.kill(server.pid, signal.SIGCONT)
+
+    def replicas(self) -> list[RedisProcess]:
+        """The others that are alive and in sync with the one that has the keys."""
+        master = self.master()
+        return [server for server in self.servers if server is not master and _follows(server, master)]
+
+    def is_whole(self) -> bool:
+        """Whether every one of those who vote knows all others."""
+        raise NotImplementedError
+
+    def pause(self) -> None:
+        """Lets the master take no more writes for a while, as an operator does before a failover."""
+        with self.client() as client:
+            client.execute_command("CLIENT", "PAUSE", 15_000, "WRITE")
+
+    def drop_replicas(self, master: RedisProcess) -> None:
+        """Closes the connections of a server to its replicas."""
+        with client_of(master) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+    def _server(self, **options: str) -> RedisProcess:
+        directory = self.directory / f"server-{len(self.servers)}"
+        directory.mkdir(parents=True)
+        server = RedisProcess(directory, **REPLICATION, **options)
+        self.servers.append(server)
+        self._stack.enter_context(server)
+        return server
+
+
+REPLICATION = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1", "replica-announce-ip": "127.0.0.1"}
+
+
+class SentinelFleet(RedisFleet):
+    """A master, replicas, and sentinels of which most must agree."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        replicas: int = 2,
+        sentinels: int = 3,
+        down_after_s: float = 1.0,
+        password: str = "",
+        **options: str,
+    ) -> None:
+        """`password` is that of the sentinels; `options` are those of the servers."""
+        super().__init__(directory)
+        self._replicas = replicas
+        self._down_after_ms = int(down_after_s * 1000)
+        self._password = password
+        self._options = options
+        self.sentinels = [free_port() for _ in range(sentinels)]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
+        self.url = f"redis+sentinel://{hosts}/{MASTER}"
+
+    def start(self) -> None:
+        """Starts servers first, since sentinels look for replicas every ten seconds only."""
+        master = self._server(**self._options)
+        for _ in range(self._replicas):
+            with client_of(self._server(**self._options)) as client:
+                client.replicaof("127.0.0.1", str(master.port))
+        until(lambda: all(_follows(server, master) for server in self.servers[1:]), "replicas follow the master")
+        for port in self.sentinels:
+            self._stack.enter_context(self._sentinel(port, master.port))
+
+    def master(self) -> RedisProcess:
+        """The one that the sentinels name."""
+        _, port = self.asked("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        return next(server for server in self.servers if server.port == int(port))
+
+    def is_whole(self) -> bool:
+        """Whether every sentinel knows all replicas and all other sentinels."""
+        seen = []
+        for port in self.sentinels:
+            with redis.Redis(port=port, password=self._password or None, retry=None) as client:
+                state = client.sentinel_master(MASTER)
+            seen.append((state["num-slaves"], state["num-other-sentinels"]))
+        return seen == [(self._replicas, len(self.sentinels) - 1)] * len(self.sentinels)
+
+    def fail_over(self) -> None:
+        """Asks for a failover. The old master takes writes for some seconds more, unless it is `paused`."""
+        self.asked("SENTINEL", "FAILOVER", MASTER)
+
+    def asked(self, *command: str) -> Any:
+        """What the first of the sentinels answers."""
+        with redis.Redis(port=self.sentinels[0], password=self._password or None, retry=None) as client:
+            return client.execute_command(*command)
+
+    @contextmanager
+    def _sentinel(self, port: int, master_port: int) -> Iterator[None]:
+        lines = [
+            f"port {port}",
+            f"sentinel monitor {MASTER} 127.0.0.1 {master_port} {len(self.sentinels) // 2 + 1}",
+            f"sentinel down-after-milliseconds {MASTER} {self._down_after_ms}",
+            f"sentinel failover-timeout {MASTER} 10000",
+            *([f"requirepass {self._password}"] if self._password else []),
+        ]
+        with sentinel_with(self.directory / f"sentinel-{port}", lines):
+            until(lambda: _answers(port, self._password), "a sentinel answers")
+            yield
+
+
+class ClusterFleet(RedisFleet):
+    """Three masters, with a replica each or none. `tag` is the hash tag of the keys that `master` is about."""
+
+    def __init__(
+        self, directory: Path, *, replicas: bool = True, tag: str = "penstock", node_timeout_s: float = 1.0
+    ) -> None:
+        super().__init__(directory)
+        self._nodes = 6 if replicas else 3
+        self.slot = key_slot(tag.encode())
+        self._node_timeout_ms = int(node_timeout_s * 1000)
+        self.url = ""
+
+    def start(self) -> None:
+        """Makes the cluster, and waits until all its nodes agree."""
+        buses = {}
+        for _ in range(self._nodes):
+            bus = free_port()
+            server = self._server(
+                **{
+                    "cluster-enabled": "yes",
+                    "cluster-port": str(bus),
+                    "cluster-node-timeout": str(self._node_timeout_ms),
+                    "cluster-announce-ip": "127.0.0.1",
+                }
+            )
+            buses[server.port] = bus
+        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:3])
+        for epoch, server in enumerate(self.servers, 1):
+            self.ask(server, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
+        for slots, server in zip(SLOTS, self.servers, strict=False):
+            self.ask(server, "CLUSTER", "ADDSLOTSRANGE", *slots)
+        for server in self.servers[1:]:
+            self.ask(self.servers[0], "CLUSTER", "MEET", "127.0.0.1", server.port, buses[server.port])
+        until(lambda: all(self._knows_all(server) for server in self.servers), "all nodes know each other")
+        pairs = list(zip(self.servers[3:], self.servers, strict=False))
+        for replica, master in pairs:
+            self.ask(replica, "CLUSTER", "REPLICATE", self.id_of(master))
+        until(lambda: all(_follows(*pair) for pair in pairs), "replicas follow their masters")
+        until(self.is_whole, "every node takes commands")
+
+    def master(self) -> RedisProcess:
+        """The owner of our slot, as most of the nodes that answer say."""
+        votes: list[int] = []
+        for server in self.servers:
+            try:
+                rows = self.ask(server, "CLUSTER", "SLOTS")
+            except redis.RedisError:
+                continue
+            votes += [int(node[1]) for first, last, node, *_ in rows if first <= self.slot <= last]
+        port = max(set(votes), key=votes.count)
+        return next(server for server in self.servers if server.port == port)
+
+    def is_whole(self) -> bool:
+        """Whether every node takes commands."""
+        return all(b"cluster_state:ok" in self.ask(server, "CLUSTER", "INFO") for server in self.servers)
+
+    def another(self) -> RedisProcess:
+        """A master that has not our slot."""
+        owner = self.master()
+        return next(
+            server for server in self.servers if server is not owner and self.ask(server, "ROLE")[0] == b"master"
+        )
+
+    def move_slot(self, target: RedisProcess) -> int:
+        """Moves our slot key by key, as `redis-cli --cluster reshard` does, and returns how many keys it had."""
+        source, moved = self.master(), 0
+        of_source, of_target = self.id_of(source), self.id_of(target)
+        self.ask(target, "CLUSTER", "SETSLOT", self.slot, "IMPORTING", of_source)
+        self.ask(source, "CLUSTER", "SETSLOT", self.slot, "MIGRATING", of_target)
+        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", self.slot, 100):
+            self.ask(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 10_000, "KEYS", *keys)
+            moved += len(keys)
+        for server in (target, source):
+            self.ask(server, "CLUSTER", "SETSLOT", self.slot, "NODE", of_target)
+        return moved
+
+    def ask(self, server: RedisProcess, *command: Any) -> Any:
+        """What a node answers, as it comes."""
+        with client_of(server) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*command)
+
+    def id_of(self, server: RedisProcess) -> str:
+        """The id by which the nodes know it."""
+        return str(self.ask(server, "CLUSTER", "MYID").decode())
+
+    def _knows_all(self, server: RedisProcess) -> bool:
+        nodes = self.ask(server, "CLUSTER", "NODES").decode().splitlines()
+        return len(nodes) == len(self.servers) and not any("handshake" in line for line in nodes)
+
+
+def client_of(server: RedisProcess) -> "redis.Redis[bytes]":
+    """A client of one server, which gives up soon."""
+    return redis.Redis.from_url(server.url, retry=None, socket_timeout=1)
+
+
+def until(holds: Callable[[], object], what: str) -> None:
+    """Waits until something holds; a server that does not answer yet is asked again."""
+    give_up = time.monotonic() + READY_WITHIN_S
+    while True:
+        try:
+            if holds():
+                return
+        except redis.RedisError:
+            pass
+        assert time.monotonic() < give_up, f"not in {READY_WITHIN_S:g} s: {what}"
+        time.sleep(0.02)
+
+
+def _follows(server: RedisProcess, master: RedisProcess) -> bool:
+    try:
+        with client_of(server) as client:
+            said = client.info("replication")
+    except redis.RedisError:
+        return False
+    return (said.get("master_port"), said.get("master_link_status")) == (master.port, "up")
+
+
+def _answers(port: int, password: str) -> bool:
+    with redis.Redis(port=port, password=password or None, retry=None, socket_timeout=1) as client:
+        return bool(client.ping())
+
+
+@contextmanager
+def sentinel_with(directory: Path, lines: Sequence[str]) -> Iterator[None]:
+    """Runs a sentinel with these lines in its configuration."""
+    directory.mkdir()
+    file = directory / "sentinel.conf"
+    file.write_text("\n".join(["bind 127.0.0.1", f"dir {directory}", f"logfile {directory / 'log'}", *lines, ""]))
+    process = subprocess.Popen([str(binary()), str(file), "--sentinel"], preexec_fn=die_with_parent)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
