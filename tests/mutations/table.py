@@ -211,6 +211,20 @@ MUTATIONS = (
         FAILOVER + "the_node_that_has_our_keys_is_found_when_they_have_moved",
     ),
     Mutation(
+        "what is acknowledged is looked for where the replicas are asked for",
+        "src/penstock/store/copies.py",
+        "there == len(keys) and ",
+        "",
+        FAILOVER + "what_the_next_master_does_not_have_is_not_acknowledged",
+    ),
+    Mutation(
+        "replicas are waited for",
+        "src/penstock/store/copies.py",
+        " and copies >= self._replicas",
+        "",
+        FAILOVER + "a_submit_is_acknowledged_when_a_replica_has_it_and_not_before",
+    ),
+    Mutation(
         "a canceled attempt takes back what it has stored",
         "src/penstock/worker/spool.py",
         "            await self.storage.delete(*files.keys)\n",

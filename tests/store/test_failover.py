@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,8 @@ from penstock.errors import StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.store import Engine, Redis, Store, connect, topology_of
 from tests.support.redis_fleets import ClusterFleet, SentinelFleet, client_of
-from tests.support.stores import submit
+from tests.support.redis_server import RedisProcess
+from tests.support.stores import submission, submit
 
 NAMESPACE = "failover"
 SENTINEL_PASSWORD = "of-the-sentinels"
@@ -146,3 +148,64 @@ async def test_while_keys_move_one_by_one_nothing_is_written_to_either_node(clus
             for node in (source, target):
                 cluster.ask(node, "CLUSTER", "SETSLOT", cluster.slot, "STABLE")
         assert (await store.tasks.get(task_id, "default")).id == task_id
+
+
+# --- redis.wait_replicas ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def replica(own_redis: RedisProcess, tmp_path: Path) -> Iterator[RedisProcess]:
+    directory = tmp_path / "replica"
+    directory.mkdir()
+    with RedisProcess(directory) as server, client_of(own_redis) as master:
+        master.config_set("repl-diskless-sync-delay", 0)
+        with client_of(server) as client:
+            client.replicaof("127.0.0.1", str(own_redis.port))
+            while client.info("replication")["master_link_status"] != "up":
+                pass
+        yield server
+
+
+async def test_a_submit_is_acknowledged_when_a_replica_has_it_and_not_before(
+    own_redis: RedisProcess, replica: RedisProcess
+) -> None:
+    async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
+        store = Store(Engine(client, NAMESPACE, QueueSettings()))
+        task_id = await submit(store)
+        with client_of(replica) as copy:
+            assert copy.exists(store.tasks._keys.task(task_id))
+
+        replica.kill()
+        with pytest.raises(StoreUnavailable, match=r"has not been copied to 1 replicas .* client_request_id"):
+            await submit(store, client_request_id="again")
+        await asyncio.to_thread(replica.start)
+        with client_of(replica) as copy:
+            copy.replicaof("127.0.0.1", str(own_redis.port))
+
+        made = submission(client_request_id="again")
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(StoreUnavailable):
+                    assert (await store.tasks.submit(made, rate_limit=0)).replayed
+                    return
+
+
+async def test_who_submits_at_once_waits_together(own_redis: RedisProcess, replica: RedisProcess) -> None:
+    async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
+        store = Store(Engine(client, NAMESPACE, QueueSettings()))
+        await submit(store)
+        await asyncio.gather(*(submit(store) for _ in range(200)))
+        waits = (await client.info("commandstats"))["cmdstat_wait"]["calls"]
+
+    assert waits < 50
+
+
+async def test_what_the_next_master_does_not_have_is_not_acknowledged(
+    own_redis: RedisProcess, replica: RedisProcess
+) -> None:
+    """The failover came between the submit and the wait: the replicas of the next master have all that it has."""
+    async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
+        engine = Engine(client, NAMESPACE, QueueSettings())
+
+        with pytest.raises(StoreUnavailable, match="has not been copied"):
+            await engine.copied(engine.keys.task("tsk_of-the-master-before"))

@@ -68,7 +68,7 @@ INSIDE: dict[str, list[set[str]]] = {
     ],
     "store": [
         {"store.keys", "store.scripts", "store.failures", "store.multiplexed", "store.answers"},
-        {"store.subscription", "store.finders"},
+        {"store.subscription", "store.copies", "store.finders"},
         {"store.connection", "store.records", "store.encoding"},
         {"store.changes", "store.soundness"},
         {"store.salvage"},

@@ -183,6 +183,7 @@ class BatchStore:
             quotas=text_of(quotas),
         )
         started: Started = verdict(BATCH_START, batch_id, answer)
+        await self._engine.copied(self._keys.batch(started.id))
         return started
 
     async def cancel(self, batch_id: str, tenant: str) -> None:

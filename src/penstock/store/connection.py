@@ -22,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from penstock.errors import ConfigurationError
 from penstock.settings import RedisSettings
 from penstock.store.address import address_of
+from penstock.store.copies import Copies
 from penstock.store.failures import failure_of, refusal_of, unavailable
 from penstock.store.finders import Finder, Led, LedWithTls, finder_of
 from penstock.store.multiplexed import Multiplexer
@@ -76,9 +77,10 @@ class Redis(redis.Redis):
     or two, so that it notices soon.
     """
 
-    def __init__(self, pool: Pool, timeout_s: float) -> None:
+    def __init__(self, pool: Pool, timeout_s: float, wait_replicas: int = 0) -> None:
         super().__init__(connection_pool=pool)
         self.finder: Finder | None = pool.connection_kwargs.get("finder")
+        self.copies = Copies(Multiplexer(self._unpooled, timeout_s), wait_replicas) if wait_replicas else None
         self.scripts = Scripts(self)
         self.generation = 0
         """Counts the shared connections; a caller that holds another connection for long compares it."""
@@ -149,6 +151,8 @@ class Redis(redis.Redis):
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections."""
         await self._multiplexer.aclose()
+        if self.copies is not None:
+            await self.copies.aclose()
         await super().aclose(close_connection_pool)
         if self.finder is not None:
             await self.finder.aclose()
@@ -166,6 +170,8 @@ class Redis(redis.Redis):
         if self._shared is not None:
             self.generation += 1
             self._pool.leave()
+            if self.copies is not None:
+                self.copies.leave()
             for subscription in self._subscriptions:
                 subscription.leave()
         self._shared = self._unpooled()
@@ -186,7 +192,7 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
     """
     try:
         pool = _checked(Pool(**_options_of(settings)))
-        client = Redis(pool, settings.timeout_s)
+        client = Redis(pool, settings.timeout_s, settings.wait_replicas)
     except (ValueError, TypeError) as error:  # TypeError: an unknown option
         raise ConfigurationError(f"redis.url: {_without_secrets(error)}") from error
     finder, watching = client.finder, None

@@ -112,6 +112,13 @@ class Engine:
         """Cut ids, in their order, so that the values under their keys are at most READ_BYTES for each piece."""
         return cut(ids, await self.pipelined([("STRLEN", key_of(one)) for one in ids]), READ_BYTES)
 
+    async def copied(self, key: str) -> None:
+        """Return when as many replicas as `redis.wait_replicas` says have what is under this key; at once when it says
+        none. Raises StoreUnavailable when they have it not in time, though it may be kept all the same."""
+        copies = self.client.copies
+        if copies is not None:
+            await ask(partial(copies.made, self.keys.copies, key), patience_s=self._patience_s, again=False)
+
     async def call(self, script: str, values: Arguments, *, again: bool = True) -> Any:
         """Run a script as `run` does, or as `run_once` does where `again` is false."""
         args = TAKES[script].arguments(values)

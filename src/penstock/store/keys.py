@@ -155,6 +155,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 | `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
 |                            |        | are in the marker of the storage too, which has      |                         |
 |                            |        | `next` already while the beat is replaced            |                         |
+| `copies`                   | string | nothing; written whenever `redis.wait_replicas` are  | kept                    |
+|                            |        | waited for                                           |                         |
 | `orphan-turn`              | string | nothing; there until the next look for orphans       | an hour                 |
 | `reaper`                   | string | ms of the last reclaim, for its grace                | kept                    |
 | `signals` (channel)        | –      | `queued <model>`, `cancel <id> <token>`,             | –                       |
@@ -226,6 +228,7 @@ class Keys:
         self.audit = f"{self.root}audit"
         self.history = f"{self.root}history"
         self.usage = f"{self.root}usage"
+        self.copies = f"{self.root}copies"
 
     def queue(self, model: str, priority: str) -> str:
         """Waiting tasks of one model and priority."""

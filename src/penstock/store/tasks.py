@@ -45,6 +45,7 @@ class TaskStore:
         call = call_of(submission, self._engine.settings, rate_limit, is_stored=True)
         submitted = submitted_of(await self._engine.call("submit", call))
         assert submitted is not None  # noqa: S101  its input is there
+        await self._engine.copied(self._keys.task(submitted.id))
         return submitted
 
     async def submit_unstored(self, submission: Submission, *, rate_limit: int) -> Submitted | None:
@@ -55,7 +56,10 @@ class TaskStore:
         Raises as `submit` does.
         """
         call = call_of(submission, self._engine.settings, rate_limit, is_stored=False)
-        return submitted_of(await self._engine.call("submit", call))
+        submitted = submitted_of(await self._engine.call("submit", call))
+        if submitted is not None:
+            await self._engine.copied(self._keys.task(submitted.id))
+        return submitted
 
     async def submit_each(self, submissions: Sequence[tuple[Submission, bool]]) -> list[Submitted | Exception | None]:
         """Enqueue lines of a batch, one after the other, in a single round trip. Each comes with whether its own input
