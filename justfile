@@ -159,6 +159,11 @@ at-length *args:
 chaos *args:
     {{ python }} -m tests.chaos {{ args }}
 
+# let Redis fail over under load, by sentinels and in a cluster, and say for how long submits were refused and what was lost: just failover --short
+[group('measure')]
+failover *args:
+    {{ python }} -m tests.chaos --scenario F1 --scenario F2 --scenario F3 --scenario F4 --scenario F5 --scenario F6 --scenario K1 --scenario K2 {{ args }}
+
 # try every order of the calls of callers that share something: just interleave --seed 7; just interleave --replay '...'
 [group('measure')]
 [positional-arguments]

@@ -46,7 +46,7 @@ def _passes(scenario: Scenario, options: argparse.Namespace) -> bool:
     directory = Path(tempfile.mkdtemp(prefix=f"chaos-{scenario.id}-", dir=options.keep))
     started = time.monotonic()
     try:
-        done = uvloop.run(_run(scenario, seed, tasks, directory))
+        done = uvloop.run(_run(scenario, seed, tasks, directory, options.short))
     except Skipped as reason:
         print(f"  skipped: {reason}\n")
         return True
@@ -63,9 +63,9 @@ def _passes(scenario: Scenario, options: argparse.Namespace) -> bool:
     return not missed
 
 
-async def _run(scenario: Scenario, seed: int, tasks: int, directory: Path) -> Report:
+async def _run(scenario: Scenario, seed: int, tasks: int, directory: Path, is_short: bool) -> Report:
     with scenario.place(scenario.setup, directory) as setup:
-        async with World(setup, seed=seed, directory=directory) as world:
+        async with World(setup, seed=seed, directory=directory, is_short=is_short) as world:
             return await scenario.run(world, seed, tasks)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tests.chaos import api_faults as api
+from tests.chaos import failovers as failover
 from tests.chaos import overload
 from tests.chaos import redis_faults as redis
 from tests.chaos import storage_faults as storage
@@ -48,6 +49,8 @@ TOLD = (*ALL_DONE, Bar("unverified", "==", 0))
 """Every task succeeded, and receivers could verify every message."""
 
 SHORT_LEASE = {"QUEUE_LEASE_S": "1.5"}
+TAKEN_OVER = (Bar("outage_s", "<=", 15.0), Bar("workers_died", "==", 0))
+"""Submits were taken again in time, and no process had to be started anew."""
 MANY_CRASHES = {"QUEUE_MAX_CRASHES": "10"}
 """Where faults are so dense that one healthy task may meet three of them."""
 
@@ -380,6 +383,68 @@ SCENARIOS: dict[str, Scenario] = {
             run=redis.host_clocks_wrong,
             bars=(*ALL_DONE, *NO_TAKEOVER),
             place=redis.fake_host_clocks,
+        ),
+        Scenario(
+            id="F1",
+            title="SIGKILL the master that three sentinels watch",
+            run=failover.killed,
+            bars=(*ALL_DONE, *TAKEN_OVER),
+            setup=Setup(fleet=failover.sentinels),
+        ),
+        Scenario(
+            id="F2",
+            title="freeze the master until another one is, then let it go on",
+            run=failover.frozen,
+            bars=(*ALL_DONE, *TAKEN_OVER),
+            setup=Setup(fleet=failover.sentinels),
+        ),
+        Scenario(
+            id="F3",
+            title="a failover that an operator asks for",
+            run=failover.planned,
+            bars=(*ALL_DONE, *TAKEN_OVER),
+            setup=Setup(fleet=failover.sentinels),
+        ),
+        Scenario(
+            id="F4",
+            title="the master loses its replicas, and then dies: asynchronous replication",
+            run=failover.cut_off_and_killed,
+            bars=(
+                Bar("taken_alone", ">=", 1),
+                Bar("lost", "<=", "taken_alone"),
+                Bar("duplicated", "==", 0),
+                Bar("http_500", "==", 0),
+                *TAKEN_OVER,
+            ),
+            setup=Setup(fleet=failover.sentinels),
+        ),
+        Scenario(
+            id="F5",
+            title="the same, while submits wait for a replica",
+            run=failover.cut_off_and_killed,
+            bars=(Bar("lost", "==", 0), Bar("duplicated", "==", 0), Bar("http_500", "==", 0), *TAKEN_OVER),
+            setup=Setup(fleet=failover.sentinels, env={"REDIS_WAIT_REPLICAS": "1"}),
+        ),
+        Scenario(
+            id="F6",
+            title="the same, while Redis takes no write without a replica",
+            run=failover.cut_off_and_killed,
+            bars=(*ALL_DONE, Bar("taken_alone", "==", 0), *TAKEN_OVER),
+            setup=Setup(fleet=failover.careful_sentinels),
+        ),
+        Scenario(
+            id="K1",
+            title="SIGKILL the node of a cluster that has our keys",
+            run=failover.killed,
+            bars=(*ALL_DONE, *TAKEN_OVER),
+            setup=Setup(fleet=failover.cluster),
+        ),
+        Scenario(
+            id="K2",
+            title="our slot is moved to another node of a cluster, key by key",
+            run=failover.slot_moved,
+            bars=(*ALL_DONE, *TAKEN_OVER, Bar("keys_moved", ">=", 1)),
+            setup=Setup(fleet=failover.cluster),
         ),
         Scenario(
             id="S1",

@@ -20,6 +20,7 @@ from tests.chaos.history import History, worker_facts
 from tests.chaos.models import MODEL
 from tests.chaos.parts import READY_WITHIN_S, ROOT, Api, Host, RedisServer
 from tests.chaos.proxy import Proxy
+from tests.support.redis_fleets import RedisFleet
 
 T = TypeVar("T")
 
@@ -38,18 +39,22 @@ class Setup(Struct, frozen=True, kw_only=True):
     """Environment variables of servers and workers, besides the settings."""
     redis_environ: dict[str, str] = {}
     redis_data: Path | None = None
+    fleet: Callable[[Path, bool], RedisFleet] | None = None
+    """Makes several servers of Redis that take over from one another, in place of the one; the second argument says
+    that they are to do so soon, since the run is short. There is no bad network on the way to them."""
     objects: Path | None = None
 
 
 class World:
     """All processes of a run; all of them are dead at its end."""
 
-    def __init__(self, setup: Setup, *, seed: int, directory: Path) -> None:
+    def __init__(self, setup: Setup, *, seed: int, directory: Path, is_short: bool = False) -> None:
         self.setup = setup
         self.rng = random.Random(seed)
         self.directory = directory
         self.history = History(directory / "history.jsonl")
         self.redis = RedisServer(directory, data=setup.redis_data, environ=setup.redis_environ)
+        self._fleet = setup.fleet(directory / "fleet", is_short) if setup.fleet else None
         self.links: dict[str, Proxy] = {}
         self.apis: list[Api] = []
         self.hosts: list[Host] = []
@@ -70,7 +75,7 @@ class World:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for part in (*self.hosts, *self.apis, self.redis):
+        for part in (*self.hosts, *self.apis, self._fleet or self.redis):
             part.kill()
         self._servers.close()
         await self._stack.aclose()
@@ -90,6 +95,12 @@ class World:
     def objects(self) -> Path:
         """The directory of the results, without S3."""
         return self.setup.objects or self.directory / "objects"
+
+    @property
+    def fleet(self) -> RedisFleet:
+        """The servers of Redis, in a setup with several."""
+        assert self._fleet is not None
+        return self._fleet
 
     @property
     def lease_s(self) -> float:
@@ -157,8 +168,11 @@ class World:
     async def _start(self) -> None:
         if self.setup.s3:
             await self._start_s3()
-        self.redis.start()
-        await self.until(self.redis.answers, "Redis answers")
+        if self._fleet is not None:
+            await asyncio.to_thread(self._fleet.start)
+        else:
+            self.redis.start()
+            await self.until(self.redis.answers, "Redis answers")
         for _ in range(self.setup.apis):
             await self.add_api()
         for _ in range(self.setup.workers):
@@ -175,12 +189,10 @@ class World:
         await self.s3_link.start()
 
     async def _environ(self, name: str) -> dict[str, str]:
-        link = self.links[name] = Proxy(f"127.0.0.1:{self.redis.port}", self.rng)
-        await link.start()
         settings = {
             "API_KEYS": f"default:{API_KEY}",
             "API_RATE_LIMIT_PER_MINUTE": "0",
-            "REDIS_URL": link.url(self.redis.url),
+            "REDIS_URL": await self._redis_url(name),
             "MODELS_MODULES": "tests.chaos.models",
             "MODELS_SERVE": MODEL,
             "WORKER_GPU_IDS": "cpu",
@@ -193,6 +205,14 @@ class World:
         settings |= self._s3_settings() | self.setup.env
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         return {f"PENSTOCK_{k}": v for k, v in settings.items()} | self.setup.environ | {"PYTHONPATH": path}
+
+    async def _redis_url(self, name: str) -> str:
+        """The address of Redis for one process, over a link of its own."""
+        if self._fleet is not None:
+            return self._fleet.url
+        link = self.links[name] = Proxy(f"127.0.0.1:{self.redis.port}", self.rng)
+        await link.start()
+        return link.url(self.redis.url)
 
     def _s3_settings(self) -> dict[str, str]:
         if self.s3 is None or self.s3_link is None:
