@@ -16,6 +16,8 @@ from tests.support.redis_server import RedisProcess
 from tests.support.stores import submission, submit
 
 NAMESPACE = "failover"
+PATIENCE_S = 30.0
+"""A busy machine may take seconds for what is there at once; where something must be missed, there is less patience."""
 SENTINEL_PASSWORD = "of-the-sentinels"
 
 
@@ -34,13 +36,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFleet]:
 
 
 def settings_for(url: str, **more: object) -> RedisSettings:
-    return RedisSettings(url=url, namespace=NAMESPACE, sentinel_password=SENTINEL_PASSWORD, **more)  # type: ignore[arg-type]
+    given = {"url": url, "namespace": NAMESPACE, "sentinel_password": SENTINEL_PASSWORD, "timeout_s": PATIENCE_S}
+    return RedisSettings(**given | more)  # type: ignore[arg-type]
+
+
+def store_of(client: Redis) -> Store:
+    return Store(Engine(client, NAMESPACE, QueueSettings(), patience_s=PATIENCE_S))
 
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[tuple[Redis, Store]]:
     async with connect(settings_for(url)) as client:
-        yield client, Store(Engine(client, NAMESPACE, QueueSettings()))
+        yield client, store_of(client)
 
 
 async def submitted_at_last(store: Store) -> str:
@@ -170,7 +177,7 @@ async def test_a_submit_is_acknowledged_when_a_replica_has_it_and_not_before(
     own_redis: RedisProcess, replica: RedisProcess
 ) -> None:
     async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
-        store = Store(Engine(client, NAMESPACE, QueueSettings()))
+        store = store_of(client)
         task_id = await submit(store)
         with client_of(replica) as copy:
             assert copy.exists(store.tasks._keys.task(task_id))
@@ -192,7 +199,7 @@ async def test_a_submit_is_acknowledged_when_a_replica_has_it_and_not_before(
 
 async def test_who_submits_at_once_waits_together(own_redis: RedisProcess, replica: RedisProcess) -> None:
     async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
-        store = Store(Engine(client, NAMESPACE, QueueSettings()))
+        store = store_of(client)
         await submit(store)
         await asyncio.gather(*(submit(store) for _ in range(200)))
         waits = (await client.info("commandstats"))["cmdstat_wait"]["calls"]
@@ -205,7 +212,7 @@ async def test_what_the_next_master_does_not_have_is_not_acknowledged(
 ) -> None:
     """The failover came between the submit and the wait: the replicas of the next master have all that it has."""
     async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
-        engine = Engine(client, NAMESPACE, QueueSettings())
+        engine = Engine(client, NAMESPACE, QueueSettings(), patience_s=PATIENCE_S)
 
         with pytest.raises(StoreUnavailable, match="has not been copied"):
             await engine.copied(engine.keys.task("tsk_of-the-master-before"))

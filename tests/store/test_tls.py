@@ -10,13 +10,14 @@ from msgspec.structs import replace
 
 from penstock.errors import StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Engine, Store, connect, topology_of
+from penstock.store import Engine, Redis, Store, connect, finders, topology_of
 from tests.support.redis_fleets import sentinel_with, until
 from tests.support.redis_server import free_port
 from tests.support.set_up_servers import Certificates, certificates, redis_with, tls_options
 from tests.support.stores import submit
 
 ALL_SLOTS = (0, 16383)
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +76,32 @@ def client_at(port: int, made: Certificates) -> "redis.Redis[bytes]":
     )
 
 
+def store_of(client: Redis) -> Store:
+    return Store(Engine(client, "tls", QueueSettings(), patience_s=PATIENCE_S))
+
+
 @pytest.mark.parametrize("kind", [one_server, sentinels, cluster])
 async def test_tls_is_spoken_with_all_of_them(
-    kind: Callable[[Path, Certificates], AbstractContextManager[str]], made: Certificates, tmp_path: Path
+    kind: Callable[[Path, Certificates], AbstractContextManager[str]],
+    made: Certificates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(finders, "ASKED_S", PATIENCE_S)  # a busy machine takes seconds for what TLS computes
     with kind(tmp_path, made) as url:
         settings = RedisSettings(
-            url=url, namespace="tls", tls_ca=str(made.ca), tls_certificate=str(made.certificate), tls_key=str(made.key)
+            url=url,
+            namespace="tls",
+            tls_ca=str(made.ca),
+            tls_certificate=str(made.certificate),
+            tls_key=str(made.key),
+            timeout_s=PATIENCE_S,
         )
         async with connect(settings) as client:
-            store = Store(Engine(client, settings.namespace, QueueSettings()))
+            store = store_of(client)
             task_id = await submit(store)
             assert (await store.tasks.get(task_id, "default")).id == task_id
             assert kind is one_server or await topology_of(client)
         async with connect(replace(settings, tls_certificate="", tls_key="")) as client:
             with pytest.raises(StoreUnavailable):
-                await submit(Store(Engine(client, settings.namespace, QueueSettings())))
+                await submit(store_of(client))
