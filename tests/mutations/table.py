@@ -207,13 +207,6 @@ MUTATIONS = (
         FAILOVER + "a_server_that_is_no_master_is_left_whatever_a_sentinel_says",
     ),
     Mutation(
-        "a node that has our keys no longer is left",
-        "src/penstock/store/finders.py",
-        '("MOVED", "READONLY"',
-        '("READONLY"',
-        FAILOVER + "the_node_that_has_our_keys_is_found_when_they_have_moved",
-    ),
-    Mutation(
         "what is acknowledged is looked for where the replicas are asked for",
         "src/penstock/store/copies.py",
         "there == len(keys) and ",

@@ -11,6 +11,7 @@ from penstock.cli.doctor.redis import check_redis
 from penstock.errors import StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.store import Engine, Redis, Store, connect, topology_of
+from penstock.store.failures import WrongServer
 from tests.support.redis_fleets import ClusterFleet, SentinelFleet, client_of
 from tests.support.redis_server import RedisProcess
 from tests.support.stores import submission, submit
@@ -87,9 +88,11 @@ async def test_everything_goes_to_the_master_that_the_sentinels_name(sentinel: S
 
 async def test_a_server_that_is_no_master_is_left_whatever_a_sentinel_says(sentinel: SentinelFleet) -> None:
     with client_of(sentinel.master()) as master:
-        async with opened(sentinel.url) as (_, store):
+        async with opened(sentinel.url) as (client, store):
             master.replicaof("127.0.0.1", "1")
             try:
+                with pytest.raises(WrongServer):
+                    await client.ping()  # a replica would answer, and let in who listens
                 with pytest.raises(StoreUnavailable, match="fails over to another server"):
                     await submit(store)
             finally:
@@ -178,7 +181,7 @@ async def test_a_submit_is_acknowledged_when_a_replica_has_it_and_not_before(
 ) -> None:
     async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
         store = store_of(client)
-        task_id = await submit(store)
+        task_id = await submitted_at_last(store)
         with client_of(replica) as copy:
             assert copy.exists(store.tasks._keys.task(task_id))
 
@@ -200,7 +203,7 @@ async def test_a_submit_is_acknowledged_when_a_replica_has_it_and_not_before(
 async def test_who_submits_at_once_waits_together(own_redis: RedisProcess, replica: RedisProcess) -> None:
     async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
         store = store_of(client)
-        await submit(store)
+        await submitted_at_last(store)
         await asyncio.gather(*(submit(store) for _ in range(200)))
         waits = (await client.info("commandstats"))["cmdstat_wait"]["calls"]
 
@@ -213,6 +216,7 @@ async def test_what_the_next_master_does_not_have_is_not_acknowledged(
     """The failover came between the submit and the wait: the replicas of the next master have all that it has."""
     async with connect(settings_for(own_redis.url, wait_replicas=1)) as client:
         engine = Engine(client, NAMESPACE, QueueSettings(), patience_s=PATIENCE_S)
+        await submitted_at_last(Store(engine))
 
         with pytest.raises(StoreUnavailable, match="has not been copied"):
             await engine.copied(engine.keys.task("tsk_of-the-master-before"))
