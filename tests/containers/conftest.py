@@ -91,3 +91,4 @@ def stack(engine: str, checkout: Path, note: Note) -> Iterator[Stack]:
         yield running
     finally:
         running.end()
+        running.client.close()
