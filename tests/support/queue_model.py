@@ -264,6 +264,7 @@ class QueueModel:
             taken, self._reaped = [], self.now
             for task in self._at("running"):
                 task.score = self.now + self._lease_ms
+            self.seen = {worker: max(until, self.now + self._lease_ms) for worker, until in self.seen.items()}
         else:
             taken, self._reaped = [t for t in self._at("running") if t.score <= self.now], self.now
             self.seen = {worker: until for worker, until in self.seen.items() if until > self.now}
