@@ -291,6 +291,7 @@ async def test_many_are_mapped_a_few_at_a_time_with_errors_as_values(
     assert all(one.task and one.task.succeeded for one in mapped if one.error is None)
 
 
+@pytest.mark.shared_server(False)  # it has pages, whose cursors the next namespace of a shared one does not know
 async def test_a_list_goes_on_over_all_pages(penstock: AsyncClient) -> None:
     ids = [(await penstock.submit(f"{URL}?{n}", MODEL, priority="low")).task_id for n in range(103)]
 

@@ -45,6 +45,9 @@ async def test_submits_with_inline_images_are_taken_while_the_storage_is_away(
     client: httpx.AsyncClient, store: Store, settings: Settings
 ) -> None:
     objects = Path(settings.storage.directory)
+    async with asyncio.timeout(60):
+        while not objects.exists():  # the first look at the storage makes it
+            await asyncio.sleep(0.02)
     objects.rename(objects.with_name("away"))
     objects.write_text("in the way")
 

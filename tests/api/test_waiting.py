@@ -482,7 +482,7 @@ async def test_an_end_of_which_there_was_no_message_is_found(alone: httpx.AsyncC
 
 
 async def test_a_redis_that_has_lost_the_task_is_no_success(alone: httpx.AsyncClient, own_redis: RedisProcess) -> None:
-    async with in_background(post(alone, "wait=1")) as asked, store_of(own_redis) as store:
+    async with in_background(post(alone, "wait=5")) as asked, store_of(own_redis) as store:
         lease = await claimed(store)
         await until_waiting(alone, 1)
         async with redis.asyncio.Redis.from_url(own_redis.url) as admin:

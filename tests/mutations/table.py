@@ -195,7 +195,7 @@ MUTATIONS = (
     Mutation(
         "who is told that this is a replica leaves it",
         "src/penstock/store/connection.py",
-        "            self._multiplexer.leave()\n",
+        "            self._left_at = now\n            self._multiplexer.leave()\n",
         "            pass\n",
         LONG + "over_which_redis_fails_over_ends_once",
     ),
@@ -1810,7 +1810,7 @@ MUTATIONS = (
     Mutation(
         "a process of the API shows that it lives",
         "src/penstock/api/serve.py",
-        '        self._beating = asyncio.create_task(parent.beat(), name="heartbeat")\n',
+        "            beat = parent.beat\n",
         "",
         "tests/api/test_serve.py::test_a_process_of_several_tells_its_parent_that_it_is_ready_and_that_it_lives",
     ),

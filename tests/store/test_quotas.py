@@ -18,7 +18,7 @@ from penstock.core.task import ErrorRecord, Outcome, Result, State
 from penstock.core.upload import new_upload_id
 from penstock.errors import QuotaExceeded
 from penstock.settings import QueueSettings, RedisSettings
-from penstock.store import Store, Submitted, connect
+from penstock.store import Engine, Store, Submitted, connect
 from penstock.store.accounts import EPOCH, Holdings
 from tests.support.moved_clock import KEY, STILL, ByStillClock, moved_clock
 from tests.support.stores import MODEL, lease_of, open_store, own_input, submission
@@ -35,9 +35,11 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def stores(redis_url: str, namespace: str) -> AsyncIterator[list[Store]]:
-    """Several processes of the API."""
+    """Several processes of the API, which wait for as long as a busy machine needs."""
+    at = RedisSettings(url=redis_url, namespace=namespace)
     async with AsyncExitStack() as opened:
-        yield [await opened.enter_async_context(open_store(redis_url, namespace=namespace)) for _ in range(4)]
+        clients = [await opened.enter_async_context(connect(at)) for _ in range(4)]
+        yield [Store(Engine(client, namespace, QueueSettings(), patience_s=60.0)) for client in clients]
 
 
 def made(quotas: Quotas, *, device_ms: float | None = None, **options: Any) -> Submission:

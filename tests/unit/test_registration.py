@@ -195,8 +195,8 @@ class Own(BaseModelRunner[Params]):
 
 
 def test_a_class_in_the_short_form_has_the_full_contract_and_its_own_object() -> None:
-    assert model_runner("own-v1")(Own) is Own
-    served = registry()["own-v1"]
+    assert model_runner("short-form-v1")(Own) is Own
+    served = registry()["short-form-v1"]
     runner = served(LimitSettings(max_image_megapixels=1))
 
     runner.load_model(None)  # type: ignore[arg-type]
@@ -205,7 +205,7 @@ def test_a_class_in_the_short_form_has_the_full_contract_and_its_own_object() ->
     returned: Any = runner.postprocess(work, Params(), None)  # type: ignore[arg-type]
 
     assert returned == {"bytes": 5, "text": None, "loaded": 1, "again": 3}
-    assert (served.name, served.card.title, served.card.produces) == ("own-v1", "Says what it is", "any")
+    assert (served.name, served.card.title, served.card.produces) == ("short-form-v1", "Says what it is", "any")
     assert served.inputs == {"image": Member()}
     assert served.__qualname__ == "Own"
     assert results_digest(served) == results_digest(Own)
@@ -219,8 +219,8 @@ def test_the_title_of_a_card_stays() -> None:
 
 
 def test_a_tensor_of_any_kind_is_the_one_tile_of_its_work() -> None:
-    model_runner("own-v1")(Own)
-    work: Work = registry()["own-v1"](LimitSettings()).prepare(b"12", Params())
+    model_runner("short-form-v1")(Own)
+    work: Work = registry()["short-form-v1"](LimitSettings()).prepare(b"12", Params())
 
     assert (work.count, work.shape) == (1, ())
 
