@@ -94,6 +94,7 @@ def test_clean_cannot_bear_half_arithmetic_and_has_no_such_file(
     assert not (models / CLEAN.replace(".onnx", ".fp16.onnx")).exists()
 
 
+@pytest.mark.at_length
 def test_a_file_in_fp16_is_the_network_of_its_fp32_file(
     halved: dict[str, Any], shipped: Callable[[str], Run], images: dict[str, Array]
 ) -> None:

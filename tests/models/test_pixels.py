@@ -108,6 +108,7 @@ def test_a_score_is_that_of_its_network(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.at_length
 def test_the_graphs_for_a_cpu_and_for_cuda_have_the_same_values(shipped: Callable[[str], Run], crops: Array) -> None:
     planes = np.stack([as_tile(crop) for crop in crops])
 

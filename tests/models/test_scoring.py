@@ -36,6 +36,7 @@ def references(photos: Photos, original: Callable[[str], dict[str, bytes]]) -> M
     return {name: (float(p @ np.arange(1, 11)), p) for name, p in distributions.items()}
 
 
+@pytest.mark.at_length
 @pytest.mark.registry
 def test_the_graph_computes_what_plain_numpy_computes_from_the_keras_weights(
     load: Callable[[bytes], Run],

@@ -65,6 +65,7 @@ def test_the_manifest_the_folder_and_the_recipes_list_the_same_files(models: Pat
     assert on_disk == in_manifest == recipes.RECIPES.keys()
 
 
+@pytest.mark.at_length
 @pytest.mark.registry
 def test_the_converter_makes_a_shipped_file_byte_for_byte(
     entry: dict[str, Any], models: Path, original: Original

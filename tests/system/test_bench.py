@@ -110,6 +110,7 @@ def test_a_client_that_would_rather_wait_sees_every_end(tmp_path: Path) -> None:
     assert report["mode"] == "closed loop, 8 clients, Prefer: wait"
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize(("lines", "batches"), [pytest.param((), 1, marks=pytest.mark.at_length), (("7",), 3)])
 def test_batches_are_followed_to_their_end(tmp_path: Path, lines: tuple[str, ...], batches: int) -> None:
     report, text = noop(tmp_path, "--batch", *lines, "--tasks", "20", "--priority-mix", "high=1,normal=3")

@@ -65,6 +65,7 @@ def answer_of(client: httpx.Client, model: str = "constant-v1") -> dict[str, Any
     return wait_for(client, submitted.json()["task_id"], "SUCCESS", "FAILED")
 
 
+@pytest.mark.at_length
 def test_an_edited_model_runs_again_where_an_unchanged_one_gives_its_result_of_before(tmp_path: Path) -> None:
     """Here what it imports is edited; `tests/unit/test_loading.py` has every other edit."""
     (tmp_path / "constant_model.py").write_text(SOURCE)

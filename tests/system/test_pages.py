@@ -27,6 +27,9 @@ PAGES = pages.pages(ROOT)
 ALWAYS = ("README.md", "docs/tutorials/first-task.md")
 """Of the pages that start servers of their own, which is most of the time, these are run each time."""
 
+LONG = ("docs/how-to/models.md", "docs/how-to/command-line.md")
+"""These start none, and take as long."""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
@@ -65,7 +68,7 @@ def _lay_out(package: Path) -> None:
 
 def _case(page: Path) -> ParameterSet:
     name = str(page.relative_to(ROOT))
-    is_long = pages.starts_a_server(page.read_text()) and name not in ALWAYS
+    is_long = name in LONG or (pages.starts_a_server(page.read_text()) and name not in ALWAYS)
     return pytest.param(page, id=name, marks=pytest.mark.at_length if is_long else ())
 
 
