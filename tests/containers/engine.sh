@@ -37,9 +37,9 @@ C
   cp deb/x/usr/libexec/docker/cli-plugins/docker-* plugins/cli-plugins/
   cp deb/x/usr/bin/{promtool,caddy} bin/
   debootstrap --variant=minbase --no-check-gpg \
-    --include=python3,python3-pip,python3-venv,python-is-python3,ca-certificates,wget $suite root "$mirror" > debootstrap.log
-  cp /etc/ssl/certs/ca-certificates.crt root/etc/ssl/certs/
-  rm -f root/var/cache/apt/archives/*.deb
+    --include=python3,python3-pip,python3-venv,python-is-python3,ca-certificates,wget $suite base "$mirror" > debootstrap.log
+  cp /etc/ssl/certs/ca-certificates.crt base/etc/ssl/certs/
+  rm -f base/var/cache/apt/archives/*.deb
 }
 
 # image, then the files that it has, then the Dockerfile
@@ -53,7 +53,7 @@ stand_in() {
 
 images() {
   cd "$here"
-  tar -C root -c . | docker import -c 'CMD ["python"]' - bare > /dev/null
+  tar -C base -c . | docker import -c 'CMD ["python"]' - bare > /dev/null
   stand_in python:3.12-slim-bookworm -- "FROM bare" "RUN python3 -m venv /usr/local"
   stand_in valkey/valkey:8.1-alpine -- "FROM bare" \
     "RUN apt-get update && apt-get install -y --no-install-recommends valkey-server && mkdir /data && chown 999:1000 /data" \
@@ -69,7 +69,7 @@ images() {
   touch "$here/made"
 }
 
-[ -e "$here/root/usr/bin/wget" ] || (fetch)
+[ -e "$here/base/usr/bin/wget" ] || (fetch)
 (cd "$here" && setsid dockerd --data-root "$here/images" --exec-root "$here/run" -H "$DOCKER_HOST" -p "$here/dockerd.pid" \
   --storage-driver=overlay2 > dockerd.log 2>&1 < /dev/null &)
 trap 'kill "$(cat "$here/dockerd.pid")"' EXIT

@@ -19,7 +19,7 @@ FAULTS = {
     "crashes": "the process was ended by SIGABRT",
     "hangs": "TookTooLong",
     "hangs_in_c": "code in C took too long",
-    "takes_memory": "one input took",
+    "takes_memory": "one input took 4",
     "leaks": "the process grew by",
     "accepts_all": "must both accept and refuse",
 }
