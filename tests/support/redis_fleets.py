@@ -149,8 +149,9 @@ class SentinelFleet(RedisFleet):
         return seen == [(self._replicas, len(self.sentinels) - 1)] * len(self.sentinels)
 
     def fail_over(self) -> None:
-        """Asks for a failover. The old master takes writes for some seconds more, unless it is `paused`."""
-        self.asked("SENTINEL", "FAILOVER", MASTER)
+        """Asks for a failover, again while a sentinel finds no replica fit for it, as on a machine that stood still.
+        The old master takes writes for some seconds more, unless it is `paused`."""
+        until(lambda: self.asked("SENTINEL", "FAILOVER", MASTER), "a sentinel takes the order to fail over")
 
     def asked(self, *command: str) -> Any:
         """What the first of the sentinels answers."""

@@ -62,7 +62,7 @@ class Failing(Parts):
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    env = {"MODELS_MODULES": "tests.support.slow_model", "MODELS_SERVE": MODEL, "QUEUE_LEASE_S": "1"}
+    env = {"MODELS_MODULES": "tests.support.slow_model", "MODELS_SERVE": MODEL, "QUEUE_LEASE_S": "3"}
     async with World(Setup(workers=1, s3=True, env=env), seed=1, directory=tmp_path) as world:
         yield world
 
