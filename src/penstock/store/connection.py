@@ -30,6 +30,7 @@ from penstock.store.finders import Finder, Led, LedWithTls, finder_of
 from penstock.store.multiplexed import Multiplexer
 from penstock.store.scripts import Scripts
 from penstock.store.subscription import Subscription
+from penstock.store.tls import TlsConnection
 
 metrics = lazy_import("penstock.telemetry.metrics")
 
@@ -229,6 +230,8 @@ def _options_of(settings: RedisSettings) -> dict[str, Any]:
     given = parse_url(address.url)  # what it says has precedence: a password, say
     has_tls = given.get("connection_class") is SSLConnection
     options |= {**(_tls_of(settings) if has_tls else {}), **given}
+    if has_tls:
+        options["connection_class"] = TlsConnection
     sentinel = {"username": settings.sentinel_username or None, "password": settings.sentinel_password or None}
     finder = finder_of(address, settings.namespace, options, sentinel=sentinel)
     return options | ({"connection_class": LedWithTls if has_tls else Led, "finder": finder} if finder else {})

@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa:
 
 from penstock.store.address import HostPort, RedisAddress
 from penstock.store.failures import WrongServer
+from penstock.store.tls import TlsConnection
 
 ASKED_S = 1.0
 """Longest wait for one sentinel or node; the next one is asked then."""
@@ -70,7 +71,7 @@ class Led(Connection):
         await self._finder.check(self)
 
 
-class LedWithTls(Led, SSLConnection):
+class LedWithTls(Led, TlsConnection):
     """The same, with TLS."""
 
 
@@ -86,6 +87,9 @@ class Sentinels:
         self.master = master
         self.places = places
         self._sentinel = Sentinel(places, sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
+        if options["ssl"]:
+            for sentinel in self._sentinel.sentinels:
+                sentinel.connection_pool.connection_class = TlsConnection
 
     async def find(self) -> HostPort:
         """Ask the sentinels for the master. Raises ConnectionError when none of them names one that is up."""
@@ -186,4 +190,4 @@ def finder_of(address: RedisAddress, tag: str, options: Options, *, sentinel: Op
     if address.kind == "sentinel":
         return Sentinels(address.asked, address.master, {**tls, **times, **sentinel, "ssl": has_tls})
     own = {name: options[name] for name in ("username", "password") if options.get(name)}
-    return Cluster(address.asked, tag, SSLConnection if has_tls else Connection, {**tls, **times, **own})
+    return Cluster(address.asked, tag, TlsConnection if has_tls else Connection, {**tls, **times, **own})
