@@ -149,10 +149,11 @@ compare *args:
 simulate *args:
     {{ python }} -m tools.device_model {{ args }}
 
-# run the long forms of tests that the default run shortens: every size of every network, thousands of random histories
+# run what the default run leaves out: every size of every network and every page, then thousands of random histories
 [group('measure')]
 at-length *args:
-    HYPOTHESIS_PROFILE=nightly {{ python }} -m pytest -q -n auto -m "" tests/models tests/unit/test_device_order.py tests/store/test_model_based.py tests/store/test_fair_device_time.py tests/api/test_unreadable_records.py tests/system tests/contract {{ args }}
+    {{ python }} -m pytest -q -n auto --dist loadfile -m "at_length and not standin" {{ args }}
+    HYPOTHESIS_PROFILE=nightly {{ python }} -m pytest -q -n auto tests/unit/test_device_order.py tests/store/test_model_based.py tests/store/test_fair_device_time.py
 
 # kill, freeze and cut off processes under load, and judge the history: just chaos --scenario W1 --tasks 1000
 [group('measure')]

@@ -14,7 +14,7 @@ import pytest
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import BatchStore, Condemned, Engine, Store, UploadStore, connect
-from tests.support import compiled, redis_server
+from tests.support import compiled, lengths, redis_server
 
 API_KEY = "a-key-only-for-the-tests"
 MOST_AT_ONCE = 16
@@ -64,9 +64,15 @@ def ring_of(nodeid: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts by ring, and leaves the order inside of a file as it is."""
+    """Sorts by ring, and leaves the order inside of a file as it is; leaves some cases to the long form."""
     place = {ring: n for n, ring in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(ring_of(item.nodeid), len(place)))
+    seen: Counter[str] = Counter()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if seen[test] % lengths.SAMPLED.get(test.partition("::")[0], 1):
+            item.add_marker(pytest.mark.at_length)
+        seen[test] += 1
 
 
 @pytest.hookimpl(optionalhook=True)

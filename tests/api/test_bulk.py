@@ -20,6 +20,8 @@ from penstock.store.listing import FILTERED
 from tests.support.drive import MODEL, body, claim, complete, fail
 from tests.support.stores import submission
 
+pytestmark = pytest.mark.shared_server
+
 SCORING = "image-scoring-v1"
 ACTS = {"delete": ("SUCCESS", "FAILED", "CANCELED"), "cancel": ("PENDING", "RUNNING"), "retry": ("FAILED", "CANCELED")}
 """The states that each act fits, but EXPIRED, which takes time."""

@@ -18,6 +18,8 @@ from tests.support.api_server import ServerProcess
 from tests.support.bad_links import answering, frozen_link
 from tests.support.drive import MODEL, URL, complete, stored_objects
 
+pytestmark = pytest.mark.shared_server
+
 PATIENCE_S = 2.0
 FAR_LONGER_S = ANSWER_S - PATIENCE_S
 """What a busy machine may add to a patience that is kept; without one the client would wait for longer."""

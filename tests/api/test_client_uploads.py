@@ -18,6 +18,8 @@ from penstock.storage import Storage
 from penstock.store import Store
 from tests.support.drive import MODEL
 
+pytestmark = pytest.mark.shared_server
+
 
 @pytest.fixture(params=["local", "s3"])
 def settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:

@@ -22,6 +22,8 @@ from tests.support import api_server
 from tests.support.drive import body, claim, complete, fail
 from tests.support.redis_server import RedisProcess
 
+pytestmark = pytest.mark.shared_server
+
 Event = dict[str, Any]
 """`id`, `event` and `data`, decoded; a comment is {"comment": text}."""
 

@@ -6,6 +6,8 @@ import pytest
 from penstock.store import Store
 from tests.api.test_batches import finish_next, submit
 
+pytestmark = pytest.mark.shared_server
+
 
 @pytest.mark.parametrize(
     ("accept", "called"),

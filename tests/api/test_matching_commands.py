@@ -15,7 +15,7 @@ from penstock.client import Filter
 from penstock.settings import clean_environment
 from tests.support.drive import MODEL, URL
 
-pytestmark = pytest.mark.usefixtures("patient")  # a repeated act finds less
+pytestmark = [pytest.mark.usefixtures("patient"), pytest.mark.shared_server]  # a repeated act finds less
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tests.support import api_server
 from tests.support.drive import MODEL, complete, photo
 from tests.support.s3_server import s3_client
 
+pytestmark = pytest.mark.shared_server
+
 PHOTO = os.urandom(700_001)
 OTHER_KEY = "another-key-only-for-the-tests"
 PNG = photo()

@@ -40,6 +40,7 @@ def test_a_unit_is_no_more_exposed_than_the_page_says(name: str) -> None:
     assert float(level) <= UNITS[name], said.stdout
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("name", UNITS)
 def test_a_service_makes_no_system_call_that_its_unit_refuses(
     name: str, own_redis: RedisProcess, tmp_path: Path

@@ -63,6 +63,7 @@ def enlarged(runner: SuperResolution, source: bytes, params: SuperresParams) -> 
     return np.asarray(Image.open(io.BytesIO(product.file)))
 
 
+@pytest.mark.at_length
 def test_its_weights_are_read_when_the_first_task_asks_for_it_and_only_then(
     runner: SuperResolution, opened: list[str]
 ) -> None:
@@ -88,6 +89,7 @@ def test_it_enlarges_by_four_with_the_colours_of_the_photo(runner: SuperResoluti
     assert np.abs(result.reshape(16, 4, 24, 4, 3).mean((1, 3)) - small).mean() < 12
 
 
+@pytest.mark.at_length
 def test_a_variant_that_cannot_be_loaded_fails_its_task_and_no_other(
     runner: SuperResolution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_task_says_the_memory_that_a_cpu_computes_with(runner: SuperResolution
     assert more == 2 * plan.height * plan.width * 16384  # two threads compute a tile each
 
 
+@pytest.mark.at_length
 def test_so_does_one_whose_file_is_written_while_its_tiles_come(runner: SuperResolution) -> None:
     source, output = photo(4000, 3000), OutputOptions(format="png")
     needed = {params.variant: runner.memory_for(source, params, output) for params in (BEST, GENERAL)}

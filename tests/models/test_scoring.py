@@ -53,6 +53,7 @@ def test_the_graph_computes_what_plain_numpy_computes_from_the_keras_weights(
         assert np.abs(distribution[0] - expected_distribution).max() <= 1e-5, name
 
 
+@pytest.mark.at_length
 @pytest.mark.registry
 def test_halving_the_stored_weights_moves_a_score_by_less_than_a_hundredth(
     score: Callable[[Image.Image], float],

@@ -71,7 +71,7 @@ def _mutated(mutation: Mutation, copy: Path) -> Iterator[None]:
 def _run(test: str, copy: Path) -> int:
     """Returns the exit status."""
     by_pytest = test.startswith("tests/")
-    command = ["pytest", "-q", "-x", "-p", "no:cacheprovider", test] if by_pytest else test.split()
+    command = ["pytest", "-q", "-x", "-m", "", "-p", "no:cacheprovider", test] if by_pytest else test.split()
     finished = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=copy,

@@ -88,6 +88,7 @@ print(json.dumps([after_warm_up, difference(after_warm_up)]))
 """
 
 
+@pytest.mark.at_length
 def test_after_the_warm_up_of_all_models_100_mixed_batches_build_nothing_and_fit_what_there_is(card: Card) -> None:
     after, added = card.run(SERVE, answers=True)
 

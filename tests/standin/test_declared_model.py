@@ -116,6 +116,7 @@ print(json.dumps(found))
     assert sizes == [[3], [3], [5], [1], [8]]
 
 
+@pytest.mark.at_length
 def test_a_model_that_finds_no_room_is_out_of_memory_and_one_that_is_unloaded_makes_room(card: Card) -> None:
     ran = card.run(
         OPEN

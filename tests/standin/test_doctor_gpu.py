@@ -41,6 +41,7 @@ def reports(card: Card, environment: dict[str, str], *checks: str, **faults: Any
     return {line["check"]: line for line in lines}
 
 
+@pytest.mark.at_length
 def test_each_line_has_all_that_is_needed_to_compare_two_cards(card: Card, environment: dict[str, str]) -> None:
     found = reports(card, environment, "who", "copies")
 

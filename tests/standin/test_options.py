@@ -49,6 +49,7 @@ print(json.dumps([run(plain), run(fused)]))
     assert fused["tensor_core_runs"] + fused["other_runs"] == plain["tensor_core_runs"] + plain["other_runs"]
 
 
+@pytest.mark.at_length
 def test_every_candidate_runs_every_file_wholly_on_the_card(card: Card) -> None:
     program = """
 files = [*manifest("cuda").values(), half(GENERAL)]

@@ -95,6 +95,7 @@ def test_when_one_card_is_lost_every_task_ends_on_the_other(system: System, lost
         until(lambda: states(client), {"cuda:0": "READY", "cuda:1": "READY"})
 
 
+@pytest.mark.at_length
 def test_the_health_of_a_card_that_was_lost_at_the_start_is_shown_when_it_is_back(
     card: Card, host: dict[str, str], tool: NvidiaSmi, tmp_path: Path
 ) -> None:

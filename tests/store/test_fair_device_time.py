@@ -23,10 +23,11 @@ from penstock.core.lease import Lease
 from penstock.core.task import PRIORITIES, Outcome, Priority
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import Engine, Store, connect
+from tests.support.lengths import IS_LONG
 from tests.support.stores import drop, submission
 
 GUARD = 4
-EXAMPLES = 2000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 60
+EXAMPLES = 2000 if IS_LONG else 25
 PROFILE = settings(
     max_examples=EXAMPLES,
     deadline=None,

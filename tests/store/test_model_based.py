@@ -5,7 +5,6 @@
 
 import asyncio
 import json
-import os
 import random
 import secrets
 import time
@@ -62,6 +61,7 @@ from penstock.settings import QueueSettings, RedisSettings
 from penstock.store import BatchStore, Condemned, Engine, NotItsTurn, Redis, Store, UploadStore, connect
 from penstock.store.condemned import HELD_MS
 from penstock.store.inline import HELD_MS as INLINE_HELD_MS
+from tests.support.lengths import IS_LONG
 from tests.support.queue_model import QueueModel
 from tests.support.queue_snapshot import (
     SAME_MOMENT_MS,
@@ -87,9 +87,8 @@ from tests.support.stores import (
     worker_info,
 )
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 QUICK = settings(
-    max_examples=20,
+    max_examples=12,
     stateful_step_count=50,
     deadline=None,
     print_blob=True,
@@ -97,8 +96,8 @@ QUICK = settings(
     phases=set(Phase) - {Phase.explain},  # traces every line, for nothing that the shrunk steps do not say
     suppress_health_check=[HealthCheck.too_slow],
 )
-PROFILE = settings(QUICK, max_examples=2500, stateful_step_count=80) if NIGHTLY else QUICK
-INTERLEAVED_S = 60.0 if NIGHTLY else 3.0
+PROFILE = settings(QUICK, max_examples=2500, stateful_step_count=80) if IS_LONG else QUICK
+INTERLEAVED_S = 60.0 if IS_LONG else 3.0
 LONGEST_S = 60.0
 CONTESTED = ("settle", "renew", "report", "cancel", "resubmit", "delete", "clear_storage", "move_inline")
 """Verbs that some client must have come too late for, or there was no contest."""
@@ -925,7 +924,7 @@ async def watch(client: Redis, namespace: str, is_over: Callable[[], bool]) -> S
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200 if NIGHTLY else 600)  # when it fails, finding the shortest example takes minutes
+@pytest.mark.timeout(7200 if IS_LONG else 600)  # when it fails, finding the shortest example takes minutes
 @pytest.mark.parametrize("guard", [0, 2])
 def test_the_scripts_do_what_the_model_says(redis_url: str, guard: int) -> None:
     """Time goes on while a busy machine stands still, and the model's does not: then it is done anew."""

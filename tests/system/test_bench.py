@@ -50,6 +50,7 @@ def noop(tmp_path: Path, *options: str, **environ: str) -> tuple[dict[str, Any],
     return json.loads((tmp_path / "run.json").read_text()), text
 
 
+@pytest.mark.at_length
 def test_the_figures_of_a_closed_loop_are_plausible(tmp_path: Path) -> None:
     report, text = noop(tmp_path, "--tasks", "20", "--clients", "2", "--priority-mix", "high=1,normal=3")
 

@@ -194,6 +194,7 @@ def test_a_wait_outlives_a_server_that_is_killed(system: System, tmp_path: Path)
         assert waiting.result().succeeded
 
 
+@pytest.mark.at_length
 def test_jpg_is_another_word_for_jpeg_here_too(system: System, tmp_path: Path) -> None:
     (line,) = lines_of(penstock(system, "submit", "--sample", "-o", tmp_path, "--format", "jpg", "--json"))
 
@@ -241,6 +242,7 @@ def test_watch_follows_a_task_that_runs_and_tells_of_its_end(system: System, tmp
     assert lines_of(out)[-1]["status"] == "CANCELED"
 
 
+@pytest.mark.at_length
 def test_a_task_with_a_result_keeps_its_whole_progress(system: System, tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", "a.png", width=130)
     for options in ((*SLOW, "tiles=3"), ("--param", "tile=96")):
@@ -281,6 +283,7 @@ def test_queues_are_paused_purged_and_resumed(system: System) -> None:
     assert "CANCELED" in penstock(system, "show", task_id)
 
 
+@pytest.mark.at_length
 def test_workers_are_drained_and_resumed(system: System) -> None:
     (worker,) = lines_of(penstock(system, "workers", "--json"))
     drained = penstock(system, "workers", "drain", worker["id"])

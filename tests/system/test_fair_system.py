@@ -17,6 +17,8 @@ from tests.support.drive import data_uri, image
 from tests.support.processes import System, up, wait_for
 from tests.support.slow_model import MODEL as SLOW
 
+pytestmark = pytest.mark.at_length
+
 SCORING, SUPERRES = "image-scoring-v1", "superres-x4"
 KEYS = {"alice": "a-key-of-alice-and-nobody-else", "bob": "a-key-of-bob-and-of-nobody-else"}
 GUARD = 5

@@ -87,6 +87,7 @@ def test_a_call_that_holds_the_interpreter_ends_its_worker_and_at_last_its_task(
         assert counted(running, "penstock_workers_hung_total", child="worker-cpu") == 2
 
 
+@pytest.mark.at_length
 def test_what_a_killed_worker_leaves_behind_is_counted(tmp_path: Path) -> None:
     with system(tmp_path, PENSTOCK_QUEUE_MAX_CRASHES="1") as running, running.client() as client:
         task_id = submit(client, slow_model.MODEL, tile_s=600)
@@ -162,6 +163,7 @@ def test_a_machine_that_slept_finds_no_hung_worker(tmp_path: Path) -> None:
         assert counted(running, "penstock_workers_hung_total") == 0
 
 
+@pytest.mark.at_length
 def test_a_worker_that_never_ends_loading_is_started_anew(tmp_path: Path) -> None:
     environ = {hanging_model.FIRST_LOAD: str(tmp_path / "loaded"), "PENSTOCK_WORKER_START_S": "6"}
     with system(tmp_path, **environ) as running, running.client() as client:

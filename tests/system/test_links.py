@@ -140,6 +140,7 @@ async def test_a_bucket_that_refuses_announced_digests_is_named(faulty: StorageS
     assert "400 InvalidArgument when the sha256 is announced, accepted when it is not" in trouble.problem
 
 
+@pytest.mark.at_length
 async def test_a_server_says_once_after_its_start_what_is_wrong_with_its_links(
     settings: Settings, faulty: StorageSettings, peer: Peer
 ) -> None:
@@ -154,6 +155,7 @@ async def test_a_server_says_once_after_its_start_what_is_wrong_with_its_links(
     assert "stores_once" in log
 
 
+@pytest.mark.at_length
 async def test_the_doctor_tries_the_links_and_looks_for_versions(
     settings: Settings, s3_server: StorageSettings, tmp_path: Path
 ) -> None:

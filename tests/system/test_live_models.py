@@ -80,6 +80,7 @@ def submitted(client: httpx.Client, model: str, within_s: float = 60) -> str:
     return str(answer.json()["task_id"])
 
 
+@pytest.mark.at_length
 def test_a_model_that_is_added_is_served_soon_and_outlives_a_worker_that_is_killed_while_it_loads_it(
     system: System, home: Path
 ) -> None:

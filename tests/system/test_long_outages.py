@@ -116,6 +116,7 @@ async def keeps_one_file(world: World, task: dict[str, Any]) -> None:
     assert task["result"]["s3_key"].endswith(files(world, task["task_id"])[0])
 
 
+@pytest.mark.at_length
 async def test_a_task_whose_worker_is_cut_off_from_redis_for_more_than_a_lease_ends_with_its_second_attempt(
     world: World, client: Client
 ) -> None:

@@ -144,6 +144,7 @@ def every_task_ends_while_one_gpu_is_lost(host: Host, system: System, client: ht
     assert "device down" in system.process.log.read_text()
 
 
+@pytest.mark.at_length
 def test_a_server_that_finds_no_gpu_that_works_does_not_start(host: Host, tmp_path: Path) -> None:
     host.lose("cuda:0", "cuda:1")
     process = Process(["up", "--port", "0", "--data-dir", str(tmp_path / "data")], host.environ, tmp_path / "log")

@@ -272,6 +272,7 @@ async def test_doctor_says_it_and_what_to_change(fault: str, url: str) -> None:
     assert SECRET not in str(found)
 
 
+@pytest.mark.at_length
 def test_the_command_doctor_shows_what_it_has_found_and_no_secret(tmp_path: Path, tls: Certificates) -> None:
     with _storage("unknown CA", tls) as environ, redis_with(tmp_path, "--requirepass", SECRET) as port:
         asked = subprocess.run(
@@ -301,6 +302,7 @@ def _answered(url: str) -> httpx.Response:
             time.sleep(0.05)
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("command", ["api", pytest.param("worker", marks=pytest.mark.at_length)])
 def test_a_password_with_a_slash_is_not_shown_as_a_port(command: str, tmp_path: Path) -> None:
     with running(tmp_path, command, REDIS_URL=f"redis://:{SECRET}/tail@127.0.0.1:6379") as process:
@@ -401,6 +403,7 @@ async def test_doctor_says_in_words_of_its_own_why_the_storage_cannot_be_used(
     assert SECRET not in str(found)
 
 
+@pytest.mark.at_length
 @pytest.mark.parametrize("fault", ["refused", pytest.param("unknown CA", marks=pytest.mark.at_length)])
 def test_up_says_what_is_missing_while_its_storage_is_away_and_prints_no_address_when_stopped(
     fault: str, tls: Certificates, tmp_path: Path

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -64,6 +65,7 @@ def test_every_process_says_that_redis_is_frozen_and_shows_no_old_numbers(
     assert "penstock_store_up 0.0" in of_api.text
 
 
+@pytest.mark.at_length
 async def test_a_server_says_that_its_storage_is_silent(settings: Settings, s3_server: StorageSettings) -> None:
     async with peer_of(s3_server.s3_endpoint) as peer:
         behind = replace(settings, storage=replace(s3_server, s3_endpoint=peer.url))

@@ -24,7 +24,7 @@ from tests.support.processes import System, up
 ROOT = Path(__file__).parents[2]
 API = ROOT / "docs" / "reference" / "api.md"
 PAGES = pages.pages(ROOT)
-ALWAYS = ("README.md", "docs/tutorials/first-task.md")
+ALWAYS = ("README.md",)
 """Of the pages that start servers of their own, which is most of the time, these are run each time."""
 
 LONG = ("docs/how-to/models.md", "docs/how-to/command-line.md")

@@ -168,6 +168,7 @@ def test_a_prediction_can_be_canceled_and_a_repeat_is_fine(client: Client) -> No
     assert client.predictions.get(prediction.id).status == "canceled"
 
 
+@pytest.mark.at_length
 def test_how_far_a_prediction_has_come_is_read_from_its_logs(client: Client) -> None:
     prediction = client.predictions.create(version=REF, input={"image": data_uri(image(1100, 900))})
 

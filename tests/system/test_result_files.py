@@ -127,6 +127,7 @@ def objects(data_dir: Path) -> list[Path]:
     return [path for path in (data_dir / "objects").rglob("results/**/*") if path.is_file()]
 
 
+@pytest.mark.at_length
 def test_a_short_runner_gives_several_files_which_live_as_long_as_a_task_that_shows_them(tmp_path: Path) -> None:
     (tmp_path / "parts_model.py").write_text(MODULE)
     environ = {"GPU_IDS": "cpu", "PYTHONPATH": str(tmp_path), "PENSTOCK_MODELS_MODULES": "parts_model"}

@@ -95,6 +95,7 @@ async def test_equal_tasks_that_come_at_once_are_shared_by_idle_workers(
     assert max(given_back(tasks)) <= 1
 
 
+@pytest.mark.at_length
 async def test_workers_that_join_a_backlog_get_their_share(settings: Settings, store: Store, tmp_path: Path) -> None:
     async with running_workers(settings, store, tmp_path) as start:
         start(3)

@@ -121,6 +121,7 @@ def test_a_file_may_have_any_name_that_a_disk_takes(system: System, tmp_path: Pa
         assert "\x1b[31mred" not in printed
 
 
+@pytest.mark.at_length
 def test_a_file_that_fails_is_in_the_table_whatever_its_name(system: System, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -159,6 +160,7 @@ def test_what_is_no_utf8_on_the_command_line_is_refused_in_a_line(
     assert len((printed + said).splitlines()) <= 5
 
 
+@pytest.mark.at_length
 def test_a_limit_of_the_rate_is_said_in_a_line_and_ctrl_c_ends_the_wait(
     settings: Settings, api_key: str, tmp_path: Path
 ) -> None:
@@ -190,6 +192,7 @@ def test_a_wrong_param_ends_the_run_at_the_first_file(system: System, tmp_path: 
     assert "`penstock models show noop-v1` says what it takes" in said
 
 
+@pytest.mark.at_length
 async def test_a_key_that_is_revoked_ends_the_run(system: System, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", 30, kind=12)
     async with revoking_link(system.url, system.api_key, after_submits=3) as url:
@@ -235,6 +238,7 @@ def test_a_full_disk_is_named_and_ends_the_run(system: System, tmp_path: Path) -
     assert f"{len(done)} done, 1 failed, {30 - len(ends)} not tried" in said
 
 
+@pytest.mark.at_length
 def test_a_result_that_is_gone_is_made_anew(system: System, tmp_path: Path) -> None:
     photo, out = tmp_path / "photo.jpg", tmp_path / "out"
     Image.new("RGB", (8, 8), "teal").save(photo)

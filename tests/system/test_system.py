@@ -471,6 +471,7 @@ def test_a_dead_host_loses_its_task_to_another_within_ten_seconds(
     assert client.get(task["links"]["result"]).status_code == 200
 
 
+@pytest.mark.at_length
 def test_a_frozen_worker_that_wakes_up_late_changes_nothing(settings: Settings, api_key: str, tmp_path: Path) -> None:
     """The zombie: stopped past its lease with its whole host, its task finished elsewhere, then continued."""
     settings = serving_slowly(settings)
@@ -528,6 +529,7 @@ def test_a_stopping_worker_finishes_what_it_has_and_takes_no_more(
     assert all(view["attempts"][-1]["outcome"] == "complete" for view in views[:2])
 
 
+@pytest.mark.at_length
 def test_a_worker_with_no_time_to_drain_hands_its_task_back_uncounted(
     settings: Settings, api_key: str, tmp_path: Path
 ) -> None:
@@ -618,6 +620,7 @@ def download_as_the_readme_does(url: str, api_key: str, task_id: str, to: Path) 
 # --- a model of one's own -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.at_length
 def test_the_model_in_the_readme_works_as_it_stands_there(tmp_path: Path) -> None:
     code = re.search(r"```python\n(# my_models\.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert code is not None
@@ -716,6 +719,7 @@ def test_a_second_server_on_the_same_directory_or_port_says_so(system: System, t
     assert "--port" in (tmp_path / "b.log").read_text()
 
 
+@pytest.mark.at_length
 def test_the_demo_writes_the_photo_and_prints_the_scores(tmp_path: Path) -> None:
     process = Process(["demo", "-o", str(tmp_path / "out")], {"GPU_IDS": "cpu"}, tmp_path / "log")
 

@@ -512,6 +512,7 @@ def told() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.at_length
 def test_progress_is_told_twice_a_second_at_most_and_never_after_the_end(client: httpx.Client, told: str) -> None:
     webhook = {"url": told, "events": ["progress", "succeeded"]}
     task_id = submit(client, model=slow_model.MODEL, params={"tiles": 60}, webhook=webhook)

@@ -25,6 +25,7 @@ from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.starvation import StarvationGuard
 from penstock.worker.threads import Threads
+from tests.support.lengths import IS_LONG
 
 GPU_LIKE = Device(name="test:0", kind="cpu", threads=1, sides=(4,), batches=(1, 2, 4))
 CPU_LIKE = Device(name="test", kind="cpu", threads=2, streams=2, sides=(4,), batches=(1,))
@@ -258,7 +259,7 @@ class Watcher:
             assert passed_over <= self.guard + max(0, self.beside[job] - 2)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300 if IS_LONG else 60)
 @given(arrivals=ARRIVALS, guard=GUARD.filter(bool), sizes=st.sampled_from([(1,), (1, 2, 4)]))
 def test_no_priority_and_no_job_is_passed_over_without_end(
     arrivals: list[Arrival], guard: int, sizes: tuple[int, ...]
@@ -376,7 +377,7 @@ ONE_LANE = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60 if IS_LONG else 12)
 @given(arrivals=ONE_LANE, guard=st.sampled_from([1, 2, 3, 5]))
 def test_no_priority_waits_for_more_batches_of_the_real_scheduler_than_the_guard_says(
     arrivals: list[Arrival], guard: int

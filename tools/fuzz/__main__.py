@@ -27,7 +27,7 @@ from tools.fuzz.runner import corpus_at, run
 from tools.fuzz.target import Target
 from tools.fuzz.watch import MIB, Summary
 
-RUNS, NIGHTLY, SHORT = 20_000, 1_000_000, 1_500
+RUNS, NIGHTLY, SHORT = 20_000, 1_000_000, 600
 ENGINES: dict[str, Engine] = {"mutations": by_mutation, "atheris": by_atheris}
 READERS = ("penstock", "multipart", "tomllib")
 """The packages in which atheris looks for new code."""
