@@ -2025,4 +2025,11 @@ MUTATIONS = (
         "links=[]",
         TRACES + "a_further_attempt_is_linked_to_the_one_before_it",
     ),
+    Mutation(
+        "an attempt is cancelled after its first step",
+        "src/penstock/worker/running.py",
+        "if inspect.getcoroutinestate(task.get_coro()) == inspect.CORO_CREATED:",
+        "if False and inspect:",
+        "tests/worker/test_host.py::test_a_task_that_is_given_back_in_the_turn_of_its_claim_waits_again",
+    ),
 )
