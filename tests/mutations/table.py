@@ -2032,4 +2032,12 @@ MUTATIONS = (
         "if False and inspect:",
         "tests/worker/test_host.py::test_a_task_that_is_given_back_in_the_turn_of_its_claim_waits_again",
     ),
+    Mutation(
+        "when a connection to the storage has failed, no idle one is used again",
+        "src/penstock/storage/s3_connections.py",
+        "            self._close_idle()\n",
+        "",
+        "tests/storage/test_s3_connections.py::"
+        "test_when_a_connection_has_failed_no_idle_one_of_before_is_used_again",
+    ),
 )
