@@ -2040,4 +2040,11 @@ MUTATIONS = (
         "tests/storage/test_s3_connections.py::"
         "test_when_a_connection_has_failed_no_idle_one_of_before_is_used_again",
     ),
+    Mutation(
+        "a client that is gone without a word is found",
+        "src/penstock/api/serving/acceptor.py",
+        "    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_S * 1000),\n",
+        "",
+        SERVING + "test_a_client_that_is_gone_without_a_word_is_found_by_the_kernel",
+    ),
 )
