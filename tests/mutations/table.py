@@ -2025,4 +2025,26 @@ MUTATIONS = (
         "links=[]",
         TRACES + "a_further_attempt_is_linked_to_the_one_before_it",
     ),
+    Mutation(
+        "an attempt is cancelled after its first step",
+        "src/penstock/worker/running.py",
+        "if inspect.getcoroutinestate(task.get_coro()) == inspect.CORO_CREATED:",
+        "if False and inspect:",
+        "tests/worker/test_host.py::test_a_task_that_is_given_back_in_the_turn_of_its_claim_waits_again",
+    ),
+    Mutation(
+        "when a connection to the storage has failed, no idle one is used again",
+        "src/penstock/storage/s3_connections.py",
+        "            self._close_idle()\n",
+        "",
+        "tests/storage/test_s3_connections.py::"
+        "test_when_a_connection_has_failed_no_idle_one_of_before_is_used_again",
+    ),
+    Mutation(
+        "a client that is gone without a word is found",
+        "src/penstock/api/serving/acceptor.py",
+        "    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_S * 1000),\n",
+        "",
+        SERVING + "test_a_client_that_is_gone_without_a_word_is_found_by_the_kernel",
+    ),
 )

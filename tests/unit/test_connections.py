@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from penstock.api.http.addresses import ClientAddresses
-from penstock.api.serving.acceptor import AT_ONCE, Acceptor
+from penstock.api.serving.acceptor import AT_ONCE, INHERITED, Acceptor
 from penstock.api.serving.admission import BEHIND_PROXY, Admission, Place
 from penstock.api.serving.deadlines import ReceiveClock
 from penstock.api.serving.files import connections_for
@@ -169,3 +169,17 @@ async def test_those_who_accept_one_at_a_time_share_a_burst(at_once: int, taken:
             closed.close()
 
     assert sorted(entered) == taken
+
+
+async def test_a_client_that_is_gone_without_a_word_is_found_by_the_kernel() -> None:
+    """Else an event stream whose path has died is served for a quarter of an hour."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener.dup() as queue:
+        Acceptor(listener, lambda _: asyncio.Protocol(), Admission(9, 9), ClientAddresses(()), lambda: b"", 16).close()
+        with socket.create_connection(queue.getsockname()):
+            accepted, _ = queue.accept()
+
+    with accepted:
+        found = [(level, option, accepted.getsockopt(level, option)) for level, option, _ in INHERITED]
+    assert found == list(INHERITED)
+    assert socket.TCP_USER_TIMEOUT in [option for _, option, _ in INHERITED]

@@ -273,3 +273,20 @@ async def test_an_attempt_that_is_over_is_not_stopped(store: Store, storage: Sto
         del worker.tasks["a lease"]
 
     assert not may_stop
+
+
+async def test_a_task_that_is_given_back_in_the_turn_of_its_claim_waits_again(store: Store, storage: Storage) -> None:
+    """Before the first step of its attempt there is nothing that would release it: it would wait for the end of a lease
+    that nobody renews."""
+    async with host(store, storage, MODEL, lease_s=600) as worker:
+        begin = worker.running.start
+
+        def give_back_at_once(lease: Lease) -> None:
+            worker._claims._start = begin
+            begin(lease)
+            worker.running.give_back(lease.key, "another")
+
+        worker._claims._start = give_back_at_once
+        task = await ended(store, await submit_image(store, MODEL, FILE))
+
+    assert (task.state, outcomes(task)) == (State.SUCCESS, ["release", "complete"])

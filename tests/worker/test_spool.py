@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.errors import ResultExpired
+from penstock.errors import ConfigurationError, ResultExpired
 from penstock.storage import Item, LocalStorage
-from penstock.worker.spool import Spool, StoredFiles
+from penstock.worker.spool import Spool, StoredFiles, made
 from tests.support.bad_storages import Held
 
 FILES = {"a": 300, "b": 0, "c": 200}
@@ -182,3 +182,18 @@ async def test_a_put_that_ends_as_it_is_canceled_leaves_nothing_behind(tmp_path:
     assert put.cancelled()
     with pytest.raises(ResultExpired):
         await storage.get("results/a")
+
+
+def test_a_directory_that_does_not_exist_is_made(tmp_path: Path) -> None:
+    directory = tmp_path / "of" / "results"
+
+    assert made(str(directory)) == str(directory)
+
+    assert directory.is_dir()
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigurationError, match=r"worker\.spool_directory: .*file/results"):
+        made(str(tmp_path / "file" / "results"))

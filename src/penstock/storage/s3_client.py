@@ -225,11 +225,14 @@ async def client_of(settings: StorageSettings, endpoint: str, aws_style: str) ->
     """A client of the vendor. Raises ConfigurationError when a setting cannot be right, StorageUnavailable when the
     machine gets no credentials."""
     import aioboto3  # imported here: it takes 0.3 s, which a process with local storage is spared
-    from botocore.config import Config
+    from aiobotocore.config import AioConfig
+
+    from penstock.storage.s3_connections import S3Connections
 
     if bool(settings.s3_access_key) != bool(settings.s3_secret_key):
         raise ConfigurationError("storage.s3_access_key and storage.s3_secret_key: set both or none")
-    config = Config(
+    config = AioConfig(
+        http_session_cls=S3Connections,
         signature_version="s3v4",  # otherwise links are signed by version 2, which newer servers refuse
         # With these a refused connection fails within 3 s; with the defaults it takes 12 s.
         retries={"mode": "standard", "total_max_attempts": 3},

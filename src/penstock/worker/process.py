@@ -52,7 +52,7 @@ from penstock.worker.residency.repository import RepositoryWatch
 from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.versions import LocalVersions
 from penstock.worker.running import slots_for
-from penstock.worker.spool import Spool
+from penstock.worker.spool import Spool, made
 from penstock.worker.threads import Threads, tile_threads
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -135,7 +135,7 @@ async def _open(
     stack.enter_context(capturing(settings.telemetry.log_level))
     for warning in await _when_available(client, settings.redis.namespace):
         logger.warning(warning)
-    spool = Spool(storage, directory=settings.worker.spool_directory, max_bytes=settings.worker.spool_max_bytes)
+    spool = Spool(storage, directory=made(settings.worker.spool_directory), max_bytes=settings.worker.spool_max_bytes)
     stack.push_async_callback(spool.aclose)
     memory, residents = _memory_of_tasks(settings, device), Residents()
     for warning in too_small(settings, memory, spool):

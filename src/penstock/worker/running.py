@@ -2,6 +2,7 @@
 forgotten when they end."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -172,14 +173,14 @@ class RunningAttempts:
             lease = self._leases[key]
             logger.bind(task_id=lease.id, attempt=lease.epoch, why=why).warning("attempt is stopped")
             self.stopped.add(key)
-            self._tasks[key].cancel()
+            self._cancel(key)
 
     def give_back(self, key: str, to: str) -> None:
         """Release the task of this attempt, so that another worker can claim it."""
         lease = self._leases[key]
         logger.bind(task_id=lease.id, attempt=lease.epoch, to=to).info("task is given back")
         self._prefetch.give_back(key, time.monotonic())
-        self._tasks[key].cancel()
+        self._cancel(key)
 
     def give_back_late(self) -> None:
         """Release what this worker, which is to stop, would begin too late: its time to stop is for what has begun."""
@@ -191,6 +192,16 @@ class RunningAttempts:
         """Whether an attempt runs under this lease, was not stopped, and its end is not decided."""
         task = self._tasks.get(key)  # an attempt that is over stands here until the loop calls `_ended`
         return task is not None and not task.done() and key not in self.stopped | self._attempts.settling
+
+    def _cancel(self, key: str) -> None:
+        # A coroutine that is cancelled before its first step never runs, so that it would release nothing: the task
+        # would wait for the end of a lease that nobody renews, and be charged a crash. The first step is due before
+        # what is called soon.
+        task = self._tasks[key]
+        if inspect.getcoroutinestate(task.get_coro()) == inspect.CORO_CREATED:  # type: ignore[arg-type]
+            asyncio.get_running_loop().call_soon(task.cancel)
+        else:
+            task.cancel()
 
     # --- end --------------------------------------------------------------------------------------------------
 

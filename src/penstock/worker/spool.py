@@ -7,12 +7,13 @@ import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from loguru import logger
 from msgspec import Struct
 
-from penstock.errors import PenstockError, StorageUnavailable
+from penstock.errors import ConfigurationError, PenstockError, StorageUnavailable
 from penstock.storage import Item, Storage
 
 T = TypeVar("T")
@@ -298,3 +299,15 @@ def _new_file(directory: str | None) -> IO[bytes]:
 def _read(copy: IO[bytes], sizes: Sequence[int], items: Sequence[Item]) -> list[Item]:
     copy.seek(0)
     return [item._replace(data=copy.read(size)) for item, size in zip(items, sizes, strict=True)]
+
+
+def made(directory: str) -> str:
+    """Make the directory of a spool where it is missing, and return it. Raises ConfigurationError when that fails."""
+    try:
+        if directory:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"worker.spool_directory: {directory} cannot be made: {error.strerror}; name one that a worker may make"
+        ) from error
+    return directory

@@ -23,6 +23,17 @@ accepts one at a time, so that those which have nothing else to do get the next.
 SHARE_AT_ONCE = 4
 """And at most this part of those that one address may have: a connection takes three turns of the loop until it can
 make room, and those of one burst must not keep out who comes behind them."""
+GONE_AFTER_S = 90
+"""A client that acknowledges nothing for so long is gone: its path may have died without a word, and the kernel would
+send again for a quarter of an hour. Who pauses that long while it reads is cut off too, as with STALL_TIMEOUT_S."""
+INHERITED = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_S * 1000),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),  # asks where nothing is on its way
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+)
+"""Options of the listening socket, which its connections inherit."""
 PAUSE_S = 0.1
 """The wait after a failure of `accept`: the listener would report the same connection again at once."""
 QUIET_S = 10.0
@@ -59,7 +70,8 @@ class Acceptor:
         self._refused: deque[socket.socket] = deque()
         self._failures, self._refusals = _Rarely(), _Rarely()
         if listener.family != socket.AF_UNIX:
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+            for level, option, value in INHERITED:
+                listener.setsockopt(level, option, value)
         listener.setblocking(False)
         listener.listen(backlog)
         self._listen()
