@@ -2037,13 +2037,12 @@ MUTATIONS = (
         "src/penstock/storage/s3_connections.py",
         "            self._close_idle()\n",
         "",
-        "tests/storage/test_s3_connections.py::"
-        "test_when_a_connection_has_failed_no_idle_one_of_before_is_used_again",
+        "tests/storage/test_s3_connections.py::test_when_a_connection_has_failed_no_idle_one_of_before_is_used_again",
     ),
     Mutation(
         "a client that is gone without a word is found",
         "src/penstock/api/serving/acceptor.py",
-        "    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_S * 1000),\n",
+        '    "TCP_USER_TIMEOUT": GONE_AFTER_S * 1000,\n',
         "",
         SERVING + "test_a_client_that_is_gone_without_a_word_is_found_by_the_kernel",
     ),

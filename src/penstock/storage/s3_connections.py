@@ -47,5 +47,6 @@ class S3Connections(AIOHTTPSession):  # type: ignore[misc]
 def _socket(address_info: Any) -> socket.socket:
     family, kind, protocol, _, _ = address_info
     made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux alone
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
     return made

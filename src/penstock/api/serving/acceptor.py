@@ -26,14 +26,17 @@ make room, and those of one burst must not keep out who comes behind them."""
 GONE_AFTER_S = 90
 """A client that acknowledges nothing for so long is gone: its path may have died without a word, and the kernel would
 send again for a quarter of an hour. Who pauses that long while it reads is cut off too, as with STALL_TIMEOUT_S."""
+OF_TCP = {
+    "TCP_NODELAY": 1,
+    "TCP_USER_TIMEOUT": GONE_AFTER_S * 1000,
+    "TCP_KEEPIDLE": 30,  # seconds: asks where nothing is on its way
+    "TCP_KEEPINTVL": 10,
+}
 INHERITED = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_AFTER_S * 1000),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),  # asks where nothing is on its way
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *((socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in OF_TCP.items() if hasattr(socket, name)),
 )
-"""Options of the listening socket, which its connections inherit."""
+"""Options of the listening socket, which its connections inherit; those that this system knows."""
 PAUSE_S = 0.1
 """The wait after a failure of `accept`: the listener would report the same connection again at once."""
 QUIET_S = 10.0
