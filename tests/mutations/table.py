@@ -2037,8 +2037,7 @@ MUTATIONS = (
         "src/penstock/storage/s3_connections.py",
         "            self._close_idle()\n",
         "",
-        "tests/storage/test_s3_connections.py::"
-        "test_when_a_connection_has_failed_no_idle_one_of_before_is_used_again",
+        "tests/storage/test_s3_connections.py::test_when_a_connection_has_failed_no_idle_one_of_before_is_used_again",
     ),
     Mutation(
         "a client that is gone without a word is found",
