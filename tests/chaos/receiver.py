@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -52,11 +53,12 @@ class Receiver:
         return {message.id for message in self.messages if message.status in range(200, 300)}
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Refuses connections before and after the block."""
+    async def listening(self, at: socket.socket | None = None) -> AsyncIterator[None]:
+        """Refuses connections before and after the block. `at` is a bound socket of another host."""
         runner = web.ServerRunner(web.Server(self._receive), shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "0.0.0.0", self.port, backlog=1024, reuse_address=True).start()
+        here = web.TCPSite(runner, "0.0.0.0", self.port, backlog=1024, reuse_address=True)
+        await (web.SockSite(runner, at, backlog=1024) if at else here).start()
         try:
             yield
         finally:

@@ -187,7 +187,7 @@ def fake_redis_clock(setup: Setup, directory: Path) -> Iterator[Setup]:
     """Makes Redis alone read its clock from a file, through libfaketime."""
     clock = directory / "clock"
     clock.write_text("+0\n")
-    yield replace(setup, redis_environ=_faketime(FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1"))
+    yield replace(setup, redis_environ=faketime(FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1"))
 
 
 async def redis_clock_jumps(world: World, seed: int, tasks: int) -> Report:
@@ -208,7 +208,7 @@ async def redis_clock_jumps(world: World, seed: int, tasks: int) -> Report:
 @contextmanager
 def fake_host_clocks(setup: Setup, directory: Path) -> Iterator[Setup]:
     """Sets servers and workers an hour ahead of Redis."""
-    yield replace(setup, environ=_faketime(FAKETIME="+3600"))
+    yield replace(setup, environ=faketime(FAKETIME="+3600"))
 
 
 async def host_clocks_wrong(world: World, seed: int, tasks: int) -> Report:
@@ -253,7 +253,8 @@ def _connections(world: World) -> int:
     return sum(link.connections for link in world.links.values())
 
 
-def _faketime(**environ: str) -> dict[str, str]:
+def faketime(**environ: str) -> dict[str, str]:
+    """Returns variables by which a process reads another clock. Raises Skipped where libfaketime is missing."""
     for library in LIBRARIES:
         if Path(library).exists():
             return {"LD_PRELOAD": library, "DONT_FAKE_MONOTONIC": "1"} | environ

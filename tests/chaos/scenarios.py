@@ -1,11 +1,5 @@
 """The table of scenarios: the faults, the number of tasks, and what must hold."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-
-from msgspec import Struct
-
 from tests.chaos import api_faults as api
 from tests.chaos import failovers as failover
 from tests.chaos import overload
@@ -13,28 +7,9 @@ from tests.chaos import redis_faults as redis
 from tests.chaos import storage_faults as storage
 from tests.chaos import webhook_faults as webhook
 from tests.chaos import worker_faults as worker
-from tests.chaos.report import SOUND, Bar, Report
+from tests.chaos.report import SOUND, Bar
+from tests.chaos.runner import Scenario
 from tests.chaos.world import Setup, World
-
-
-@contextmanager
-def as_it_is(setup: Setup, directory: Path) -> Iterator[Setup]:
-    """Prepares nothing."""
-    yield setup
-
-
-class Scenario(Struct, frozen=True, kw_only=True):
-    """One row. `place` prepares the machine and completes the setup; `tasks` are trials where the title says so."""
-
-    id: str
-    title: str
-    run: Callable[[World, int, int], Awaitable[Report]]
-    bars: tuple[Bar, ...]
-    tasks: int = 1000
-    short_tasks: int = 200
-    setup: Setup = Setup()
-    place: Callable[[Setup, Path], AbstractContextManager[Setup]] = as_it_is
-
 
 ALL_DONE = (*SOUND, Bar("done", "==", "tasks"))
 """No promise is broken, and every task succeeded."""
@@ -65,7 +40,7 @@ FAILED_OVER = (
 )
 """Nothing was lost but perhaps the ends of the last millisecond, which no client has seen: these tasks ran again."""
 
-SCENARIOS: dict[str, Scenario] = {
+SCENARIOS: dict[str, Scenario[World]] = {
     s.id: s
     for s in (
         Scenario(

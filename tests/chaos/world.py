@@ -20,6 +20,7 @@ from tests.chaos.history import History, worker_facts
 from tests.chaos.models import MODEL
 from tests.chaos.parts import READY_WITHIN_S, ROOT, Api, Host, RedisServer
 from tests.chaos.proxy import Proxy
+from tests.support.places import HERE, Place, PlaceOf
 from tests.support.redis_fleets import RedisFleet
 
 T = TypeVar("T")
@@ -37,11 +38,15 @@ class Setup(Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     environ: dict[str, str] = {}
     """Environment variables of servers and workers, besides the settings."""
+    environ_of: dict[str, dict[str, str]] = {}
+    """More of them for single servers and workers, by their names."""
     redis_environ: dict[str, str] = {}
     redis_data: Path | None = None
-    fleet: Callable[[Path, bool], RedisFleet] | None = None
+    redis_options: dict[str, str] = {}
+    fleet: Callable[[Path, bool, PlaceOf], RedisFleet] | None = None
     """Makes several servers of Redis that take over from one another, in place of the one; the second argument says
-    that they are to do so soon, since the run is short. There is no bad network on the way to them."""
+    that they are to do so soon, since the run is short, the third one where each of them runs. There is no bad network
+    on the way to them."""
     objects: Path | None = None
 
 
@@ -53,13 +58,20 @@ class World:
         self.rng = random.Random(seed)
         self.directory = directory
         self.history = History(directory / "history.jsonl")
-        self.redis = RedisServer(directory, data=setup.redis_data, environ=setup.redis_environ)
-        self._fleet = setup.fleet(directory / "fleet", is_short) if setup.fleet else None
+        self.redis = RedisServer(
+            directory,
+            data=setup.redis_data,
+            environ=setup.redis_environ,
+            place=self.place_of("redis"),
+            **setup.redis_options,
+        )
+        self._fleet = setup.fleet(directory / "fleet", is_short, self.place_of) if setup.fleet else None
         self.links: dict[str, Proxy] = {}
         self.apis: list[Api] = []
         self.hosts: list[Host] = []
         self.s3: StorageSettings | None = None
         self.s3_link: Proxy | None = None
+        self._s3_endpoint = ""
         self.resting: set[str] = set()
         """URLs that clients leave alone."""
         self._collected: dict[str, int] = {}
@@ -82,6 +94,10 @@ class World:
         for link in (*self.links.values(), *([self.s3_link] if self.s3_link else [])):
             await link.close()
         self.history.close()
+
+    def place_of(self, name: str) -> Place:
+        """Where the process of this name runs."""
+        return HERE
 
     async def client(self) -> Client:
         """Returns a client of the servers in use, which is closed with the world."""
@@ -110,7 +126,7 @@ class World:
     async def add_host(self, **environ: str) -> Host:
         """Starts one more worker, with its own link to Redis."""
         name = f"worker-{len(self.hosts)}"
-        host = Host(name, await self._environ(name) | environ, self.directory)
+        host = Host(name, await self._environ(name) | environ, self.directory, self.place_of(name))
         self.hosts.append(host)
         host.start()
         return host
@@ -118,7 +134,7 @@ class World:
     async def add_api(self) -> Api:
         """Starts one more server."""
         name = f"api-{len(self.apis)}"
-        api = Api(name, await self._environ(name), self.directory)
+        api = Api(name, await self._environ(name), self.directory, self.place_of(name))
         self.apis.append(api)
         api.start()
         return api
@@ -184,9 +200,9 @@ class World:
 
         directory = self.directory / "s3"
         directory.mkdir()
-        self.s3 = await asyncio.to_thread(self._servers.enter_context, s3_server.running(directory))
-        self.s3_link = Proxy(urlsplit(self.s3.s3_endpoint).netloc, self.rng)
-        await self.s3_link.start()
+        running = s3_server.running(directory, self.place_of("s3"))
+        self.s3 = await asyncio.to_thread(self._servers.enter_context, running)
+        self._s3_endpoint = await self._link_s3(self.s3.s3_endpoint)
 
     async def _environ(self, name: str) -> dict[str, str]:
         settings = {
@@ -204,7 +220,10 @@ class World:
         }
         settings |= self._s3_settings() | self.setup.env
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        return {f"PENSTOCK_{k}": v for k, v in settings.items()} | self.setup.environ | {"PYTHONPATH": path}
+        return {f"PENSTOCK_{k}": v for k, v in settings.items()} | self._variables(name) | {"PYTHONPATH": path}
+
+    def _variables(self, name: str) -> dict[str, str]:
+        return self.setup.environ | self.setup.environ_of.get(name, {})
 
     async def _redis_url(self, name: str) -> str:
         """The address of Redis for one process, over a link of its own."""
@@ -214,12 +233,18 @@ class World:
         await link.start()
         return link.url(self.redis.url)
 
+    async def _link_s3(self, endpoint: str) -> str:
+        """The address of S3 for every process, over one link."""
+        self.s3_link = Proxy(urlsplit(endpoint).netloc, self.rng)
+        await self.s3_link.start()
+        return self.s3_link.url(endpoint)
+
     def _s3_settings(self) -> dict[str, str]:
-        if self.s3 is None or self.s3_link is None:
+        if self.s3 is None:
             return {}
         return {
             "STORAGE_LOCAL": "false",
-            "STORAGE_S3_ENDPOINT": self.s3_link.url(self.s3.s3_endpoint),
+            "STORAGE_S3_ENDPOINT": self._s3_endpoint,
             "STORAGE_S3_BUCKET": self.s3.s3_bucket,
             "STORAGE_S3_ACCESS_KEY": self.s3.s3_access_key,
             "STORAGE_S3_SECRET_KEY": self.s3.s3_secret_key,

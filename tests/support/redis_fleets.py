@@ -13,6 +13,7 @@ from typing import Any
 import redis
 from redis.crc import key_slot
 
+from tests.support.places import HERE, Place, PlaceOf, here
 from tests.support.redis_server import RedisProcess, binary, die_with_parent, free_port
 
 READY_WITHIN_S = 60.0
@@ -22,10 +23,13 @@ SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))
 
 
 class RedisFleet:
-    """What all kinds have. It is started by `with`, and then serves, but is not `whole` at once."""
+    """What all kinds have. It is started by `with`, and then serves, but is not `whole` at once.
 
-    def __init__(self, directory: Path) -> None:
+    `place_of` says where a server runs, or a sentinel, by its name: `redis-0` is the first server."""
+
+    def __init__(self, directory: Path, place_of: PlaceOf = here) -> None:
         self.directory = directory
+        self.place_of = place_of
         self.servers: list[RedisProcess] = []
         self._stack = ExitStack()
 
@@ -92,13 +96,16 @@ class RedisFleet:
     def _server(self, **options: str) -> RedisProcess:
         directory = self.directory / f"server-{len(self.servers)}"
         directory.mkdir(parents=True)
-        server = RedisProcess(directory, **REPLICATION, **options)
+        place = self.place_of(f"redis-{len(self.servers)}")
+        server = RedisProcess(
+            directory, place=place, **REPLICATION, **{"replica-announce-ip": place.address}, **options
+        )
         self.servers.append(server)
         self._stack.enter_context(server)
         return server
 
 
-REPLICATION = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1", "replica-announce-ip": "127.0.0.1"}
+REPLICATION = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
 
 
 class SentinelFleet(RedisFleet):
@@ -112,16 +119,18 @@ class SentinelFleet(RedisFleet):
         sentinels: int = 3,
         down_after_s: float = 1.0,
         password: str = "",
+        place_of: PlaceOf = here,
         **options: str,
     ) -> None:
         """`password` is that of the sentinels; `options` are those of the servers."""
-        super().__init__(directory)
+        super().__init__(directory, place_of)
         self._replicas = replicas
         self._down_after_ms = int(down_after_s * 1000)
         self._password = password
         self._options = options
-        self.sentinels = [free_port() for _ in range(sentinels)]
-        hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
+        places = [place_of(f"sentinel-{n}").address for n in range(sentinels)]
+        self.sentinels = [(address, free_port()) for address in places]
+        hosts = ",".join(f"{address}:{port}" for address, port in self.sentinels)
         self.url = f"redis+sentinel://{hosts}/{MASTER}"
 
     def start(self) -> None:
@@ -129,21 +138,22 @@ class SentinelFleet(RedisFleet):
         master = self._server(**self._options)
         for _ in range(self._replicas):
             with client_of(self._server(**self._options)) as client:
-                client.replicaof("127.0.0.1", str(master.port))
+                client.replicaof(master.place.address, str(master.port))
         until(lambda: all(_follows(server, master) for server in self.servers[1:]), "replicas follow the master")
-        for port in self.sentinels:
-            self._stack.enter_context(self._sentinel(port, master.port))
+        for n, (_, port) in enumerate(self.sentinels):
+            self._stack.enter_context(self._sentinel(self.place_of(f"sentinel-{n}"), port, master))
 
     def master(self) -> RedisProcess:
         """The one that the sentinels name."""
-        _, port = self.asked("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
-        return next(server for server in self.servers if server.port == int(port))
+        host, port = self.asked("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        place = (host if isinstance(host, str) else host.decode(), int(port))
+        return next(server for server in self.servers if (server.place.address, server.port) == place)
 
     def is_whole(self) -> bool:
         """Whether every sentinel knows all replicas and all other sentinels."""
         seen = []
-        for port in self.sentinels:
-            with redis.Redis(port=port, password=self._password or None, retry=None) as client:
+        for host, port in self.sentinels:
+            with redis.Redis(host, port, password=self._password or None, retry=None) as client:
                 state = client.sentinel_master(MASTER)
             seen.append((state["num-slaves"], state["num-other-sentinels"]))
         return seen == [(self._replicas, len(self.sentinels) - 1)] * len(self.sentinels)
@@ -154,21 +164,22 @@ class SentinelFleet(RedisFleet):
         until(lambda: self.asked("SENTINEL", "FAILOVER", MASTER), "a sentinel takes the order to fail over")
 
     def asked(self, *command: str) -> Any:
-        """What the first of the sentinels answers."""
-        with redis.Redis(port=self.sentinels[0], password=self._password or None, retry=None) as client:
+        """What the last of the sentinels answers."""
+        host, port = self.sentinels[-1]
+        with redis.Redis(host, port, password=self._password or None, retry=None) as client:
             return client.execute_command(*command)
 
     @contextmanager
-    def _sentinel(self, port: int, master_port: int) -> Iterator[None]:
+    def _sentinel(self, place: Place, port: int, master: RedisProcess) -> Iterator[None]:
         lines = [
             f"port {port}",
-            f"sentinel monitor {MASTER} 127.0.0.1 {master_port} {len(self.sentinels) // 2 + 1}",
+            f"sentinel monitor {MASTER} {master.place.address} {master.port} {len(self.sentinels) // 2 + 1}",
             f"sentinel down-after-milliseconds {MASTER} {self._down_after_ms}",
             f"sentinel failover-timeout {MASTER} 10000",
             *([f"requirepass {self._password}"] if self._password else []),
         ]
-        with sentinel_with(self.directory / f"sentinel-{port}", lines):
-            until(lambda: _answers(port, self._password), "a sentinel answers")
+        with sentinel_with(self.directory / f"sentinel-{port}", lines, place):
+            until(lambda: _answers(place.address, port, self._password), "a sentinel answers")
             yield
 
 
@@ -176,9 +187,15 @@ class ClusterFleet(RedisFleet):
     """Three masters, with a replica each or none. `tag` is the hash tag of the keys that `master` is about."""
 
     def __init__(
-        self, directory: Path, *, replicas: bool = True, tag: str = "penstock", node_timeout_s: float = 1.0
+        self,
+        directory: Path,
+        *,
+        replicas: bool = True,
+        tag: str = "penstock",
+        node_timeout_s: float = 1.0,
+        place_of: PlaceOf = here,
     ) -> None:
-        super().__init__(directory)
+        super().__init__(directory, place_of)
         self._nodes = 6 if replicas else 3
         self.slot = key_slot(tag.encode())
         self._node_timeout_ms = int(node_timeout_s * 1000)
@@ -194,17 +211,17 @@ class ClusterFleet(RedisFleet):
                     "cluster-enabled": "yes",
                     "cluster-port": str(bus),
                     "cluster-node-timeout": str(self._node_timeout_ms),
-                    "cluster-announce-ip": "127.0.0.1",
+                    "cluster-announce-ip": self.place_of(f"redis-{len(self.servers)}").address,
                 }
             )
             buses[server.port] = bus
-        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:3])
+        self.url = "redis+cluster://" + ",".join(f"{server.place.address}:{server.port}" for server in self.servers[:3])
         for epoch, server in enumerate(self.servers, 1):
             self.ask(server, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
         for slots, server in zip(SLOTS, self.servers, strict=False):
             self.ask(server, "CLUSTER", "ADDSLOTSRANGE", *slots)
         for server in self.servers[1:]:
-            self.ask(self.servers[0], "CLUSTER", "MEET", "127.0.0.1", server.port, buses[server.port])
+            self.ask(self.servers[0], "CLUSTER", "MEET", server.place.address, server.port, buses[server.port])
         until(lambda: all(self._knows_all(server) for server in self.servers), "all nodes know each other")
         pairs = list(zip(self.servers[3:], self.servers, strict=False))
         for replica, master in pairs:
@@ -242,7 +259,7 @@ class ClusterFleet(RedisFleet):
         self.ask(target, "CLUSTER", "SETSLOT", self.slot, "IMPORTING", of_source)
         self.ask(source, "CLUSTER", "SETSLOT", self.slot, "MIGRATING", of_target)
         while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", self.slot, 100):
-            self.ask(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 10_000, "KEYS", *keys)
+            self.ask(source, "MIGRATE", target.place.address, target.port, "", 0, 10_000, "KEYS", *keys)
             moved += len(keys)
         for server in (target, source):
             self.ask(server, "CLUSTER", "SETSLOT", self.slot, "NODE", of_target)
@@ -290,18 +307,24 @@ def _follows(server: RedisProcess, master: RedisProcess) -> bool:
     return (said.get("master_port"), said.get("master_link_status")) == (master.port, "up")
 
 
-def _answers(port: int, password: str) -> bool:
-    with redis.Redis(port=port, password=password or None, retry=None, socket_timeout=1) as client:
+def _answers(host: str, port: int, password: str) -> bool:
+    with redis.Redis(host, port, password=password or None, retry=None, socket_timeout=1) as client:
         return bool(client.ping())
 
 
 @contextmanager
-def sentinel_with(directory: Path, lines: Sequence[str]) -> Iterator[None]:
+def sentinel_with(directory: Path, lines: Sequence[str], place: Place = HERE) -> Iterator[None]:
     """Runs a sentinel with these lines in its configuration."""
     directory.mkdir()
     file = directory / "sentinel.conf"
-    file.write_text("\n".join(["bind 127.0.0.1", f"dir {directory}", f"logfile {directory / 'log'}", *lines, ""]))
-    process = subprocess.Popen([str(binary()), str(file), "--sentinel"], preexec_fn=die_with_parent)
+    bound = [f"bind {place.address}", "protected-mode no"]
+    file.write_text("\n".join([*bound, f"dir {directory}", f"logfile {directory / 'log'}", *lines, ""]))
+
+    def begin() -> None:
+        die_with_parent()
+        place.enter()
+
+    process = subprocess.Popen([str(binary()), str(file), "--sentinel"], preexec_fn=begin)
     try:
         yield
     finally:

