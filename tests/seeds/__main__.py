@@ -28,7 +28,7 @@ def main() -> int:
     """Returns the exit status, which is 1 when a rule is broken."""
     options = _options()
     if options.planted is not None:
-        return 1 if find_all(options.seeds, options.planted) else 0
+        return 1 if find_all(options.first, options.seeds, options.planted) else 0
     logger.remove()
     with tempfile.TemporaryDirectory() as directory, redis_server.on_socket(Path(directory), options.server) as socket:
         with simulated_scripts():

@@ -145,7 +145,8 @@ class Clients:
         """Start a batch, and perhaps cancel it. Returns its id; None when nobody knows whether it was started."""
         chance = self.chance
         batch_id, total = new_batch_id(), chance.randrange(1, 10)
-        lines = b"\n".join(_line(number, chance.choice((1, 20, 100))) for number in range(1, total + 1))
+        times_ms = (1, 5) if calm else (1, 20, 100)
+        lines = b"\n".join(_line(number, chance.choice(times_ms)) for number in range(1, total + 1))
         hook = Webhook(url="https://hb.example/", events=("completed", "canceled"), base_url="")
         plan = BatchPlan(defaults={"model": MODEL.name}, starts=(0,), base_url="", traceparent="", webhook=hook)
 
