@@ -181,6 +181,12 @@ interleave *args:
 stress *args:
     {{ python }} -m tests.stress {{ args }}
 
+# run whole installations in one thread, each as a seed decides, with faults; --planted plants bugs that must be found: just seeds --seeds 200
+[group('measure')]
+[positional-arguments]
+seeds *args:
+    {{ python }} -m tests.seeds "$@"
+
 # remove each guard in a copy, and run the test that must fail then: just mutations --only fence
 [group('measure')]
 [positional-arguments]
