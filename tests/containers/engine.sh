@@ -36,10 +36,12 @@ C
   unset APT_CONFIG
   cp deb/x/usr/libexec/docker/cli-plugins/docker-* plugins/cli-plugins/
   cp deb/x/usr/bin/{promtool,caddy} bin/
+  rm -rf base
   debootstrap --variant=minbase --no-check-gpg \
     --include=python3,python3-pip,python3-venv,python-is-python3,ca-certificates,wget $suite base "$mirror" > debootstrap.log
   cp /etc/ssl/certs/ca-certificates.crt base/etc/ssl/certs/
   rm -f base/var/cache/apt/archives/*.deb
+  touch fetched
 }
 
 # image, then the files that it has, then the Dockerfile
@@ -69,7 +71,7 @@ images() {
   touch "$here/made"
 }
 
-[ -e "$here/base/usr/bin/wget" ] || (fetch)
+[ -e "$here/fetched" ] || (fetch)
 (cd "$here" && setsid dockerd --data-root "$here/images" --exec-root "$here/run" -H "$DOCKER_HOST" -p "$here/dockerd.pid" \
   --storage-driver=overlay2 > dockerd.log 2>&1 < /dev/null &)
 trap 'kill "$(cat "$here/dockerd.pid")"' EXIT
