@@ -135,7 +135,7 @@ def free_port() -> int:
 def remove_namespace(url: str, namespace: str) -> None:
     """Deletes the keys of a test. A Redis named by the user keeps everything else."""
     with redis.Redis.from_url(url) as client:
-        for key in client.scan_iter(match=f"{{{namespace}}}:*", count=1000):
+        for key in client.scan_iter(match=f"{{{namespace}[}}/]*", count=1000):
             client.delete(key)
 
 
