@@ -10,7 +10,7 @@ import pytest
 from penstock.core.access import TENANT
 from penstock.core.task import PRIORITIES, ErrorRecord, Outcome, Priority, Result, State
 from penstock.settings import Settings
-from penstock.store import Engine, Store, connect
+from penstock.store import Engine, Shards, Store, connect
 from penstock.store.engine import Arguments
 from penstock.store.queues import PURGED_TOGETHER
 from penstock.telemetry import exposition
@@ -338,7 +338,7 @@ async def test_the_gauges_of_queues_have_device_time_and_pauses(
     await submitted(client, priority="low")
     await client.post(f"/v1/queues/{MODEL}/pause?priority=low")
 
-    await measure(store, [MODEL])
+    await measure(Shards([store]), [MODEL])
 
     text = exposition.scrape().decode()
     assert f'penstock_queue_device_seconds{{model="{MODEL}",priority="low"}} 0.5' in text

@@ -32,7 +32,7 @@ from penstock.models.description import describe
 from penstock.net.guard import Policy
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings
 from penstock.storage import Item, Storage
-from penstock.store import Engine, Redis, Store, connect
+from penstock.store import Engine, Redis, Shards, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.inputs import Inputs
 from penstock.worker.memory import MemoryBudget
@@ -96,6 +96,8 @@ class World:
             webhook_policy=policy,
             store=self.store,
             patient_store=self.store,
+            shards=Shards([self.store]),
+            patient_shards=Shards([self.store]),
             storage=self.storage,
             waiting=Waiting(self.store),
             watching=Watching(self.store),
@@ -103,6 +105,7 @@ class World:
             quotas=QuotaTable(settings.quotas),
             checking=asyncio.Lock(),
         )
+        self.services.of_each.append(self.services)
         self.feeder = Feeder(self.services)
         self.request = SimpleNamespace(auth=ALICE, base_url="http://here/", app=SimpleNamespace(state=AppState()))
         self.beginning = Saved([], {}, {})
@@ -115,7 +118,7 @@ class World:
 
     def worker(self, end: str) -> Attempts:
         """Returns a worker whose model does this."""
-        return Attempts(self.store, Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2))
+        return Attempts(Shards([self.store]), Work(self.storage, end), RetryPolicy(base_s=0.0, cap_s=0.2))
 
     async def run(self, lease: Lease, end: str) -> None:
         """Acts as a worker after the claim. It hears of a cancel until the outcome is decided."""

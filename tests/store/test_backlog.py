@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from penstock.core.batch import BatchPlan, lines_left, new_batch_id
 from penstock.core.submission import EnqueuePermit
 from penstock.core.task import ErrorRecord, Outcome, Progress, State
-from penstock.store import Pace, Store
+from penstock.store import Pace, Store, Totals
 from penstock.upkeep.backlog import LEAST_S, UNMEASURED_S, backlog
 from tests.support.stores import MODEL, claim, lease_of, submission, submit
 
@@ -17,7 +17,7 @@ PACE_S = 4.0
 
 async def seconds(store: Store) -> dict[str, float]:
     _, lines = await store.batches.waiting_lines()
-    return await backlog(store, await store.queues.depths([MODEL, OTHER]), lines, [MODEL, OTHER])
+    return await backlog(Totals([store]), await store.queues.depths([MODEL, OTHER]), lines, [MODEL, OTHER])
 
 
 async def learn_pace(store: Store) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 
 from penstock.core.history import MINUTES, MinuteSample
-from penstock.store import Store
+from penstock.store import Shards, Store
 from penstock.upkeep.history import sample
 
 
@@ -34,8 +34,8 @@ async def test_a_damaged_sample_hides_no_other(store: Store) -> None:
 
 
 async def test_a_sample_of_an_empty_server_is_taken_once(store: Store) -> None:
-    await sample(store, ["superres-x4"])
+    await sample(Shards([store]), ["superres-x4"])
     (first,) = await store.history.last_hour()
     assert (first.running, first.workers, first.success, sum(first.waiting.values())) == (0, 0, 0, 0)
-    await sample(store, ["superres-x4"])
+    await sample(Shards([store]), ["superres-x4"])
     assert len(await store.history.last_hour()) <= 2, "the minute may have passed"

@@ -15,7 +15,7 @@ from penstock.errors import ResultExpired
 from penstock.intake.residence import differing
 from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.storage import LocalStorage, Storage
-from penstock.store import Engine, Store, UploadStore, connect
+from penstock.store import Engine, Shards, Store, UploadStore, connect
 from penstock.store.overdue import Overdue
 from penstock.telemetry import exposition
 from penstock.upkeep.gauges import measure
@@ -156,7 +156,7 @@ async def test_the_gauges_show_queues_records_uploads_and_workers(store: Store, 
     await open_upload(uploads)
     await store.leases.renew(WORKER, [])
 
-    await measure(store, [MODEL])
+    await measure(Shards([store]), [MODEL])
 
     shown = exposition.scrape().decode()
     assert f'penstock_queue_depth{{model="{MODEL}",priority="normal"}} 1.0' in shown
@@ -172,7 +172,7 @@ async def test_workers_with_different_files_of_one_model_are_counted(store: Stor
         residence = {MODEL: Residence(state="ready", digest=digest), "other": Residence(state="cold", digest="same")}
         await store.leases.renew(msgspec.structs.replace(WORKER, id=worker, residence=residence), [])
 
-    await measure(store, [MODEL, "other"])
+    await measure(Shards([store]), [MODEL, "other"])
 
     assert "penstock_models_differing 1.0" in exposition.scrape().decode()
     found = differing(MODEL, await store.workers.listed())
@@ -200,9 +200,8 @@ async def test_maintenance_goes_on_after_redis_was_away(
         store = Store(Engine(client, "test", settings.queue))
         task_id = await submit(store, start_within_s=0.1)
         own_redis.kill()
-        work = run_maintenance(
-            store, storage, lambda: [MODEL], dict, installation=store.installation, delete_orphans=False
-        )
+        shards = Shards([store])
+        work = run_maintenance(shards, storage, lambda: [MODEL], dict, patient=shards, delete_orphans=False)
         loops = asyncio.create_task(work)
         await asyncio.sleep(0.5)
 

@@ -16,7 +16,7 @@ from penstock.core.upload import new_upload_id, upload_key
 from penstock.errors import StorageUnavailable
 from penstock.settings import Settings, StorageSettings, environment_of
 from penstock.storage import MARKER, Item, LocalStorage, Storage, Stored, open_storage
-from penstock.store import BatchStore, Engine, Installation, Store, UploadStore, connect
+from penstock.store import BatchStore, Engine, Installation, Shards, Store, UploadStore, connect, connect_each
 from penstock.store.keys import Keys
 from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, move_beat, sweep_orphans
 from tests.support.memory_storage import MemoryStorage
@@ -517,3 +517,29 @@ async def test_lines_of_a_batch_that_is_there_are_no_orphans(
     world.age()
 
     assert await find_orphans(installation, storage) == []
+
+
+async def test_each_shard_looks_after_the_objects_of_its_own_tenants(settings: Settings, storage: Storage) -> None:
+    """A single node may be restored from an older save: the objects of its tenants alone are left to people then."""
+    async with connect_each(replace(settings.redis, shards=2)) as clients:
+        shards, orphans = Shards.over(clients, settings.queue), {}
+        world = World(settings, clients[settings.redis.namespace], storage)
+        for store, client in zip(shards, clients.values(), strict=True):
+            tenant = next(name for name in map(str, range(100)) if shards.of(name) is store)
+            orphans[store.shard] = f"results/{tenant}/{new_task_id()}/1-0a1b2c3d.png"
+            await store.installation.ensure_identity()
+            kept = store.engine.keys.installation
+            await client.hset(kept, "created", int((time.time() - 10 * DAY_S) * 1000))
+            await move_beat(store.installation, storage)
+        await world.put(*orphans.values())
+        world.age()
+
+        for store in shards:
+            assert keys_of(await find_orphans(store.installation, storage)) == {orphans[store.shard]}
+
+        home, other = shards
+        await other.engine.client.hset(other.engine.keys.installation, "beat", "of an older save")
+        with pytest.raises(NotCertain):
+            await find_orphans(other.installation, storage)
+        assert keys_of(await delete_orphans(home.installation, storage, await find_orphans(home.installation, storage)))
+        assert await storage.get(orphans[1]) == b"12345"

@@ -1,5 +1,5 @@
 """Several Redis servers that take over from one another: three sentinels with a master and two replicas, or a cluster
-of three masters with a replica each."""
+of masters with a replica each."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ from tests.support.redis_server import RedisProcess, binary, die_with_parent, fr
 
 READY_WITHIN_S = 60.0
 MASTER = "the-master"
-SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))
-"""Those of each master of a cluster."""
+SLOTS = 16_384
+"""Of a cluster, of which each master has as many."""
 
 
 class RedisFleet:
@@ -54,7 +54,7 @@ class RedisFleet:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def client(self) -> "redis.Redis[bytes]":
+    def client(self) -> redis.Redis:
         """A client of the server that has the keys now."""
         return client_of(self.master())
 
@@ -184,19 +184,24 @@ class SentinelFleet(RedisFleet):
 
 
 class ClusterFleet(RedisFleet):
-    """Three masters, with a replica each or none. `tag` is the hash tag of the keys that `master` is about."""
+    """Masters, with a replica each or none. `tag` is the hash tag of the keys that `master` is about."""
 
     def __init__(
         self,
         directory: Path,
         *,
+        masters: int = 3,
         replicas: bool = True,
         tag: str = "penstock",
         node_timeout_s: float = 1.0,
+        is_all_or_nothing: bool = True,
         place_of: PlaceOf = here,
     ) -> None:
+        """`is_all_or_nothing` says whether the nodes refuse everybody while one of them is away, as is the default."""
         super().__init__(directory, place_of)
-        self._nodes = 6 if replicas else 3
+        self._full_coverage = "yes" if is_all_or_nothing else "no"
+        self._masters = masters
+        self._nodes = 2 * masters if replicas else masters
         self.slot = key_slot(tag.encode())
         self._node_timeout_ms = int(node_timeout_s * 1000)
         self.url = ""
@@ -212,18 +217,21 @@ class ClusterFleet(RedisFleet):
                     "cluster-port": str(bus),
                     "cluster-node-timeout": str(self._node_timeout_ms),
                     "cluster-announce-ip": self.place_of(f"redis-{len(self.servers)}").address,
+                    "cluster-require-full-coverage": self._full_coverage,
                 }
             )
             buses[server.port] = bus
-        self.url = "redis+cluster://" + ",".join(f"{server.place.address}:{server.port}" for server in self.servers[:3])
+        nodes = self.servers[: self._masters]
+        self.url = "redis+cluster://" + ",".join(f"{server.place.address}:{server.port}" for server in nodes)
         for epoch, server in enumerate(self.servers, 1):
             self.ask(server, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
-        for slots, server in zip(SLOTS, self.servers, strict=False):
-            self.ask(server, "CLUSTER", "ADDSLOTSRANGE", *slots)
+        bounds = [SLOTS * number // self._masters for number in range(self._masters + 1)]
+        for first, beyond, server in zip(bounds, bounds[1:], self.servers, strict=False):
+            self.ask(server, "CLUSTER", "ADDSLOTSRANGE", first, beyond - 1)
         for server in self.servers[1:]:
             self.ask(self.servers[0], "CLUSTER", "MEET", server.place.address, server.port, buses[server.port])
         until(lambda: all(self._knows_all(server) for server in self.servers), "all nodes know each other")
-        pairs = list(zip(self.servers[3:], self.servers, strict=False))
+        pairs = list(zip(self.servers[self._masters :], self.servers, strict=False))
         for replica, master in pairs:
             self.ask(replica, "CLUSTER", "REPLICATE", self.id_of(master))
         until(lambda: all(_follows(*pair) for pair in pairs), "replicas follow their masters")
@@ -231,13 +239,17 @@ class ClusterFleet(RedisFleet):
 
     def master(self) -> RedisProcess:
         """The owner of our slot, as most of the nodes that answer say."""
+        return self.owner(self.slot)
+
+    def owner(self, slot: int) -> RedisProcess:
+        """The owner of a slot, as most of the nodes that answer say."""
         votes: list[int] = []
         for server in self.servers:
             try:
                 rows = self.ask(server, "CLUSTER", "SLOTS")
             except redis.RedisError:
                 continue
-            votes += [int(node[1]) for first, last, node, *_ in rows if first <= self.slot <= last]
+            votes += [int(node[1]) for first, last, node, *_ in rows if first <= slot <= last]
         port = max(set(votes), key=votes.count)
         return next(server for server in self.servers if server.port == port)
 
@@ -252,17 +264,18 @@ class ClusterFleet(RedisFleet):
             server for server in self.servers if server is not owner and self.ask(server, "ROLE")[0] == b"master"
         )
 
-    def move_slot(self, target: RedisProcess) -> int:
-        """Moves our slot key by key, as `redis-cli --cluster reshard` does, and returns how many keys it had."""
-        source, moved = self.master(), 0
+    def move_slot(self, target: RedisProcess, slot: int | None = None) -> int:
+        """Moves a slot, or ours, key by key as `redis-cli --cluster reshard` does, and returns how many keys it had."""
+        slot = self.slot if slot is None else slot
+        source, moved = self.owner(slot), 0
         of_source, of_target = self.id_of(source), self.id_of(target)
-        self.ask(target, "CLUSTER", "SETSLOT", self.slot, "IMPORTING", of_source)
-        self.ask(source, "CLUSTER", "SETSLOT", self.slot, "MIGRATING", of_target)
-        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", self.slot, 100):
+        self.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", of_source)
+        self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", of_target)
+        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
             self.ask(source, "MIGRATE", target.place.address, target.port, "", 0, 10_000, "KEYS", *keys)
             moved += len(keys)
         for server in (target, source):
-            self.ask(server, "CLUSTER", "SETSLOT", self.slot, "NODE", of_target)
+            self.ask(server, "CLUSTER", "SETSLOT", slot, "NODE", of_target)
         return moved
 
     def ask(self, server: RedisProcess, *command: Any) -> Any:
@@ -280,7 +293,7 @@ class ClusterFleet(RedisFleet):
         return len(nodes) == len(self.servers) and not any("handshake" in line for line in nodes)
 
 
-def client_of(server: RedisProcess) -> "redis.Redis[bytes]":
+def client_of(server: RedisProcess) -> redis.Redis:
     """A client of one server, which gives up soon."""
     return redis.Redis.from_url(server.url, retry=None, socket_timeout=1)
 

@@ -142,7 +142,7 @@ def free_port() -> int:
 def remove_namespace(url: str, namespace: str) -> None:
     """Deletes the keys of a test. A Redis named by the user keeps everything else."""
     with redis.Redis.from_url(url) as client:
-        if keys := [*client.scan_iter(match=f"{{{namespace}}}:*", count=1000)]:
+        if keys := [*client.scan_iter(match=f"{{{namespace}[}}/]*", count=1000)]:
             client.unlink(*keys)
 
 

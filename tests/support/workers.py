@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -14,11 +14,12 @@ from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
 from penstock.core.request import Source
 from penstock.core.task import Stage, Task
+from penstock.errors import StoreUnavailable
 from penstock.models.base import BaseModelRunner, registry
 from penstock.models.description import descriptions
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
-from penstock.store import Store, WorkerMemory
+from penstock.store import Shards, Store, WorkerMemory
 from penstock.upkeep.sweep import sweep
 from penstock.worker.batcher.scheduler import DeviceScheduler
 from penstock.worker.codecs import CodecThreads
@@ -82,15 +83,16 @@ async def pipeline(
 
 
 async def sweeping(store: Store) -> None:
-    """Runs the parts of upkeep that need no storage."""
+    """Runs the parts of upkeep that need no storage, whenever Redis answers."""
     while True:
-        await sweep(store)
+        with suppress(StoreUnavailable):
+            await sweep(store)
         await asyncio.sleep(0.2)
 
 
 @asynccontextmanager
 async def host(
-    store: Store,
+    store: Store | Shards,
     storage: Storage,
     *models: str,
     worker_id: str = "w1",
@@ -103,6 +105,7 @@ async def host(
 ) -> AsyncIterator[Host]:
     """Runs a worker until the end of the block; it then releases its tasks. `watching` makes its watch of a repository
     of models; further options are those of `pipeline`."""
+    shards = store if isinstance(store, Shards) else Shards([store])
     spool = Spool(storage, directory="", max_bytes=spool_bytes)
     async with pipeline(storage, *models, spool=spool, **options) as running:
         watch = watching(running.models) if watching else None
@@ -110,10 +113,10 @@ async def host(
         worker = Host(
             info=worker_info(worker_id, models),
             models=running.models,
-            beside={"upkeep": partial(sweeping, store)} | loops,
+            beside={f"upkeep {one.shard}": partial(sweeping, one) for one in shards} | loops,
             look_for_models=watch.look if watch else lambda: None,
             memory=lambda: WorkerMemory(process=0, tasks=0, tasks_limit=0, device_limit=0),
-            store=store,
+            shards=shards,
             pipeline=running,
             spool=spool,
             retry=RETRY,

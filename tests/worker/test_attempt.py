@@ -22,7 +22,7 @@ from penstock.pixels.decoding import UNBOUNDED, decode
 from penstock.pixels.picture import PixelForm
 from penstock.settings import QueueSettings, Settings, StorageSettings
 from penstock.storage import LocalStorage, Storage, open_storage
-from penstock.store import Engine, LeaseStore, Store, connect
+from penstock.store import Engine, LeaseStore, Shards, Store, connect
 from penstock.worker.attempt import Attempts
 from penstock.worker.pipeline import Watcher
 from tests.chaos.models import MODEL, result_of
@@ -67,7 +67,7 @@ class Refused(LeaseStore):
 @asynccontextmanager
 async def attempts(store: Store, storage: Storage, model: str = MODEL) -> AsyncIterator[Attempts]:
     async with pipeline(storage, model) as running:
-        yield Attempts(store, running, RetryPolicy(base_s=1, cap_s=1))
+        yield Attempts(Shards([store]), running, RetryPolicy(base_s=1, cap_s=1))
 
 
 def stored_in(directory: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from penstock.models.repository.tree import remove_version
 from penstock.settings import LimitSettings
 from penstock.storage import Storage
 from penstock.storage.contract import Stored
-from penstock.store import ModelStore, Store
+from penstock.store import ModelStore, Shards, Store
 from penstock.worker.host import Host
 from penstock.worker.publisher import Publisher
 from penstock.worker.residency import repository
@@ -138,7 +138,7 @@ def watched(store: Store, storage: Storage, tree: Path, tmp_path: Path, monkeypa
                 local,
                 RemoteTree(storage),
                 ModelCache(storage, tmp_path / worker_id),
-                store=store,
+                shards=Shards([store]),
                 publisher=Publisher(catalogue or store.models, store.workers, worker_id),
                 info=worker_info(worker_id, ()),
                 serve=serve,

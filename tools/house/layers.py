@@ -67,6 +67,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"api.serve"},
     ],
     "store": [
+        {"store.channels"},
         {"store.keys", "store.scripts", "store.failures", "store.multiplexed", "store.answers"},
         {"store.subscription", "store.copies", "store.finders"},
         {"store.connection", "store.records", "store.encoding"},
@@ -100,6 +101,8 @@ INSIDE: dict[str, list[set[str]]] = {
         },
         {"store.tasks", "store.leases"},
         {"store.store"},
+        {"store.totals"},
+        {"store.shards"},
     ],
     "intake": [
         {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models", "intake.quotas"},
@@ -120,6 +123,7 @@ INSIDE: dict[str, list[set[str]]] = {
             "worker.starvation",
             "worker.spool",
             "worker.attempt_clock",
+            "worker.claim_order",
             "worker.stages",
             "worker.fetch",
             "worker.publisher",

@@ -11,6 +11,7 @@ from litestar.di import Provide
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 from litestar.routes import HTTPRoute
+from litestar.types import Scope
 from loguru import logger
 
 from penstock.api.bulk import bulk_of
@@ -172,11 +173,17 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_
         services: Services = app.state.services
         return services
 
+    def services_of_caller(scope: Scope) -> Services:
+        services: Services = app.state.services
+        caller = scope.get("auth")  # none of a route that is let in by its URL
+        return services.of(caller.tenant) if caller else services
+
+    of_handler = services_of_app if settings.redis.shards == 1 else services_of_caller
     application = partial(
         Application,
         state=state,
         dependencies={
-            "services": Provide(services_of_app, sync_to_thread=False),
+            "services": Provide(of_handler, sync_to_thread=False),
             "task_filter": Provide(filter_of),
             "bulk": Provide(bulk_of),
         },
@@ -258,24 +265,24 @@ async def _running(
 ) -> AsyncIterator[None]:
     """Run what goes on beside the requests."""
     with suppress(StoreUnavailable):  # its loop tries again; until then managed keys are asked to come later
-        await key_table.read(services.store.access_keys)
+        await key_table.read(services.home.access_keys)
     work = run_maintenance(
-        services.store,
+        services.shards,
         services.storage,
         services.models.ids,
         services.running_caps,
-        installation=services.patient_store.installation,
+        patient=services.patient_shards,
         delete_orphans=services.settings.storage.sweep,
     )
     loops = [
         asyncio.create_task(work, name="maintenance"),
         asyncio.create_task(services.models.run(), name="catalogue"),
-        asyncio.create_task(key_table.run(services.store.access_keys, services.watching.end_all), name="keys"),
-        asyncio.create_task(services.waiting.run(), name="waiting"),
-        asyncio.create_task(services.watching.run(), name="watching"),
-        asyncio.create_task(Feeder(services).run(), name="feeder"),
+        asyncio.create_task(key_table.run(services.home.access_keys, services.end_watching), name="keys"),
+        *(asyncio.create_task(one.waiting.run(), name="waiting") for one in services.of_each),
+        *(asyncio.create_task(one.watching.run(), name="watching") for one in services.of_each),
+        *(asyncio.create_task(Feeder(one).run(), name="feeder") for one in services.of_each),
         asyncio.create_task(watch.run(services.storage), name="storage watch"),
-        asyncio.create_task(watch_store(services.store), name="store watch"),
+        asyncio.create_task(watch_store(services.shards), name="store watch"),
         asyncio.create_task(watch_loop(), name="loop watch"),
         asyncio.create_task(watch_disks(disks_of(services.settings, has_spool=False)), name="disk watch"),
         asyncio.create_task(_try_links(services.storage, watch), name="links"),
@@ -315,10 +322,11 @@ async def _dispatch_webhooks(services: Services, output_links: predictions.Outpu
     await key_table.was_read.wait()  # the links in their bodies are signed
     settings = services.settings
     body = body_of(services.storage, output_links)
-    dispatcher = Dispatcher(
-        services.patient_store, body, settings.webhooks, settings.limits, public_url=settings.api.public_url
-    )
-    await dispatcher.run()
+    dispatchers = [
+        Dispatcher(store, body, settings.webhooks, settings.limits, public_url=settings.api.public_url)
+        for store in services.patient_shards
+    ]
+    await asyncio.gather(*(dispatcher.run() for dispatcher in dispatchers))
 
 
 def _log_death(ended: asyncio.Task[None]) -> None:

@@ -53,7 +53,7 @@ async def write_down(act: AuditedAct, subject: str, request: ApiRequest, service
         request_id=request.scope["state"]["request_id"],
         details={name: value for name, value in details.items() if value is not None},
     )
-    await services.store.audit.add(record)
+    await services.home.audit.add(record)
     logger.bind(by=caller.id, tenant=record.tenant, subject=subject, **record.details).info(act)
 
 

@@ -184,8 +184,7 @@ class ApiServer(uvicorn.Server):
         if counter % TICKS_PER_LOOK == 0:
             self._end_overdue(asyncio.get_running_loop().time())
         if self.app.state.draining:
-            self.app.state.services.waiting.end_all()
-            self.app.state.services.watching.end_all()
+            self.app.state.services.end_waits()
         if self.app.state.draining and now >= self._lingers_until:
             drained_by = self._lingers_until + self._drain_s
             if not self.server_state.tasks or now >= drained_by:

@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from loguru import logger
+from msgspec import field
+from msgspec.structs import replace
 
 from penstock.api.http.auth import ApiRequest
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
+from penstock.core.upload import new_upload_id
 from penstock.errors import StoreUnavailable
 from penstock.intake.deps import Deps
 from penstock.intake.estimates import Estimates
@@ -19,8 +23,7 @@ from penstock.intake.quotas import QuotaTable
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import open_storage
-from penstock.store import Engine, Store, connect
-from penstock.store.connection import Redis
+from penstock.store import Clients, Shards, Store, connect_each, settle_count
 from penstock.store.inspection import open_server
 
 PATIENCE_S = 0.8
@@ -28,12 +31,47 @@ PATIENCE_S = 0.8
 
 
 class Services(Deps, frozen=True, kw_only=True, eq=False):
-    """What a submit needs, and what only the API needs: who waits and watches, and the store for other work."""
+    """What a submit needs, and what only the API needs: who waits and watches, and the store for other work.
+
+    `store` and all that goes with it are of one shard: a handler is given the services of its caller's tenant.
+    """
 
     patient_store: Store
     """The same store for work that no client waits for: it waits longer for an answer of Redis."""
     waiting: Waiting
     watching: Watching
+    shards: Shards
+    """The stores of all tenants, and the home of what belongs to none."""
+    patient_shards: Shards
+    of_each: list["Services"] = field(default_factory=list)
+    """The services of every shard; these are among them."""
+
+    @property
+    def home(self) -> Store:
+        """The store with what belongs to no tenant."""
+        return self.shards.home
+
+    def of(self, name: str) -> "Services":
+        """Return the services of the shard of a tenant or an upload."""
+        return self if len(self.of_each) == 1 else self.of_each[self.shards.of(name).shard]
+
+    def end_waits(self) -> None:
+        """End the requests that wait and the event streams of all shards, as a stop of the server needs it."""
+        for one in self.of_each:
+            one.waiting.end_all()
+        self.end_watching()
+
+    def end_watching(self) -> None:
+        """Wake the event streams of all shards, so that each looks whether it is to end."""
+        for one in self.of_each:
+            one.watching.end_all()
+
+    def new_upload_id(self) -> str:
+        """Return an id for an upload of a tenant of this shard: where its bytes are sent, only the id is known."""
+        upload_id = new_upload_id()
+        while self.shards.of(upload_id) is not self.store:
+            upload_id = new_upload_id()
+        return upload_id
 
 
 ServicesDep = NamedDependency[SkipValidation[Services]]
@@ -43,7 +81,7 @@ ServicesDep = NamedDependency[SkipValidation[Services]]
 def services_of(request: ApiRequest) -> Services:
     """Return the services without Litestar's injection, which takes 14 calls: for the handlers that are called most."""
     services: Services = request.scope["litestar_app"].state.services
-    return services
+    return services.of(request.auth.tenant)
 
 
 @asynccontextmanager
@@ -55,35 +93,55 @@ async def open_services(settings: Settings, quotas: QuotaTable | None = None) ->
     """
     public_url = settings.api.public_url
     async with (
-        connect(settings.redis) as client,
+        connect_each(settings.redis) as clients,
         open_storage(settings.storage, settings.redis.namespace) as storage,
     ):
-        for warning in await _warnings(client, settings.redis.namespace):
+        for warning in await _warnings(clients):
             logger.warning("{}", warning)
-        store = Store(Engine(client, settings.redis.namespace, settings.queue, patience_s=PATIENCE_S))
-        models = WatchedCatalogue(store.models, settings.models.serve)
+        shards = Shards.over(clients, settings.queue, patience_s=PATIENCE_S)
+        patient = Shards.over(clients, settings.queue)
+        models = WatchedCatalogue(shards.home.models, settings.models.serve)
         with suppress(StoreUnavailable):
             await models.read()
-        yield Services(
+        home = Services(
             settings=settings,
             models=models,
             policy=Policy.from_limits(settings.limits, public_url=public_url),
             webhook_policy=Policy.from_limits(
                 settings.limits, allow_http=settings.webhooks.allow_http, public_url=public_url
             ),
-            store=store,
-            patient_store=Store(Engine(client, settings.redis.namespace, settings.queue)),
             storage=storage,
-            waiting=Waiting(store),
-            watching=Watching(store),
-            estimates=Estimates(store),
             quotas=quotas or QuotaTable(settings.quotas),
             checking=asyncio.Lock(),
+            shards=shards,
+            patient_shards=patient,
+            **_of_shard(shards.home, patient.home),
         )
+        others = [replace(home, **_of_shard(*pair)) for pair in zip(shards, patient, strict=True)][1:]
+        home.of_each.extend([home, *others])
+        yield home
 
 
-async def _warnings(client: Redis, namespace: str) -> list[str]:
+def _of_shard(store: Store, patient: Store) -> dict[str, Any]:
+    """The services that each shard has for itself."""
+    return {
+        "store": store,
+        "patient_store": patient,
+        "waiting": Waiting(store),
+        "watching": Watching(store),
+        "estimates": Estimates(store),
+    }
+
+
+async def _warnings(clients: Clients) -> list[str]:
+    of_each = await asyncio.gather(*(_warnings_of(clients, tag) for tag in clients))
+    return [*dict.fromkeys(warning for warnings in of_each for warning in warnings)]
+
+
+async def _warnings_of(clients: Clients, tag: str) -> list[str]:
     try:
-        return await open_server(client, namespace)
+        if tag == next(iter(clients)):
+            await settle_count(clients)
+        return await open_server(clients[tag], tag)
     except StoreUnavailable as error:  # it may come later; until then /readyz says so
         return [f"Redis cannot be used yet: {error.detail}"]

@@ -15,7 +15,7 @@ from penstock.local.down_devices import TELL_DOWN_S
 from penstock.settings import Settings
 
 if TYPE_CHECKING:
-    from penstock.store import Store
+    from penstock.store import Shards, Store
 
 LISTED_S = 6 * TELL_DOWN_S
 """How long a device stays listed as down when its parent falls silent."""
@@ -29,7 +29,7 @@ async def release_tasks(settings: Settings, worker_id: str, why: str) -> None:
     async def release(store: Store) -> None:
         count_reclaimed(await store.overdue.reclaim(worker_id, why))
 
-    await _in_store(settings, release)
+    await _in_stores(settings, lambda shards: shards.reach(release))
 
 
 async def retract_models(settings: Settings, worker_id: str) -> None:
@@ -40,7 +40,7 @@ async def retract_models(settings: Settings, worker_id: str) -> None:
         versions = (await store.models.catalogue()).versions
         await store.models.retract([one.model.id for one in versions if one.worker == worker_id])
 
-    await _in_store(settings, retract)
+    await _in_stores(settings, lambda shards: retract(shards.home))
 
 
 async def list_down(settings: Settings, device: Device, reason: str, since: float) -> None:
@@ -59,20 +59,20 @@ async def list_down(settings: Settings, device: Device, reason: str, since: floa
         started=int(since * 1000),
         reason=reason,
     )
-    await _in_store(settings, lambda store: store.workers.list_down(info, LISTED_S))
+    await _in_stores(settings, lambda shards: shards.reach(lambda store: store.workers.list_down(info, LISTED_S)))
 
 
 async def unlist(settings: Settings, device: Device) -> None:
     """Take a device off the list that is no longer down. Nothing happens where the store is away."""
-    await _in_store(settings, lambda store: store.workers.sign_off(_down_id(device)))
+    await _in_stores(settings, lambda shards: shards.reach(lambda store: store.workers.sign_off(_down_id(device))))
 
 
-async def _in_store(settings: Settings, act: Callable[[Store], Awaitable[None]]) -> None:
-    from penstock.store import Engine, Store, connect
+async def _in_stores(settings: Settings, act: Callable[[Shards], Awaitable[object]]) -> None:
+    from penstock.store import Shards, connect_each
 
     try:
-        async with connect(settings.redis) as client:
-            await act(Store(Engine(client, settings.redis.namespace, settings.queue)))
+        async with connect_each(settings.redis) as clients:
+            await act(Shards.over(clients, settings.queue))
     except (StoreUnavailable, ConfigurationError):
         pass  # what is told here is told again or ends by itself, and the child has reported a wrong setting
 

@@ -97,6 +97,9 @@ class RedisSettings(Section, frozen=True):
     """Prefix of all keys in Redis and in the storage, so that several installations can share either."""
     timeout_s: Seconds = 2.0
     """Longest wait for one answer of Redis."""
+    shards: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Hash tags over which the tenants are spread, each with all that is its own, so that the nodes of a cluster share
+    the work. It is settled with the first start, and every process must have the same."""
     wait_replicas: NonNegative = 0
     """Replicas that must have a task or a batch before it is acknowledged, so that a failover does not lose it; without
     so many of them, submits are answered 503. 0 waits for none."""

@@ -40,9 +40,11 @@ from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
 from penstock.store.owed import OwedEndpoint, OwedEvent
 from penstock.store.queues import QueueStore
 from penstock.store.quotas import QuotaStore, RequestCount
+from penstock.store.shards import Clients, Shards, connect_each, settle_count
 from penstock.store.store import Store
 from penstock.store.tasks import TaskStore
 from penstock.store.topology import Topology, topology_of
+from penstock.store.totals import Totals
 from penstock.store.uploads import Opened, UploadStore
 from penstock.store.workers import WorkerStore
 
@@ -54,6 +56,7 @@ __all__ = [
     "AuditStore",
     "BatchStore",
     "Claim",
+    "Clients",
     "Condemned",
     "Due",
     "Engine",
@@ -87,10 +90,12 @@ __all__ = [
     "Running",
     "ServerInfo",
     "SetAside",
+    "Shards",
     "Store",
     "Submitted",
     "TaskStore",
     "Topology",
+    "Totals",
     "UnderWay",
     "UploadGone",
     "UploadStore",
@@ -101,10 +106,12 @@ __all__ = [
     "WorkerStore",
     "check_server",
     "connect",
+    "connect_each",
     "look_at",
     "open_server",
     "owner_of",
     "place_of",
+    "settle_count",
     "takes_writes",
     "topology_of",
 ]

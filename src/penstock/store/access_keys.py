@@ -131,7 +131,7 @@ class AccessKeyStore:
             [
                 ("HSET", self._keys.token_generations, tenant, generation),
                 ("SET", self._keys.access_keys_version, _version()),
-                ("PUBLISH", self._keys.access_keys_changed, ""),
+                self._engine.publication(self._keys.access_keys_changed, ""),
             ]
         )
 

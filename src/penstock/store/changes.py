@@ -21,6 +21,7 @@ class Changes:
     def __init__(self, client: Redis, prefix: str, watch: Callable[[Sequence[str]], Awaitable[None]]) -> None:
         """The changes of a task are told once `watch` was called with its id."""
         self._client = client
+        self._channels = client.channels
         self._prefix = prefix
         self._watch = watch
         self._wanted: frozenset[str] = frozenset()
@@ -63,9 +64,9 @@ class Changes:
                 await self._watch([channel.removeprefix(self._prefix) for channel in new])
             with translated():
                 if new:
-                    await pubsub.subscribe(*new)
+                    await pubsub.execute_command(self._channels.subscribe, *new)
                 if old := heard - wanted:
-                    await pubsub.unsubscribe(*old)
+                    await pubsub.execute_command(self._channels.unsubscribe, *old)
             heard = wanted
 
     async def _read(self, pubsub: "PubSub", tell: Callable[[str], None]) -> None:
@@ -73,6 +74,11 @@ class Changes:
         while self._client.generation == generation:
             with translated():
                 message = await pubsub.get_message(timeout=LISTENED_S)
-            if message is not None and message["type"] in ("message", "subscribe"):
-                tell(message["channel"].decode().removeprefix(self._prefix))
+            if message is None or message["type"] == "pong":
+                continue
+            kind, channel = message["type"].encode(), message["channel"].decode()
+            if kind != self._channels.ended:
+                tell(channel.removeprefix(self._prefix))
+            elif channel in self._wanted:  # its slot has moved to another node, or it is wanted again
+                raise StoreUnavailable("a channel is on another node")
         raise StoreUnavailable("all connections are left")

@@ -24,6 +24,7 @@ from penstock.errors import ConfigurationError
 from penstock.lazy_import import lazy_import
 from penstock.settings import RedisSettings
 from penstock.store.address import address_of
+from penstock.store.channels import OF_ALL_NODES, OF_ONE_NODE, Channels
 from penstock.store.copies import Copies
 from penstock.store.failures import failure_of, refusal_of, unavailable
 from penstock.store.finders import Finder, Led, LedWithTls, finder_of
@@ -82,11 +83,12 @@ class Redis(redis.Redis):
     or two, so that it notices soon.
     """
 
-    def __init__(self, pool: Pool, timeout_s: float, wait_replicas: int = 0) -> None:
+    def __init__(self, pool: Pool, timeout_s: float, wait_replicas: int = 0, channels: Channels = OF_ALL_NODES) -> None:
         super().__init__(connection_pool=pool)
+        self.channels = channels
         self.finder: Finder | None = pool.connection_kwargs.get("finder")
         self.copies = Copies(Multiplexer(self._unpooled, timeout_s), wait_replicas) if wait_replicas else None
-        self.scripts = Scripts(self)
+        self.scripts = Scripts(self, channels)
         self.generation = 0
         """Counts the shared connections; a caller that holds another connection for long compares it."""
         self._pool = pool
@@ -136,7 +138,7 @@ class Redis(redis.Redis):
     @asynccontextmanager
     async def subscribed(self, channel: str) -> AsyncIterator[Subscription]:
         """Hear a channel inside of this block, over a connection of its own. Raises what redis-py raises."""
-        subscription = Subscription(self._unpooled(), channel, self._timeout_s)
+        subscription = Subscription(self._unpooled(), channel, self._timeout_s, self.channels)
         self._subscriptions.add(subscription)
         try:
             with cancellation_kept():
@@ -199,7 +201,8 @@ async def connect(settings: RedisSettings) -> AsyncIterator[Redis]:
     """
     try:
         pool = _checked(Pool(**_options_of(settings)))
-        client = Redis(pool, settings.timeout_s, settings.wait_replicas)
+        channels = OF_ALL_NODES if settings.shards == 1 else OF_ONE_NODE
+        client = Redis(pool, settings.timeout_s, settings.wait_replicas, channels)
     except (ValueError, TypeError) as error:  # TypeError: an unknown option
         raise ConfigurationError(f"redis.url: {_without_secrets(error)}") from error
     finder, watching = client.finder, None

@@ -45,6 +45,10 @@ class Engine:
         self.salvage = Salvage(self.keys, Direct(client, self.keys, patience_s))
         self._patience_s = patience_s
 
+    def publication(self, channel: str, message: str) -> Command:
+        """The command that publishes a message."""
+        return (self.client.channels.publish, channel, message)
+
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers and takes writes."""
         await self.run("ping")

@@ -12,10 +12,12 @@ from redis.exceptions import NoPermissionError, ResponseError
 from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings
 from penstock.store import exposure
+from penstock.store.channels import OF_ONE_NODE
 from penstock.store.connection import Redis, translated
 from penstock.store.conversion import convert, is_older
 from penstock.store.engine import Engine
 from penstock.store.failures import WrongSetting
+from penstock.store.finders import Cluster
 
 HERE = (None, "localhost", "127.0.0.1", "::1")
 """Hosts that are this machine; None stands for a Unix socket."""
@@ -84,9 +86,10 @@ def _wrong_settings() -> Iterator[None]:
 
 
 async def _warnings(client: Redis, namespace: str) -> list[str]:
+    patterns = (*_PATTERNS, _COVERAGE) if isinstance(client.finder, Cluster) else _PATTERNS
     with translated():
         try:
-            said = {name: value for pattern in _PATTERNS for name, value in (await client.config_get(pattern)).items()}
+            said = {name: value for pattern in patterns for name, value in (await client.config_get(pattern)).items()}
         except ResponseError as error:
             if "unknown command" in str(error) or isinstance(error, NoPermissionError):
                 return ["Redis does not let CONFIG be read; make sure that maxmemory-policy is noeviction"]
@@ -102,12 +105,17 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
         *_of_persistence(said, is_here=_is_here(client)),
         *await _of_exposure(client),
         *_of_replicas(said, replication),
+        *([_ALL_OR_NOTHING] if said.get(_COVERAGE) == "yes" and client.channels is OF_ONE_NODE else []),
         *await _of_writes(client, namespace),
     ]
 
 
 _OF_BEFORE = "Redis holds tasks of the release before: stop that Penstock, and the next start of this one converts them"
 _PATTERNS = ("maxmemory-policy", "append*", "min-*-to-write")
+_COVERAGE = "cluster-require-full-coverage"
+_ALL_OR_NOTHING = (
+    f"Redis has {_COVERAGE} yes: without one of its nodes the others refuse the tenants of all shards (set it to no)"
+)
 
 
 def _of_persistence(said: dict[str, str], *, is_here: bool) -> list[str]:

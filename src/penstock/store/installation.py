@@ -1,4 +1,7 @@
-"""Installation: the identity by which the storage tells whose objects it holds, and which objects have records."""
+"""Installation: the identity by which the storage tells whose objects it holds, and which objects have records.
+
+Each shard has one of its own, for the objects of its tenants: a single node may be restored from an older save.
+"""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -7,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.store.engine import Engine
+from penstock.store.keys import shard_of
 
 PAGE = 500
 """Records that one round trip reads."""
@@ -31,9 +35,15 @@ class Identity(Struct, frozen=True, kw_only=True):
 class Installation:
     """The installation. Every method raises StoreUnavailable when Redis cannot be reached; each may be repeated."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, shard: int = 0, of: int = 1) -> None:
         self._engine = engine
         self._keys = engine.keys
+        self.shard = shard
+        self._of = of
+
+    def owns(self, key: str) -> bool:
+        """Whether an object of the storage is of a tenant of this shard, by its key."""
+        return self._of == 1 or shard_of(owner_of(key)[1], self._of) == self.shard
 
     async def ensure_identity(self) -> Identity:
         """Return the identity; the first call of any process makes it."""

@@ -2,6 +2,7 @@
 
 All keys start with one root, `{<namespace>}:`. The braces are a hash tag, so that a cluster keeps them on one
 node and the scripts may touch several of them. Scripts are given the root as KEYS[1] and append what follows.
+With `redis.shards` above 1 there are several roots, each with these keys for its tenants: see `shards`.
 
 | after the root             | type   | holds                                                | lives until             |
 | -------------------------- | ------ | ---------------------------------------------------- | ----------------------- |
@@ -152,7 +153,8 @@ node and the scripts may touch several of them. Scripts are given the root as KE
 |                            |        | with which key it was opened, as JSON                | logout                  |
 | `audit`                    | stream | `record`: who did what to the work or the keys of    | 50,000 others came      |
 |                            |        | others, as JSON                                      |                         |
-| `installation`             | hash   | `id`, `created` (ms) and the `beat`; `id` and `beat` | kept                    |
+| `installation`             | hash   | `shards`, where they are several; `id`, `created`    | kept                    |
+|                            |        | (ms) and the `beat`; `id` and `beat`                 |                         |
 |                            |        | are in the marker of the storage too, which has      |                         |
 |                            |        | `next` already while the beat is replaced            |                         |
 | `copies`                   | string | nothing; written whenever `redis.wait_replicas` are  | kept                    |
@@ -305,6 +307,11 @@ class Keys:
     def batches(self, tenant: str) -> str:
         """Ids of the batches of one tenant."""
         return f"{self.root}batches:{tenant}"
+
+
+def shard_of(name: str, count: int) -> int:
+    """The number of the shard of a tenant, or of an upload, whose id is made so that it has that of its tenant."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % count
 
 
 def tenants_of(members: Iterable[bytes]) -> list[str]:

@@ -81,7 +81,8 @@ class ModelStore:
 
     async def tell(self, act: Act, model_id: str) -> int:
         """Tell all workers; returns how many listen."""
-        (heard,) = await self._engine.pipelined([("PUBLISH", self._keys.signals, f"model {act} {model_id}")])
+        signal = self._engine.publication(self._keys.signals, f"model {act} {model_id}")
+        (heard,) = await self._engine.pipelined([signal])
         return int(heard)
 
     async def changes(self) -> AsyncIterator[None]:
@@ -90,4 +91,4 @@ class ModelStore:
             yield
 
     def _changed(self) -> Command:
-        return ("PUBLISH", self._keys.catalogue, "")
+        return self._engine.publication(self._keys.catalogue, "")

@@ -14,6 +14,7 @@ from typing import Any
 import redis.asyncio as redis
 
 from penstock.core.task import PRIORITIES, State
+from penstock.store.channels import OF_ALL_NODES, Channels
 
 REFUSED_WHEN_FULL = {"ping", "submit", "batch_open", "batch_start", "upload_open"}
 """When Redis has no memory left, new tasks, batches and uploads are refused; all else goes on, since only that frees
@@ -67,8 +68,9 @@ class Takes:
 class Scripts:
     """Every script by its file name; ready after `load`."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, channels: Channels = OF_ALL_NODES) -> None:
         self._client = client
+        self._publish = channels.publish
         self.loaded: dict[str, Any] = {}
 
     async def load(self) -> None:
@@ -78,6 +80,7 @@ class Scripts:
         version = str((await self._client.info("server")).get("redis_version", "0"))
         modern = int(version.partition(".")[0]) >= SHEBANG_VERSION
         for name, text in TEXTS.items():
+            text = text.replace(f"'{OF_ALL_NODES.publish}'", f"'{self._publish}'")
             self.loaded[name] = self._client.register_script((_shebang(name) if modern else "") + text)
 
     def __getitem__(self, name: str) -> Any:

@@ -30,9 +30,11 @@ class Store:
     """The parts of the store, all on one engine. Every method of a part raises StoreUnavailable when Redis cannot be
     reached."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, shard: int = 0, of: int = 1) -> None:
+        """`shard` is its number among so many: see `Shards`."""
         self.engine = engine
         self.namespace = engine.namespace
+        self.shard = shard
         self.tasks = TaskStore(engine)
         self.inline = InlineInputs(engine)
         self.listing = TaskListing(engine)
@@ -53,7 +55,7 @@ class Store:
         self.sessions = SessionStore(engine)
         self.history = HistoryStore(engine)
         self.audit = AuditStore(engine)
-        self.installation = Installation(engine)
+        self.installation = Installation(engine, shard=shard, of=of)
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers and takes writes."""

@@ -13,6 +13,7 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, InvalidResponse, RedisError  # noqa: A004  the vendor's name
 
+from penstock.store.channels import OF_ALL_NODES, Channels
 from penstock.store.multiplexed import transport_of
 
 PING_EVERY_S = 15.0
@@ -25,11 +26,14 @@ HELD = 1000
 class Subscription(asyncio.Protocol):
     """Messages of one channel, from `open` until the connection breaks or `leave` is called."""
 
-    def __init__(self, connection: AbstractConnection, channel: str, timeout_s: float) -> None:
+    def __init__(
+        self, connection: AbstractConnection, channel: str, timeout_s: float, channels: Channels = OF_ALL_NODES
+    ) -> None:
         """`connection` must set no time-out for reading: it is read from all the time."""
         self._connection = connection
         self._channel = channel
         self._timeout_s = timeout_s
+        self._channels = channels
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=connection._parser.parse_error)
         self._transport: Any = None
@@ -43,7 +47,8 @@ class Subscription(asyncio.Protocol):
     async def open(self) -> None:
         """Connect and subscribe; from the return on no message is missed. Raises what redis-py raises."""
         self._transport = await transport_of(self._connection, self._timeout_s, self)
-        self._transport.write(hiredis.pack_command(("SUBSCRIBE", self._channel)))  # type: ignore[arg-type]  # as in `multiplexed`
+        subscribe = (self._channels.subscribe, self._channel)
+        self._transport.write(hiredis.pack_command(subscribe))  # type: ignore[arg-type]  # as in `multiplexed`
         try:
             async with asyncio.timeout(self._timeout_s):
                 while not self._is_open:
@@ -96,10 +101,12 @@ class Subscription(asyncio.Protocol):
         if isinstance(received, Exception):
             raise received
         kind, *rest = received
-        if kind == b"message":
+        if kind in (b"message", b"smessage"):
             self._came.append(rest[1].decode())
-        elif kind == b"subscribe":
+        elif kind == self._channels.begun:
             self._is_open = True
+        elif kind == self._channels.ended:  # the slot of the channel has moved to another node
+            raise ConnectionError("the channel is on another node")
         else:  # the answer to a ping
             return
         self._wake()

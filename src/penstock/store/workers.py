@@ -66,7 +66,9 @@ class WorkerStore:
         """Say that this worker is idle and finds nothing. Another worker that holds a task of these models which has
         not begun, and may wait long, gives it back. The request is forgotten after ASKED_MS."""
         asks = ("SET", self._keys.asking(worker), "", "PX", ASKED_MS)
-        await self._engine.write([asks, ("PUBLISH", self._keys.signals, " ".join(["idle", worker, *models]))])
+        await self._engine.write(
+            [asks, self._engine.publication(self._keys.signals, " ".join(["idle", worker, *models]))]
+        )
 
     async def answer_ask(self, worker: str) -> bool:
         """Take over the request of that worker for a task. Returns False when another worker has taken it, or it is

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from penstock.store import Pace, QueueDepth, Store, UnderWay
+from penstock.store import Pace, QueueDepth, Totals, UnderWay
 
 UNMEASURED_S = 1.0
 """What a task is taken to need while none of its model has been measured: as in `store/lua/parts/pace.lua`."""
@@ -13,7 +13,7 @@ so that whoever scales to zero on it ends no worker that has some."""
 
 
 async def backlog(
-    store: Store, queues: Sequence[QueueDepth], lines: Mapping[str, float], models: Iterable[str]
+    totals: Totals, queues: Sequence[QueueDepth], lines: Mapping[str, float], models: Iterable[str]
 ) -> dict[str, float]:
     """Return the backlog in device seconds of these models, and of those of which something runs or is in a batch.
 
@@ -21,7 +21,7 @@ async def backlog(
     is left of running tasks; and retries before their moment. Whether there are workers does not matter: paces and
     models are kept in Redis. Raises StoreUnavailable.
     """
-    return added_up(queues, lines, await store.queues.under_way(), await store.queues.paces(), models)
+    return added_up(queues, lines, await totals.under_way(), await totals.paces(), models)
 
 
 def added_up(

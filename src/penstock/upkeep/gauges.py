@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from loguru import logger
 
 from penstock.intake.residence import differing
-from penstock.store import QueueDepth, Store
+from penstock.store import QueueDepth, Shards, Totals, WorkerInfo
 from penstock.telemetry import metrics
 from penstock.upkeep.backlog import backlog
 
@@ -34,15 +34,17 @@ _warned: dict[str, dict[str, tuple[str, ...]]] = {}
 """The workers by digest of each model that a warning was logged about: it is logged again when they change."""
 
 
-async def measure(store: Store, models: Sequence[str]) -> None:
-    """Set every gauge of MEASURED. When this fails none of them is shown any longer, rather than an old value."""
+async def measure(shards: Shards, models: Sequence[str]) -> None:
+    """Set every gauge of MEASURED. When this fails, if only for one shard, none of them is shown any longer, rather
+    than an old value or a part of it."""
+    totals = shards.totals
     with metrics.meters().measuring(*MEASURED):
-        depths = await store.queues.depths(models)
+        depths = await totals.depths(models)
         _show_queues(depths)
-        await _measure_batches(store, depths, models)
-        await _measure_records(store)
-        await _measure_webhooks(store)
-        await _measure_workers(store, models)
+        await _measure_batches(totals, depths, models)
+        await _measure_records(totals)
+        await _measure_webhooks(totals)
+        _measure_workers(await shards.home.workers.listed(), models)
 
 
 def _show_queues(depths: Sequence[QueueDepth]) -> None:
@@ -54,36 +56,36 @@ def _show_queues(depths: Sequence[QueueDepth]) -> None:
     meters.replace("queue.paused", [(float(queue.pause is not None), labels) for queue, labels in queues])
 
 
-async def _measure_records(store: Store) -> None:
+async def _measure_records(totals: Totals) -> None:
     meters = metrics.meters()
-    stored = await store.tenants.count_tasks()
+    stored = await totals.count_tasks()
     meters.replace("tasks.stored", [(n, {"status": state}) for state, n in stored.items()])
-    meters.report("uploads.unused", await store.uploads.unused())
-    meters.report("storage.condemned", await store.condemned.waiting())
-    meters.report("records.unreadable", len(await store.unreadable()))
-    meters.report("inline.used", await store.inline.total_bytes())
-    meters.report("inline.budget", store.engine.settings.inline_budget_bytes)
+    meters.report("uploads.unused", await totals.unused_uploads())
+    meters.report("storage.condemned", await totals.condemned())
+    meters.report("records.unreadable", len(await totals.unreadable()))
+    used, budget = await totals.inline_bytes()
+    meters.report("inline.used", used)
+    meters.report("inline.budget", budget)
 
 
-async def _measure_batches(store: Store, depths: Sequence[QueueDepth], models: Sequence[str]) -> None:
-    feeding, lines = await store.batches.waiting_lines()
+async def _measure_batches(totals: Totals, depths: Sequence[QueueDepth], models: Sequence[str]) -> None:
+    feeding, lines = await totals.waiting_lines()
     metrics.report("batches.feeding", feeding)
     _show_by_model("batches.backlog", dict.fromkeys(models, 0.0) | lines)
-    _show_by_model("backlog", await backlog(store, depths, lines, models))
+    _show_by_model("backlog", await backlog(totals, depths, lines, models))
 
 
 def _show_by_model(key: str, values: Mapping[str, float]) -> None:
     metrics.meters().replace(key, [(value, {"model": model}) for model, value in values.items()])
 
 
-async def _measure_webhooks(store: Store) -> None:
-    owed, resting = await store.outbox.count()
+async def _measure_webhooks(totals: Totals) -> None:
+    owed, resting = await totals.count_endpoints()
     metrics.report("webhooks.endpoints", owed, state="owed")
     metrics.report("webhooks.endpoints", resting, state="resting")
 
 
-async def _measure_workers(store: Store, models: Sequence[str]) -> None:
-    workers = await store.workers.listed()
+def _measure_workers(workers: Sequence[WorkerInfo], models: Sequence[str]) -> None:
     states = Counter(worker.state for worker in workers)
     metrics.meters().replace("workers", [(n, {"state": state}) for state, n in states.items()])
     found = {model: differing(model, workers) for model in models}

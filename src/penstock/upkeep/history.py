@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 
 from penstock.core.history import MinuteSample
 from penstock.core.task import State
-from penstock.store import Store
+from penstock.store import Shards, Totals
 
 MOST_TENANTS = 2_000
 """Tenants whose sums of today are added up; where more have used something today, a sample has none."""
@@ -13,18 +14,19 @@ MOST_TENANTS = 2_000
 READY = "READY"
 
 
-async def sample(store: Store, models: Sequence[str]) -> None:
+async def sample(shards: Shards, models: Sequence[str]) -> None:
     """Write the sample of this minute, unless another process does. Raises StoreUnavailable."""
+    store, totals = shards.home, shards.totals
     minute = await store.history.minute()
     if not await store.history.begin(minute):
         return
-    queues = await store.queues.depths(models)
+    queues = await totals.depths(models)
     waiting: Counter[str] = Counter()
     for queue in queues:
         waiting[queue.priority] += queue.depth
-    counts = await store.tenants.count_tasks()
+    counts = await totals.count_tasks()
     workers = await store.workers.listed()
-    success, failed, device_ms = await _used_today(store)
+    success, failed, device_ms = await _used_today(totals, await store.accounts.today())
     await store.history.put(
         MinuteSample(
             minute=minute,
@@ -39,9 +41,8 @@ async def sample(store: Store, models: Sequence[str]) -> None:
     )
 
 
-async def _used_today(store: Store) -> tuple[int, int, float]:
-    today = await store.accounts.today()
-    days = await store.accounts.usage_of_all(today, today, most=MOST_TENANTS) or []
+async def _used_today(totals: Totals, today: date) -> tuple[int, int, float]:
+    days = await totals.usage(today, today, most=MOST_TENANTS) or []
     used = [one.usage for one in days]
     failed = sum(one.failed + one.expired for one in used)
     return sum(one.success for one in used), failed, round(sum(one.device_ms for one in used), 3)

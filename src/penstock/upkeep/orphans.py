@@ -77,17 +77,18 @@ async def move_beat(installation: Installation, storage: Storage) -> None:
     Only the process that `take_turn` chose does so, and it may die at any point. Raises NotCertain.
     """
     identity = await installation.ensure_identity()
-    marker = await _marker(storage)
+    key = _marker_key(installation)
+    marker = await _marker(storage, key)
     if marker is None:
-        await _refuse_older(identity, storage)
+        await _refuse_older(installation, identity, storage)
     else:
         if marker.id == identity.id and marker.beat not in (*identity.beats, CONFLICT):
             # Another Redis has moved the marker. With a beat that matches neither, the other one stops as well.
-            await _mark(storage, Marker(id=identity.id, beat=CONFLICT))
-        _compare(identity, marker, storage)
+            await _mark(storage, key, Marker(id=identity.id, beat=CONFLICT))
+        _compare(identity, marker, storage.full_key(key))
     beat = await installation.next_beat()
     await asyncio.sleep(SETTLE_PAUSE_S)
-    await _mark(storage, Marker(id=identity.id, beat=beat))
+    await _mark(storage, key, Marker(id=identity.id, beat=beat))
     await installation.beat_moved(beat)
 
 
@@ -96,7 +97,7 @@ async def find_orphans(installation: Installation, storage: Storage) -> list[Sto
     identity = await _certain(installation, storage)
     old = await installation.now_ms() - OLD_MS
     orphans: list[Stored] = []
-    async for page in _pages(storage):
+    async for page in _pages(installation, storage):
         first = min(page, key=lambda stored: stored.modified)
         if first.modified < identity.created - CLOCKS_APART_MS:
             raise NotCertain(f"{first.key} is older than what Redis holds: is it another Redis, or was it emptied?")
@@ -151,55 +152,61 @@ async def _certain(installation: Installation, storage: Storage) -> Identity:
     identity = await installation.identity()
     if identity is None:
         raise NotCertain("Redis knows of no installation: it was emptied, or no server has run with it yet")
-    marker = await _marker(storage)
+    key = _marker_key(installation)
+    marker = await _marker(storage, key)
     if marker is None:
         raise NotCertain("the storage has no marker: it had objects before this Redis, or no server has run with both")
-    _compare(identity, marker, storage)
+    _compare(identity, marker, storage.full_key(key))
     return identity
 
 
-def _compare(identity: Identity, marker: Marker, storage: Storage) -> None:
+def _marker_key(installation: Installation) -> str:
+    """The marker of a shard: each may be restored from an older save, alone."""
+    return f"{MARKER}-{installation.shard}" if installation.shard else MARKER
+
+
+def _compare(identity: Identity, marker: Marker, full_key: str) -> None:
     if marker.id != identity.id:
         raise NotCertain("the marker in the storage is of another installation, or of a Redis that was emptied since")
     if marker.beat not in identity.beats:
         raise NotCertain(
             "this Redis is older than the marker in the storage, or there is a copy of it that uses the same storage: "
-            f"let one Redis alone use it, and if the objects belong to that one, delete {storage.full_key(MARKER)}"
+            f"let one Redis alone use it, and if the objects belong to that one, delete {full_key}"
         )
 
 
-async def _refuse_older(identity: Identity, storage: Storage) -> None:
+async def _refuse_older(installation: Installation, identity: Identity, storage: Storage) -> None:
     """Raises NotCertain when an object is older than this Redis: nobody can say then to whom the objects belong."""
-    async for stored in _objects(storage):
+    async for stored in _objects(installation, storage):
         if stored.modified < identity.created - CLOCKS_APART_MS:
             raise NotCertain(f"the storage is not marked: {stored.key} is older than this Redis")
 
 
-async def _marker(storage: Storage) -> Marker | None:
+async def _marker(storage: Storage, key: str) -> Marker | None:
     """The marker, None where there is none. A marker that cannot be read has no id, and matches no installation."""
     try:
-        return msgspec.json.decode(await storage.get(MARKER, limit=4096), type=Marker)
+        return msgspec.json.decode(await storage.get(key, limit=4096), type=Marker)
     except ResultExpired:
         return None
     except (InputTooLarge, msgspec.DecodeError):
         return Marker(id="", beat="")
 
 
-async def _mark(storage: Storage, marker: Marker) -> None:
-    await storage.put(MARKER, msgspec.json.encode(marker), "application/json")
+async def _mark(storage: Storage, key: str, marker: Marker) -> None:
+    await storage.put(key, msgspec.json.encode(marker), "application/json")
 
 
-async def _objects(storage: Storage) -> AsyncIterator[Stored]:
-    """Yields all objects whose keys have the form of Penstock's keys, and last the unfinished ones."""
+async def _objects(installation: Installation, storage: Storage) -> AsyncIterator[Stored]:
+    """Yields all objects of this shard whose keys have the form of Penstock's keys, and last the unfinished ones."""
     for listed in (*map(storage.list, PREFIXES), storage.list_unfinished(STREAMED)):
         async for stored in listed:
-            if stored.key.count("/") >= 2:
+            if stored.key.count("/") >= 2 and installation.owns(stored.key):
                 yield stored
 
 
-async def _pages(storage: Storage) -> AsyncIterator[list[Stored]]:
+async def _pages(installation: Installation, storage: Storage) -> AsyncIterator[list[Stored]]:
     page: list[Stored] = []
-    async for stored in _objects(storage):
+    async for stored in _objects(installation, storage):
         page.append(stored)
         if len(page) == PAGE:
             yield page

@@ -11,7 +11,7 @@ from loguru import logger
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import Installation, Store
+from penstock.store import Installation, Shards, Store
 from penstock.upkeep.gauges import measure
 from penstock.upkeep.history import sample
 from penstock.upkeep.orphans import sweep_orphans
@@ -25,24 +25,43 @@ SAMPLE_PAUSE_S = 15.0
 
 
 async def run_maintenance(
-    store: Store,
+    shards: Shards,
     storage: Storage,
     models: Callable[[], Sequence[str]],
     caps: Callable[[], Mapping[str, int]],
     *,
-    installation: Installation,
+    patient: Shards,
     delete_orphans: bool,
 ) -> None:
     """Run all rounds until cancelled, as an API process does. A failure is logged, and the next round tries again.
 
-    `models` returns the ids of the models whose queues are measured, `caps` how many tasks each tenant may run.
+    `models` returns the ids of the models whose queues are measured, `caps` how many tasks each tenant may run. The
+    `patient` shards are the same ones for work that may take longer.
     """
+    of_each = zip(shards, patient, strict=True)
+    await asyncio.gather(
+        _repeat(lambda: measure(shards, models()), MEASURE_PAUSE_S, "measure"),
+        _repeat(lambda: sample(shards, models()), SAMPLE_PAUSE_S, "sample"),
+        *(
+            _maintain(store, storage, caps, other.installation, delete_orphans=delete_orphans)
+            for store, other in of_each
+        ),
+    )
+
+
+async def _maintain(
+    store: Store,
+    storage: Storage,
+    caps: Callable[[], Mapping[str, int]],
+    installation: Installation,
+    *,
+    delete_orphans: bool,
+) -> None:
+    """Run the rounds of one shard."""
     await asyncio.gather(
         _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
         _repeat(lambda: sweep_inline(store.inline, storage), SWEEP_PAUSE_S, "move inline inputs"),
         _repeat(lambda: store.caps.set(caps()), SWEEP_PAUSE_S, "set caps"),
-        _repeat(lambda: measure(store, models()), MEASURE_PAUSE_S, "measure"),
-        _repeat(lambda: sample(store, models()), SAMPLE_PAUSE_S, "sample"),
         _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
         _repeat(lambda: sweep_uploads(store.uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
         _repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
-from penstock.store import Store
+from penstock.store import Shards
 from penstock.telemetry import metrics
 
 STORE_PAUSE_S = 2.0
@@ -83,14 +83,14 @@ class StorageWatch:
             self.succeeded.set()
 
 
-async def watch_store(store: Store) -> None:
+async def watch_store(shards: Shards) -> None:
     """Set the metric `store.up` every few seconds until cancelled: 1 while Redis answers and accepts writes, else 0.
 
     A problem is logged when it begins and when it changes.
     """
     before: str | None = None
     while True:
-        problem = await _problem_of("task store", store.ping)
+        problem = await _problem_of("task store", shards.ping)
         metrics.report("store.up", float(problem is None))
         if problem != before:
             logger.bind(reason=problem).log(*_NEWS_OF_STORE[problem is None])

@@ -14,7 +14,7 @@ from penstock.core.lease import Lease, RetryPolicy, verdict
 from penstock.core.task import TRANSITIONS, ErrorRecord, Outcome, State, Verb
 from penstock.errors import Internal, ModelError, PenstockError, StoreUnavailable
 from penstock.models.base import DeviceBroken
-from penstock.store import Store
+from penstock.store import LeaseStore, Shards
 from penstock.telemetry import endings, metrics
 from penstock.telemetry.logs import line_fields, write_line
 from penstock.telemetry.traces import trace_id
@@ -50,13 +50,13 @@ class Attempts:
 
     def __init__(
         self,
-        store: Store,
+        shards: Shards,
         pipeline: Pipeline,
         retry: RetryPolicy,
         *,
         on_settling: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._store = store
+        self._shards = shards
         self._pipeline = pipeline
         self._retry = retry
         self.on_settling = on_settling
@@ -138,7 +138,7 @@ class Attempts:
             logger.opt(exception=error).error("attempt failed unexpectedly")
             return self._judge(lease, _unexpected())
         said = self._pipeline.said(lease)
-        complete = partial(self._store.leases.complete, lease, outcome, log=said)
+        complete = partial(self._leases(lease).complete, lease, outcome, log=said)
         return Settlement(Verb.COMPLETE, complete, outcome=outcome)
 
     def _judge(self, lease: Lease, error: PenstockError) -> Settlement:
@@ -150,18 +150,22 @@ class Attempts:
         if verdict(error, lease) is Verb.RETRY:
             delay_ms, took_ms = self._retry.delay_ms(lease.failures + 1), self._pipeline.took_ms(lease)
             said = self._pipeline.said(lease)
-            write = partial(self._store.leases.retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms, log=said)
+            write = partial(self._leases(lease).retry, lease, problem, delay_ms=delay_ms, device_ms=took_ms, log=said)
             return Settlement(Verb.RETRY, write, problem)
         return self._failure(lease, problem)
 
     def _release(self, lease: Lease) -> Settlement:
         took_ms, said = self._pipeline.took_ms(lease), self._pipeline.said(lease)
-        return Settlement(Verb.RELEASE, partial(self._store.leases.release, lease, device_ms=took_ms, log=said))
+        write = partial(self._leases(lease).release, lease, device_ms=took_ms, log=said)
+        return Settlement(Verb.RELEASE, write)
 
     def _failure(self, lease: Lease, problem: ErrorRecord) -> Settlement:
         outcome = Outcome(error=problem, execution={"device_ms": self._pipeline.took_ms(lease)})
-        write = partial(self._store.leases.fail, lease, outcome, log=self._pipeline.said(lease))
+        write = partial(self._leases(lease).fail, lease, outcome, log=self._pipeline.said(lease))
         return Settlement(Verb.FAIL, write, problem)
+
+    def _leases(self, lease: Lease) -> LeaseStore:
+        return self._shards.of(lease.tenant).leases
 
     async def _insist(self, write: Callable[[], Awaitable[int | None]]) -> int | None:
         """Write, however long Redis is away: while this process lives, finished work is not lost. Returns 0 when the

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from loguru import logger
@@ -10,12 +11,10 @@ from loguru import logger
 from penstock.core.lease import Lease
 from penstock.core.task import PRIORITIES, Priority
 from penstock.errors import StoreUnavailable
-from penstock.store import Claim, Store, WorkerInfo
+from penstock.store import Claim, Shards, Store, WorkerInfo
 from penstock.worker.attempt import jitter_s
+from penstock.worker.claim_order import LOOK_EVERY_S, ClaimOrder, ShardClaims
 from penstock.worker.prefetch import Prefetch
-
-LOOK_EVERY_S = 1.0
-"""How often an idle worker looks at the queue though no signal came: a published message can be lost."""
 
 MOST_AT_ONCE = 8
 """Tasks of one claim: its script holds Redis so many times as long."""
@@ -54,7 +53,7 @@ class Claims:
 
     def __init__(
         self,
-        store: Store,
+        shards: Shards,
         info: WorkerInfo,
         prefetch: Prefetch,
         *,
@@ -63,7 +62,7 @@ class Claims:
         start: Callable[[Lease], None],
         known: Callable[[], Collection[Lease]],
     ) -> None:
-        self._store = store
+        self._order = ClaimOrder(shards)
         self._info = info
         self._prefetch = prefetch
         self._models = models
@@ -71,11 +70,8 @@ class Claims:
         self._start = start
         self._known = known
         self._wake = asyncio.Event()
-        self._round = 0
         self._claim_s = 0.0
-        self._dry = 0  # of so many priorities, highest first, nothing was waiting at the last claim
         self._is_claiming = False
-        self._is_unanswered = False  # the last claim: Redis may have given it tasks that nobody knows of here
         self._is_drained = False
         self._asked_at = -ASK_EVERY_S
         self._asks_after_s = ASK_AFTER_S
@@ -83,39 +79,26 @@ class Claims:
 
     async def serve(self) -> None:
         """Claim whenever a submit, an attempt that gets on, or a due retry is a reason to. Never returns."""
-        failures = 0
-        while True:
-            self._wake.clear()  # before looking, so that no signal falls between
-            try:
-                await self.hand_back_unknown()
-                failures = 0
-                due_s = await self._look_around()
-            except StoreUnavailable as error:
-                failures += 1
-                due_s = jitter_s(failures)
-                logger.bind(error=error.detail).warning("task store unavailable")
-            await self._sleep(due_s)
+        await asyncio.gather(self._claim_on(), *map(self._bring_back, self._order))
 
-    async def hand_back_unknown(self) -> None:
-        """Hand back what the last claim may have been given, where its answer did not come: it was lost, the claim is
-        on its way, or the worker was stopped meanwhile. Raises StoreUnavailable."""
-        if self._is_unanswered:
-            self._round += 1
-            await self._store.leases.release_unknown(self._info.id, self._known(), before=self._round)
-            self._is_unanswered = False
+    async def hand_back_unknown(self, store: Store) -> None:
+        """Hand back what the last claim from a shard may have been given, where its answer did not come: it was lost,
+        the claim is on its way, or the worker was stopped meanwhile. Raises StoreUnavailable."""
+        await self._hand_back(self._order.of(store))
 
-    def look(self) -> None:
-        """Look at the queue at once, since something may wait there."""
-        self._dry = 0
+    def look(self, shard: int | None = None) -> None:
+        """Look at the queues of a shard at once, or of all, since something may wait there."""
+        self._order.hear(shard)
         self._asks_after_s = ASK_AFTER_S
         self._wake.set()
 
     def go_on(self) -> None:
-        """Claim again, since a slot may be free or the device has got on. Nothing happens if the last claim found
+        """Claim again, since a slot may be free or the device has got on. Nothing happens if the last claims found
         nothing of what could be claimed now: for what has come since there are signals."""
-        if self._dry == len(PRIORITIES) or self._is_claiming or self._wake.is_set():
+        if self._is_claiming or self._wake.is_set():
             return
-        if len(self._wanted()) > self._dry:
+        dry = self._order.dry
+        if dry < len(PRIORITIES) and len(self._wanted()) > dry:
             self._wake.set()
 
     def set_drained(self, *, is_drained: bool) -> None:
@@ -133,30 +116,65 @@ class Claims:
         """Wait a while before asking, since another idle worker has asked."""
         self._holds_until = time.monotonic() + ANOTHER_ASKED_S
 
+    async def _claim_on(self) -> None:
+        while True:
+            self._wake.clear()  # before looking, so that no signal falls between
+            await self._sleep(await self._look_around())
+
+    async def _bring_back(self, source: ShardClaims) -> None:
+        """Whenever a shard does not answer, try it again from time to time, beside the claims from the others."""
+        while True:
+            await source.lost.wait()
+            source.heard.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(jitter_s(source.failures)):
+                    await source.heard.wait()
+            try:
+                await self._hand_back(source)
+            except StoreUnavailable as error:
+                self._lose(source, error)
+                continue
+            source.failures = 0
+            source.lost.clear()
+            source.hear()
+            self._wake.set()
+
+    def _lose(self, source: ShardClaims, error: StoreUnavailable) -> None:
+        source.failures += 1
+        source.lost.set()
+        logger.bind(error=error.detail).warning("task store unavailable")
+
+    async def _hand_back(self, source: ShardClaims) -> None:
+        if source.is_unanswered:
+            source.round += 1
+            await source.store.leases.release_unknown(self._info.id, self._known(), before=source.round)
+            source.is_unanswered = False
+
     async def _look_around(self) -> float:
         """Claim what is wanted, or ask the other workers for it; returns the seconds until the next look."""
-        next_due_s = await self._claim_wanted()
+        self._order.refresh(time.monotonic())
+        await self._claim_wanted()
         now = time.monotonic()
         waits = [LOOK_EVERY_S, self._prefetch.changes_in_s(now)]
-        if next_due_s is not None:
-            waits.append(next_due_s)
-        is_dry = self._dry == len(PRIORITIES) and next_due_s != 0  # 0: a task is about to be queued
+        there = self._order.there
+        waits += [source.look_at - now for source in there if source.dry]
+        is_dry = there and all(source.is_dry and source.look_at > now for source in there)
         if is_dry and self._prefetch.is_idle(now) and not self._is_drained:
-            waits.append(await self._ask())
-        return min(waits)
+            waits.append(await self._ask(there[0]))
+        return max(0.0, min(waits))
 
-    async def _claim_wanted(self) -> float | None:
-        """Claim until the device is fed, or there is no slot, no task, or no place for results. Returns the seconds
-        until a delayed task is due, None where that is not known."""
-        self._dry = 0
-        while len(wanted := self._wanted()) > self._dry:
-            claims = await self._claim(wanted, self._at_once())
+    async def _claim_wanted(self) -> None:
+        """Claim until the device is fed, or there is no slot, no task, or no place for results."""
+        while (wanted := self._wanted()) and (source := self._order.next(len(wanted))):
+            try:
+                claims = await self._claim(source, wanted, self._at_once())
+            except StoreUnavailable as error:
+                self._lose(source, error)
+                continue
+            self._order.charge(source, claims)
             self.set_drained(is_drained=claims[-1].is_drained)
-            for claim in claims:
-                if claim.lease is None:
-                    self._dry = 0 if self._wake.is_set() else len(wanted)
-                    return claim.next_due_s
-        return None
+            if claims[-1].lease is None:
+                source.found_nothing(claims[-1], len(wanted))
 
     def _wanted(self) -> Sequence[Priority]:
         """The priorities to claim from: those with a free slot of which the device needs more."""
@@ -169,19 +187,20 @@ class Claims:
         wanted = self._prefetch.claims_at_once(time.monotonic(), self._slots().free)
         return min(MOST_AT_ONCE, wanted if self._claim_s > SLOW_CLAIM_S else wanted // SURE + 1)
 
-    async def _claim(self, priorities: Sequence[Priority], count: int) -> list[Claim]:
+    async def _claim(self, source: ShardClaims, priorities: Sequence[Priority], count: int) -> list[Claim]:
         """Claim so many tasks at most and start what is given. Raises StoreUnavailable."""
-        started, self._is_claiming, self._is_unanswered = time.monotonic(), True, True
+        source.heard.clear()
+        started, self._is_claiming, source.is_unanswered = time.monotonic(), True, True
         try:
-            claims = await self._store.leases.claim_several(
+            claims = await source.store.leases.claim_several(
                 count,
                 worker=self._info.id,
                 device=self._info.device,
                 models=self._models(),
                 priorities=priorities,
-                round=self._round,
+                round=source.round,
             )
-            self._is_unanswered = False
+            source.is_unanswered = False
         finally:
             self._claim_s, self._is_claiming = time.monotonic() - started, False
         for claim in claims:
@@ -190,13 +209,18 @@ class Claims:
                 self._start(claim.lease)
         return claims
 
-    async def _ask(self) -> float:
-        """Ask the other workers for a task, if it is time to; returns the seconds until it is time again."""
+    async def _ask(self, source: ShardClaims) -> float:
+        """Ask the other workers for a task, if it is time to; returns the seconds until it is time again. They hear of
+        it in every shard, so that one is enough."""
         now = time.monotonic()
         left_s = max(self._asked_at + self._asks_after_s, self._holds_until) - now
         if left_s > 0:
             return left_s
-        await self._store.workers.ask_for_task(self._info.id, self._models())
+        try:
+            await source.store.workers.ask_for_task(self._info.id, self._models())
+        except StoreUnavailable as error:
+            self._lose(source, error)
+            return LOOK_EVERY_S
         self._asked_at = now
         self._asks_after_s = min(ASK_EVERY_S, 2 * self._asks_after_s)
         return self._asks_after_s

@@ -12,8 +12,9 @@ long.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
 from signal import Signals as Signal
 from typing import Any
 
@@ -22,9 +23,8 @@ from loguru import logger
 from msgspec.structs import replace
 
 from penstock.core.lease import RetryPolicy
-from penstock.errors import StoreUnavailable
 from penstock.models.base import DeviceBroken
-from penstock.store import Store, WorkerInfo, WorkerMemory
+from penstock.store import Shards, Store, WorkerInfo, WorkerMemory
 from penstock.telemetry import metrics
 from penstock.worker.attempt import Attempts
 from penstock.worker.claims import Claims, Slots
@@ -37,6 +37,8 @@ from penstock.worker.residency.residents import Residents
 from penstock.worker.running import RunningAttempts
 from penstock.worker.signals import Signals
 from penstock.worker.spool import Spool
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Host(arq.Worker):
@@ -51,10 +53,10 @@ class Host(arq.Worker):
         *,
         info: WorkerInfo,
         models: Residents,
-        beside: Mapping[str, Callable[[], Coroutine[Any, Any, None]]],
+        beside: Mapping[str, Loop],
         look_for_models: Callable[[], None],
         memory: Callable[[], WorkerMemory],
-        store: Store,
+        shards: Shards,
         pipeline: Pipeline,
         spool: Spool,
         retry: RetryPolicy,
@@ -69,13 +71,13 @@ class Host(arq.Worker):
         self.models = models
         self._beside = beside
         self._memory = memory
-        self._store = store
+        self._shards = shards
         self._pipeline = pipeline
         self._spool = spool
         self.broken: DeviceBroken | None = None
         prefetch = Prefetch(pipeline.streams, pipeline.streams_of, pipeline.paying_batch)
         self._leases = Leases(
-            store,
+            shards,
             lease_s,
             describe=self._describe,
             lost=lambda key: self.running.stop(key, "lease lost"),
@@ -84,10 +86,10 @@ class Host(arq.Worker):
         self._lease_s = lease_s
         self._goodbye: asyncio.Task[None] | None = None
         self._gives_up = False
-        self._progress = ProgressWriter(store, self._leases.get, pipeline.took_so_far_ms)
+        self._progress = ProgressWriter(shards, self._leases.get, pipeline.took_so_far_ms)
         self.running = RunningAttempts(
             self.tasks,
-            Attempts(store, pipeline, retry),
+            Attempts(shards, pipeline, retry),
             device=info.device,
             leases=self._leases,
             prefetch=prefetch,
@@ -98,7 +100,7 @@ class Host(arq.Worker):
             on_end=self.check_device,
         )
         self._claims = Claims(
-            store,
+            shards,
             info,
             prefetch,
             models=lambda: models.models,
@@ -107,15 +109,18 @@ class Host(arq.Worker):
             known=self._leases.held,
         )
         self.running.on_free = self._claims.go_on
-        self._signals = Signals(
-            store,
-            info,
-            models=models,
-            look_for_models=look_for_models,
-            claims=self._claims,
-            running=self.running,
-            prefetch=prefetch,
-        )
+        self._signals = [
+            Signals(
+                store,
+                info,
+                models=models,
+                look_for_models=look_for_models,
+                claims=self._claims,
+                running=self.running,
+                prefetch=prefetch,
+            )
+            for store in shards
+        ]
         self._served = models.models
         models.on_change = self._models_changed
 
@@ -138,13 +143,16 @@ class Host(arq.Worker):
         """Claim and run, with everything that goes on beside it."""
         async with AsyncExitStack() as stack:
             for name, loop in (
-                ("renew", self._leases.renew),
-                ("listen", self._signals.listen),
-                ("progress", self._progress.write),
+                *(("listen", signals.listen) for signals in self._signals),
+                *(pair for store in self._shards for pair in self._in_shard(store)),
                 *self._beside.items(),
             ):
                 self._watch(stack, name, loop)
             await self._claims.serve()
+
+    def _in_shard(self, store: Store) -> Iterator[tuple[str, Loop]]:
+        yield "renew", partial(self._leases.renew, store)
+        yield "progress", partial(self._progress.write, store)
 
     def handle_sig_wait_for_completion(self, signum: Signal) -> None:
         """Drain with the first signal, and hand everything back at once with the second."""
@@ -168,17 +176,17 @@ class Host(arq.Worker):
         """Wait for the attempts to end, hand back what a claim was given that the stop has cut off, and leave the list
         of workers."""
         await asyncio.gather(*self.tasks.values(), *filter(None, [self._goodbye]), return_exceptions=True)
-        try:
-            await self._claims.hand_back_unknown()
-            await self._store.workers.sign_off(self._info.id)
-        except StoreUnavailable:
+        if not await self._shards.reach(self._leave):
             logger.warning("could not sign off; the worker leaves the list when its lease ends")
 
     # --- between the parts ------------------------------------------------------------------------------------
 
+    async def _leave(self, store: Store) -> None:
+        await self._claims.hand_back_unknown(store)
+        await store.workers.sign_off(self._info.id)
+
     async def _say_stopping(self) -> None:
-        with suppress(StoreUnavailable):
-            await self._leases.renew_once()
+        await self._shards.reach(self._leases.renew_once)
 
     def _without_store(self, seconds: float) -> None:
         """Stop waiting for the attempts when this worker is stopping and Redis has been away for a whole lease: then
@@ -224,7 +232,7 @@ class Host(arq.Worker):
         if self.main_task:
             self.main_task.cancel()
 
-    def _watch(self, stack: AsyncExitStack, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _watch(self, stack: AsyncExitStack, name: str, loop: Loop) -> None:
         """Run a loop for as long as the worker; if it dies, so does the worker, loudly."""
         task = asyncio.create_task(loop(), name=name)
 

@@ -28,7 +28,8 @@ from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
-from penstock.store import Engine, Redis, Store, WorkerInfo, WorkerMemory, connect, open_server
+from penstock.store import Clients, Shards, WorkerInfo, WorkerMemory, connect_each, open_server, settle_count
+from penstock.store.engine import PATIENCE_S
 from penstock.telemetry import exposition
 from penstock.upkeep.machine import disks_of, watch_disks, watch_loop
 from penstock.upkeep.rounds import run_upkeep
@@ -90,7 +91,7 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
 class _Opened(NamedTuple):
     """What a worker process holds open until it ends."""
 
-    store: Store
+    shards: Shards
     storage: Storage
     runners: Sequence[Runner]
     scheduler: DeviceScheduler
@@ -106,7 +107,7 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         models = descriptions(names)
         opened.residents.hold(opened.runners, models)
         info = _info(settings, device, models, worker_id)
-        publisher = Publisher(opened.store.models, opened.store.workers, worker_id, device.name)
+        publisher = Publisher(opened.shards.home.models, opened.shards.home.workers, worker_id, device.name)
         await publisher.publish(models)
         await publisher.retract_former()
         watch = _watch(settings, opened, publisher, info)
@@ -126,22 +127,21 @@ async def _open(
     settings: Settings, device: Device, names: list[str], heartbeat: Heartbeat, stack: AsyncExitStack
 ) -> _Opened:
     """Load the models that stay, then wait for Redis. All of it is closed with the stack."""
-    client = await stack.enter_async_context(connect(settings.redis))
-    store = Store(Engine(client, settings.redis.namespace, settings.queue))
+    clients = await stack.enter_async_context(connect_each(settings.redis))
     storage = await stack.enter_async_context(open_storage(settings.storage, settings.redis.namespace))
     runners = [registry()[name](settings.limits) for name in names]
     scheduler = await _scheduler(settings, device, runners, stack)
     stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
     stack.enter_context(capturing(settings.telemetry.log_level))
-    for warning in await _when_available(client, settings.redis.namespace):
-        logger.warning(warning)
+    await _some_available(clients, stack)
     spool = Spool(storage, directory=made(settings.worker.spool_directory), max_bytes=settings.worker.spool_max_bytes)
     stack.push_async_callback(spool.aclose)
     memory, residents = _memory_of_tasks(settings, device), Residents()
     for warning in too_small(settings, memory, spool):
         logger.warning(warning)
     pipeline = await _pipeline(settings, residents, scheduler, storage, spool, memory, stack)
-    return _Opened(store, storage, runners, scheduler, spool, memory, pipeline, residents)
+    shards = Shards.over(clients, settings.queue)
+    return _Opened(shards, storage, runners, scheduler, spool, memory, pipeline, residents)
 
 
 def _memory_of_tasks(settings: Settings, device: Device) -> MemoryBudget:
@@ -199,10 +199,10 @@ def _host(
     return Host(
         info=info,
         models=opened.residents,
-        beside={"upkeep": partial(_keep_up, settings, opened.store, opened.storage), **beside},
+        beside={"upkeep": partial(_keep_up, settings, opened.shards, opened.storage), **beside},
         look_for_models=look_for_models,
         memory=partial(_memory, opened.memory, opened.scheduler.device),
-        store=opened.store,
+        shards=opened.shards,
         pipeline=opened.pipeline,
         spool=opened.spool,
         retry=RetryPolicy(base_s=settings.queue.retry_base_s, cap_s=settings.queue.retry_cap_s),
@@ -232,7 +232,7 @@ def _watch(settings: Settings, opened: _Opened, publisher: Publisher, info: Work
         LocalVersions(Path(settings.models.directory), settings.limits),
         RemoteTree(opened.storage),
         ModelCache(opened.storage, cache),
-        store=opened.store,
+        shards=opened.shards,
         publisher=publisher,
         info=info,
         serve=settings.models.serve,
@@ -291,25 +291,43 @@ async def _started(scheduler: DeviceScheduler, runners: Iterable[Runner]) -> Asy
         await scheduler.close()
 
 
-async def _keep_up(settings: Settings, store: Store, storage: Storage) -> None:
+async def _keep_up(settings: Settings, shards: Shards, storage: Storage) -> None:
     await asyncio.gather(
-        run_upkeep(store, storage),
-        watch_store(store),
+        *(run_upkeep(store, storage) for store in shards),
+        watch_store(shards),
         StorageWatch().run(storage),
         watch_loop(),
         watch_disks(disks_of(settings, has_spool=True)),
     )
 
 
-async def _when_available(client: Redis, namespace: str) -> list[str]:
-    """Wait until Redis answers, since a worker may start before it, and return the warnings about it. The reason for
-    the wait is logged when it changes."""
+async def _some_available(clients: Clients, stack: AsyncExitStack) -> None:
+    """Wait until a shard answers, and a little for the others: their tenants wait, and those of this one need not."""
+    opening = [asyncio.create_task(_when_available(clients, tag), name=f"open {tag}") for tag in clients]
+    for task in opening:
+        stack.callback(task.cancel)
+    done, rest = await asyncio.wait(opening, return_when=asyncio.FIRST_COMPLETED)
+    if rest:
+        done |= (await asyncio.wait(rest, timeout=PATIENCE_S))[0]
+    for task in done:
+        task.result()
+
+
+async def _when_available(clients: Clients, tag: str) -> None:
+    """Wait until Redis answers, since a worker may start before it, and log the warnings about it. The reason for the
+    wait is logged when it changes."""
     reason = ""
     while True:
         try:
-            return await open_server(client, namespace)
+            if tag == next(iter(clients)):
+                await settle_count(clients)
+            warnings = await open_server(clients[tag], tag)
         except StoreUnavailable as error:
             if error.detail != reason:
                 logger.bind(error=error.detail).warning("waiting for the task store")
             reason = error.detail
             await asyncio.sleep(0.5)
+        else:
+            for warning in warnings:
+                logger.warning(warning)
+            return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from penstock.core.lease import Lease
 from penstock.core.task import Progress, Stage
 from penstock.errors import StoreUnavailable
-from penstock.store import Store
+from penstock.store import Shards, Store
 
 PROGRESS_EVERY_S = 0.2
 """How often the stage and the progress of running tasks are written, if they changed: a write for each tile would be a
@@ -19,9 +19,9 @@ class ProgressWriter:
     far, None before that has begun."""
 
     def __init__(
-        self, store: Store, lease_of: Callable[[str], Lease | None], took_ms: Callable[[Lease], float | None]
+        self, shards: Shards, lease_of: Callable[[str], Lease | None], took_ms: Callable[[Lease], float | None]
     ) -> None:
-        self._store = store
+        self._shards = shards
         self._lease_of = lease_of
         self._took_ms = took_ms
         self._news: dict[str, tuple[Stage, Progress | None]] = {}
@@ -34,14 +34,18 @@ class ProgressWriter:
         """Drop what was recorded of an attempt that has ended."""
         self._news.pop(key, None)
 
-    async def write(self) -> None:
-        """Writes the newest progress of every task each PROGRESS_EVERY_S, until it is canceled."""
+    async def write(self, store: Store) -> None:
+        """Writes the newest progress of every task of a shard each PROGRESS_EVERY_S, until it is canceled."""
         while True:
             await asyncio.sleep(PROGRESS_EVERY_S)
-            news, self._news = self._news, {}
+            news = {key: self._news.pop(key) for key in tuple(self._news) if self._is_of(key, store)}
             try:
                 for key, (stage, progress) in news.items():
                     if lease := self._lease_of(key):
-                        await self._store.leases.progress(lease, stage, progress, took_ms=self._took_ms(lease))
+                        await store.leases.progress(lease, stage, progress, took_ms=self._took_ms(lease))
             except StoreUnavailable:
                 continue
+
+    def _is_of(self, key: str, store: Store) -> bool:
+        lease = self._lease_of(key)
+        return lease is None or self._shards.of(lease.tenant) is store

@@ -13,8 +13,8 @@ from penstock.worker.running import RunningAttempts
 
 
 class Signals:
-    """Listens for one worker and passes each signal to whoever acts on it. `look_for_models` is called when there may
-    be others than this worker knows."""
+    """Listens in one shard for a worker and passes each signal to whoever acts on it. `look_for_models` is called when
+    there may be others than this worker knows."""
 
     def __init__(
         self,
@@ -37,19 +37,20 @@ class Signals:
 
     async def listen(self) -> None:
         """Acts on every signal of the store until it is canceled."""
+        shard = self._store.shard
         async for kind, subject in self._store.workers.signals():
             if kind == "cancel":
                 self._running.stop(subject, "canceled")
             elif kind in ("drain", "resume"):
                 if subject == self._info.id:
                     self._claims.set_drained(is_drained=kind == "drain")
-                    self._claims.look()
+                    self._claims.look(shard)
             elif kind == "idle":
                 await self._help(*subject.split())
             elif kind == "model":
                 self._change_models(*subject.split())
             elif kind == "look" or (subject in self._models.models and not self._claims.is_drained):
-                self._claims.look()
+                self._claims.look(shard)
                 if kind == "look":
                     self._look_for_models()
 

@@ -64,7 +64,7 @@ async def find_session(scope: Scope) -> BrowserSession | None:
     """Return the session that the cookies of a request name, if it and its key last. Raises NotReady,
     StoreUnavailable."""
     token, state = token_of(scope), scope["litestar_app"].state
-    record = await state.services.store.sessions.find(digest_of(token)) if token else None
+    record = await state.services.home.sessions.find(digest_of(token)) if token else None
     session = record and BrowserSession(token, record, state.key_ring)
     return session if session and session.caller() else None
 
@@ -80,16 +80,16 @@ async def log_in(secret: bytes, request: ApiRequest, services: Services) -> Cook
         raise Unauthorized("this is not an API key of this server, or it has ended")
     token, life_s = new_token(), services.settings.console.session_s
     record = record_of(token, secret, expires=time.time() + life_s)
-    await services.store.sessions.open(digest_of(token), record)
+    await services.home.sessions.open(digest_of(token), record)
     if before := token_of(request.scope):  # the browser forgets it now
-        await services.store.sessions.end(digest_of(before))
+        await services.home.sessions.end(digest_of(before))
     return _cookie(token.decode(), life_s, request)
 
 
 async def log_out(request: ApiRequest, services: Services) -> Cookie:
     """End the session of a request, and return the cookie that takes the place of its own."""
     if token := token_of(request.scope):
-        await services.store.sessions.end(digest_of(token))
+        await services.home.sessions.end(digest_of(token))
     return _cookie("", 0, request)
 
 

@@ -119,7 +119,8 @@ def require_key(app: ASGIApp) -> ASGIApp:
         per_minute = limits.enter(caller.tenant)
         try:
             if per_minute and not scope["state"]["task_token"]:  # who comes with a token has no key
-                scope["state"]["rate"] = await limits.count(caller.tenant, per_minute, state.services.store.quotas)
+                quotas = state.services.shards.of(caller.tenant).quotas
+                scope["state"]["rate"] = await limits.count(caller.tenant, per_minute, quotas)
             if needed is not None and needed not in caller.scopes:
                 raise refusal_of(caller, needed)
             scope["auth"] = caller

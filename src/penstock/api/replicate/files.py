@@ -25,7 +25,7 @@ from penstock.api.replicate.predictions import PREFIX, file_url
 from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.api.services import Services, ServicesDep
-from penstock.core.upload import FileFacts, Upload, new_upload_id, upload_key
+from penstock.core.upload import FileFacts, Upload, upload_key
 from penstock.errors import (
     InvalidRequest,
     MalformedRequest,
@@ -188,7 +188,7 @@ ROUTES = (create_file, list_files, read_file, delete_file)
 async def _store(received: ReceivedFile, request: ApiRequest, services: Services) -> Upload:
     """Return the upload that has the bytes of the file. Raises RateLimited, StorageUnavailable."""
     caller, limit = request.auth, services.settings.api.rate_limit_per_minute
-    uploads, upload_id = services.store.uploads, new_upload_id()
+    uploads, upload_id = services.store.uploads, services.new_upload_id()
     try:
         await uploads.open(
             upload_id,

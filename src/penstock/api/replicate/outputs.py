@@ -51,6 +51,7 @@ async def read_output(
     tenant = state.output_links.tenant_of(output_id, token)
     if tenant is None:
         raise TaskNotFound("this is not the URL of an output")
+    services = services.of(tenant)
     task = await services.store.tasks.get(output_id, tenant)
     files = result_of(task).artifacts
     if not files:

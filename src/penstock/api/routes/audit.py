@@ -28,7 +28,7 @@ async def read_audit(
     cursor: Annotated[str | None, QueryParameter(pattern=r"^[0-9]{1,15}-[0-9]{1,10}(?!\n)$")] = None,
 ) -> AuditPage:
     """Answers a page."""
-    entries = await services.store.audit.newest(limit + 1, before=cursor)
+    entries = await services.home.audit.newest(limit + 1, before=cursor)
     page, has_more = entries[:limit], len(entries) > limit
     return AuditPage(
         data=tuple(map(audit_view, page)), has_more=has_more, next_cursor=page[-1].place if has_more else None

@@ -46,7 +46,7 @@ async def readyz(services: ServicesDep, request: Request[None, None, State]) -> 
     The storage is as it was at the last check: it answered a read a few seconds ago, and its last write, within the
     hour, succeeded. Checks rarely write, because a versioned bucket keeps every write."""
     state = request.app.state
-    workers, storage, missing = await _look(services, state)
+    workers, storage, missing, lost = await _look(services, state)
     if state.draining:
         missing.insert(0, "server: it is stopping")
     if missing:
@@ -58,7 +58,7 @@ async def readyz(services: ServicesDep, request: Request[None, None, State]) -> 
         storage="ok",
         storage_age_s=round(storage.age_s, 1),
         workers=sum(worker.state == WORKER_READY for worker in workers),
-        warnings=tuple(_warnings(workers)),
+        warnings=(*lost, *_warnings(workers)),
     )
 
 
@@ -74,7 +74,7 @@ async def startupz(services: ServicesDep, request: Request[None, None, State]) -
     losses."""
     state = request.app.state
     if not state.started:
-        _, _, missing = await _look(services, state)
+        _, _, missing, _ = await _look(services, state)
         if missing:
             raise NotReady("; ".join(missing), retry_after_s=1)
         state.started = True
@@ -122,13 +122,17 @@ def _warnings(workers: Sequence[WorkerInfo]) -> Iterator[str]:
             yield f"device {worker.device} of {worker.host} is down: {worker.reason}"
 
 
-async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], StorageCheck, list[str]]:
-    """The workers, the last check of the storage, and the names of what does not answer."""
-    workers, storage = await asyncio.gather(_workers(services.store), state.storage_watch.last())
-    known, missing = ((), [f"redis: {workers}"]) if isinstance(workers, str) else (workers, [])
+async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo], StorageCheck, list[str], list[str]]:
+    """The workers, the last check of the storage, the names of what does not answer, and of the shards that do not,
+    while others do."""
+    shards = services.shards
+    *of_each, storage = await asyncio.gather(*map(_workers, shards), state.storage_watch.last())
+    lost = [shards.named(store, one) for store, one in zip(shards, of_each, strict=True) if isinstance(one, str)]
+    known = next((one for one in of_each if not isinstance(one, str)), None)
+    missing = [] if known is not None else [f"redis: {'; '.join(lost)}"]
     if storage.problem:
         missing.append(f"storage: {storage.problem}")
-    return known, storage, missing
+    return known or (), storage, missing, [f"redis: {one}; its tenants are refused" for one in lost]
 
 
 async def _workers(store: Store) -> Sequence[WorkerInfo] | str:

@@ -40,9 +40,9 @@ NOT_STORED = {"Cache-Control": "no-store"}
 async def create_key(request: ApiRequest, services: ServicesDep) -> Response[NewKeyView]:
     """Answers 201. A repeat makes another key."""
     asked = await json_of(request, KeyRequest)
-    (text, new), now = new_access_key(), await services.store.access_keys.now_ms()
+    (text, new), now = new_access_key(), await services.home.access_keys.now_ms()
     key = _key_of(asked, new, by=request.auth.id, now=now)
-    await services.store.access_keys.create(key)
+    await services.home.access_keys.create(key)
     await _read_again(request, services)
     said = {"scopes": asked.scopes, "expires_in_s": asked.expires_in_s}
     await write_down("key.create", key.id, request, services, of_tenant=key.tenant, name=key.name, **said)
@@ -61,8 +61,8 @@ async def create_key(request: ApiRequest, services: ServicesDep) -> Response[New
 )
 async def list_keys(services: ServicesDep, tenant: Annotated[str | None, OfTenant] = None) -> KeyList:
     """Lists the keys of all tenants, or of one."""
-    now = await services.store.access_keys.now_ms()
-    rows = await services.store.access_keys.listed()
+    now = await services.home.access_keys.now_ms()
+    rows = await services.home.access_keys.listed()
     return KeyList(data=tuple(key_view(key, used, now=now) for key, used in rows if tenant in (None, key.tenant)))
 
 
@@ -76,7 +76,7 @@ async def list_keys(services: ServicesDep, tenant: Annotated[str | None, OfTenan
 )
 async def read_key(services: ServicesDep, key_id: FromPath[str]) -> KeyView:
     """Answers everything but the secret, which nobody knows."""
-    return await _view(await services.store.access_keys.get(key_id), services)
+    return await _view(await services.home.access_keys.get(key_id), services)
 
 
 @post(
@@ -97,8 +97,8 @@ async def rotate_key(
     overlap_s: Annotated[int, QueryParameter(ge=0, le=LONGEST_OVERLAP_S)] = OVERLAP_S,
 ) -> Response[NewKeyView]:
     """Answers 409 for a key that was replaced before."""
-    (text, new), now = new_access_key(), await services.store.access_keys.now_ms()
-    old, key = await services.store.access_keys.rotate(
+    (text, new), now = new_access_key(), await services.home.access_keys.now_ms()
+    old, key = await services.home.access_keys.rotate(
         key_id, new, by=request.auth.id, at=now, overlap_ms=1000 * overlap_s
     )
     await _read_again(request, services)
@@ -121,7 +121,7 @@ async def rotate_key(
 )
 async def revoke_key(request: ApiRequest, services: ServicesDep, key_id: FromPath[str]) -> KeyView:
     """Answers the key as it is now."""
-    keys = services.store.access_keys
+    keys = services.home.access_keys
     key = await keys.revoke(key_id, at=await keys.now_ms())
     await _read_again(request, services)
     await write_down("key.revoke", key_id, request, services, of_tenant=key.tenant)
@@ -142,7 +142,7 @@ async def revoke_tokens(
     request: ApiRequest, services: ServicesDep, tenant: Annotated[str, OfTenant]
 ) -> TokensRevokedView:
     """Answers the tenant, also for one that has none."""
-    await services.store.access_keys.revoke_tokens(tenant)
+    await services.home.access_keys.revoke_tokens(tenant)
     await _read_again(request, services)
     await write_down("tokens.revoke", tenant, request, services)
     return TokensRevokedView(tenant=tenant)
@@ -163,9 +163,9 @@ def _key_of(asked: KeyRequest, new: PresentedKey, *, by: str, now: int) -> Acces
 
 async def _read_again(request: ApiRequest, services: Services) -> None:
     """Let this process, at least, go by the change before it is answered."""
-    await request.app.state.key_table.read(services.store.access_keys)
+    await request.app.state.key_table.read(services.home.access_keys)
 
 
 async def _view(key: AccessKey, services: Services) -> KeyView:
-    keys = services.store.access_keys
+    keys = services.home.access_keys
     return key_view(key, await keys.last_used(key.id), now=await keys.now_ms())

@@ -58,7 +58,7 @@ async def set_default(request: ApiRequest, services: ServicesDep, name: FromPath
     """Answers the model as it is now."""
     version = (await json_of(request, DefaultVersionRequest)).version
     await _refuse_failed(await _found(f"{name}@{version}", services), services)
-    await services.store.models.set_default(name, version)
+    await services.home.models.set_default(name, version)
     await services.models.read()
     await write_down("model.default", name, request, services, version=version)
     return await _view(name, services)
@@ -104,7 +104,7 @@ async def _tell(act: Act, reference: str, request: ApiRequest, services: Service
         raise InvalidRequest(f"{model.name} is a part of its workers: it is loaded as long as they run", param="name")
     if not residents(model.id, await services.store.workers.listed()):
         raise NotReady(f"no worker that is READY has {model.id}", retry_after_s=1)
-    await services.store.models.tell(act, model.id)
+    await services.home.models.tell(act, model.id)
     await write_down(WRITTEN_AS[act], model.id, request, services)
     return await _view(reference, services)
 

@@ -1,7 +1,7 @@
 """/v1/workers, /v1/queues and /v1/stats: the state of the installation, and what operators do to workers and queues."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 from litestar import get, post
@@ -17,6 +17,7 @@ from penstock.api.schemas.render import backlog_view, queue_view, worker_status
 from penstock.api.services import Services, ServicesDep
 from penstock.core.task import PRIORITIES, Priority, State
 from penstock.errors import InvalidRequest, ModelNotFound, NotReady, WorkerNotFound
+from penstock.store import QueueStore, Totals
 from penstock.telemetry import endings
 from penstock.upkeep.backlog import backlog
 
@@ -49,7 +50,7 @@ async def list_workers(request: ApiRequest, services: ServicesDep) -> WorkerList
 )
 async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """Answers the worker as it is now."""
-    await services.store.workers.drain(worker_id)
+    await services.shards.each(lambda store: store.workers.drain(worker_id))
     await write_down("worker.drain", worker_id, request, services)
     return await _worker(worker_id, request, services)
 
@@ -66,7 +67,7 @@ async def drain(request: ApiRequest, services: ServicesDep, worker_id: FromPath[
 )
 async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: FromPath[str]) -> WorkerStatusView:
     """Answers the worker as it is now."""
-    await services.store.workers.resume(worker_id)
+    await services.shards.each(lambda store: store.workers.resume(worker_id))
     await write_down("worker.resume", worker_id, request, services)
     return await _worker(worker_id, request, services)
 
@@ -78,11 +79,10 @@ async def resume_worker(request: ApiRequest, services: ServicesDep, worker_id: F
     opt=READ,
     summary="List the queues by model and priority, with their depth and whether they are paused",
 )
-async def list_queues(services: ServicesDep) -> QueueList:
+async def list_queues(request: ApiRequest, services: ServicesDep) -> QueueList:
     """Lists the queues of all models that are served."""
-    return QueueList(
-        data=tuple(queue_view(queue) for queue in await services.store.queues.depths(services.models.ids()))
-    )
+    queues = await _seen(request, services).depths(services.models.ids())
+    return QueueList(data=tuple(map(queue_view, queues)))
 
 
 @post(
@@ -100,8 +100,8 @@ async def pause(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """Answers the queues of the model as they are now."""
-    queues, ids = services.store.queues, await _ids(model, services)
-    paused = sum([await queues.pause(one, _wanted(priority), by=request.auth.id) for one in ids])
+    ids, wanted, by = await _ids(model, services), _wanted(priority), request.auth.id
+    paused = await _in_each_shard(ids, services, lambda queues, one: queues.pause(one, wanted, by=by))
     await write_down("queue.pause", model, request, services, priority=priority, paused=paused)
     return await _queues_of(ids, services)
 
@@ -120,8 +120,8 @@ async def resume(
     request: ApiRequest, services: ServicesDep, model: FromPath[str], priority: FromQuery[Priority | None] = None
 ) -> QueueList:
     """Answers the queues of the model as they are now."""
-    ids = await _ids(model, services)
-    resumed = sum([await services.store.queues.resume(one, _wanted(priority)) for one in ids])
+    ids, wanted = await _ids(model, services), _wanted(priority)
+    resumed = await _in_each_shard(ids, services, lambda queues, one: queues.resume(one, wanted))
     await write_down("queue.resume", model, request, services, priority=priority, resumed=resumed)
     return await _queues_of(ids, services)
 
@@ -175,18 +175,30 @@ async def purge(
 async def stats(request: ApiRequest, services: ServicesDep) -> StatsView:
     """Counts tasks, queues and workers as they are now."""
     tenant, models = request.auth.tenant, services.models.ids()
-    counts = await (
-        services.store.tenants.count_tasks() if tenant == ALL_TENANTS else services.store.listing.count(tenant)
-    )
-    queues = await services.store.queues.depths(models)
-    _, lines = await services.store.batches.waiting_lines()
+    totals = _seen(request, services)
+    counts = await (totals.count_tasks() if tenant == ALL_TENANTS else services.store.listing.count(tenant))
+    queues = await totals.depths(models)
+    _, lines = await totals.waiting_lines()
     workers = await services.store.workers.listed()
     return StatsView(
         tasks={state.value: n for state, n in counts.items()},
         queues=tuple(queue_view(queue) for queue in queues),
         workers=dict(Counter(worker.state for worker in workers)),
-        backlog=backlog_view(await backlog(services.store, queues, lines, models)),
+        backlog=backlog_view(await backlog(totals, queues, lines, models)),
     )
+
+
+async def _in_each_shard(
+    ids: Sequence[str], services: Services, act: Callable[[QueueStore, str], Awaitable[int]]
+) -> int:
+    """Act on the queues of these models in every shard. Returns how many were changed; a queue counts once."""
+    return sum([max([await act(store.queues, one) for store in services.shards]) for one in ids])
+
+
+def _seen(request: ApiRequest, services: Services) -> Totals:
+    """What the caller sees of all tenants: an operator every shard, and any other the one of its tenant, so that its
+    request depends on no other."""
+    return services.shards.totals if "operate" in request.auth.scopes else Totals([services.store])
 
 
 async def _ids(model: str, services: Services) -> tuple[str, ...]:
@@ -195,7 +207,7 @@ async def _ids(model: str, services: Services) -> tuple[str, ...]:
     try:
         return tuple(one.model.id for one in services.models.versions_of(model))
     except ModelNotFound:
-        if any(queue.depth or queue.pause for queue in await services.store.queues.depths([model])):
+        if any(queue.depth or queue.pause for queue in await services.shards.totals.depths([model])):
             return (model,)
         raise
 
@@ -220,12 +232,13 @@ def _wanted(priority: Priority | None) -> tuple[Priority, ...]:
 
 
 async def _queues_of(ids: Sequence[str], services: Services) -> QueueList:
-    return QueueList(data=tuple(queue_view(queue) for queue in await services.store.queues.depths(ids)))
+    return QueueList(data=tuple(map(queue_view, await services.shards.totals.depths(ids))))
 
 
 async def _workers(tenant: str, services: Services) -> tuple[WorkerStatusView, ...]:
     workers = await services.store.workers.listed()
-    running = await services.store.workers.running(None if tenant == ALL_TENANTS else tenant)
+    is_all = tenant == ALL_TENANTS
+    running = await (services.shards.totals.running() if is_all else services.store.workers.running(tenant))
     return tuple(worker_status(w, running) for w in sorted(workers, key=lambda w: w.id))
 
 

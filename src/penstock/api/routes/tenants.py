@@ -30,8 +30,8 @@ async def list_tenants(request: ApiRequest, services: ServicesDep) -> TenantList
     """Answers all of them."""
     await _read_again(request, services)
     keys = request.app.state.key_ring.tenants()
-    names = sorted({*await services.store.tenants.known(), *keys, *services.quotas.tenants})
-    loads = await services.store.tenants.loads(names)
+    names = sorted({*await services.shards.totals.known_tenants(), *keys, *services.quotas.tenants})
+    loads = await services.shards.of_tenants(names, lambda store, some: store.tenants.loads(some))
     return TenantList(
         data=tuple(
             TenantView(
@@ -103,7 +103,7 @@ def _check(tenant: str) -> None:
 async def _put(
     tenant: str, own: OwnQuotas, act: AuditedAct, request: ApiRequest, services: Services
 ) -> TenantQuotasView:
-    await services.store.quotas.put(tenant, own)
+    await services.home.quotas.put(tenant, own)
     await _read_again(request, services)
     await write_down(act, tenant, request, services, **{str(name): value for name, value in own.items()})
     return _view(tenant, services)
@@ -111,7 +111,7 @@ async def _put(
 
 async def _read_again(request: ApiRequest, services: Services) -> None:
     """Let this process go by the latest that was set, before it answers."""
-    await request.app.state.key_table.read(services.store.access_keys)
+    await request.app.state.key_table.read(services.home.access_keys)
 
 
 def _view(tenant: str, services: Services) -> TenantQuotasView:

@@ -20,7 +20,7 @@ from penstock.api.schemas.render import moment
 from penstock.api.schemas.tasks import Moment, ResponseBody
 from penstock.api.services import Services, ServicesDep
 from penstock.core.media_types import file_name
-from penstock.core.upload import Upload, UploadState, new_upload_id, upload_key
+from penstock.core.upload import Upload, UploadState, upload_key
 from penstock.errors import (
     InvalidRequest,
     MalformedRequest,
@@ -110,7 +110,7 @@ async def open_upload(request: ApiRequest, services: ServicesDep) -> Response[Op
     """Stores the record of the upload; the bytes come later."""
     asked = _checked(await json_of(request, UploadRequest), services)
     caller, limit = request.auth, services.settings.api.rate_limit_per_minute
-    upload_id = new_upload_id()
+    upload_id = services.new_upload_id()
     link = await services.storage.upload_link(
         upload_key(caller.tenant, upload_id), size=asked.size, content_type=asked.content_type, sha256=asked.sha256
     )
@@ -161,7 +161,8 @@ async def send_upload(
     request: ApiRequest, services: ServicesDep, upload_id: FromPath[str], token: Annotated[str, QueryParameter()] = ""
 ) -> UploadView:
     """Writes the bytes to the disk as they come, and no more of them than were announced."""
-    upload, storage = await services.store.uploads.find(upload_id), services.storage
+    uploads, storage = services.of(upload_id).store.uploads, services.storage
+    upload = await uploads.find(upload_id)
     if upload is None or not _is_let_in(upload, token) or not isinstance(storage, LocalStorage):
         raise no_upload(upload_id)
     # A wrong Content-Length is refused before the bytes come; with a compression it is not the size of the file.
@@ -169,11 +170,11 @@ async def send_upload(
         raise UploadMismatch(f"{request.content_length} bytes were declared, {upload.size} were announced")
     try:
         with request.app.state.tenant_limits.counted(upload.tenant):
-            await receive(upload, pieces_of(request), storage, services.store.uploads)
+            await receive(upload, pieces_of(request), storage, uploads)
     except (UploadMismatch, MalformedRequest):
         metrics.report("uploads", outcome="broken")
         raise
-    return _view(await services.store.uploads.owned(upload_id, tenant=upload.tenant, caller=upload.caller))
+    return _view(await uploads.owned(upload_id, tenant=upload.tenant, caller=upload.caller))
 
 
 @get(

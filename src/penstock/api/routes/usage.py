@@ -38,7 +38,7 @@ async def read_usage(
     to: Annotated[date | None, QueryParameter(description="the last day")] = None,
 ) -> UsageReport:
     """Answers the usage of the tenant of the key, or of that which it names."""
-    last = to or await services.store.accounts.today()
+    last = to or await services.home.accounts.today()
     first = from_ or last.replace(day=1)
     most = services.settings.queue.usage_days
     if not 0 <= (last - first).days < most:
@@ -46,7 +46,7 @@ async def read_usage(
     tenant = request.auth.tenant
     days = await _days(tenant, first, last, services)
     tenants = await _all(days, services) if tenant == ALL_TENANTS else [tenant]
-    held = await services.store.accounts.held(tenants)
+    held = await services.shards.of_tenants(tenants, lambda store, some: store.accounts.held(some))
     by_tenant = {name: [*rows] for name, rows in groupby(days, attrgetter("tenant"))}
     rows = zip(tenants, held, strict=True)
     views = [tenant_usage_view(one, now, services.quotas_of(one), by_tenant.get(one, ())) for one, now in rows]
@@ -57,11 +57,11 @@ async def _days(tenant: str, first: date, last: date, services: Services) -> Seq
     """The days of one tenant, or of all, tenant by tenant."""
     if tenant != ALL_TENANTS:
         return await services.store.accounts.usage_of(tenant, first, last)
-    days = await services.store.accounts.usage_of_all(first, last, most=MOST_ROWS)
+    days = await services.shards.totals.usage(first, last, most=MOST_ROWS)
     if days is None:
         raise InvalidRequest(f"this would be more than {MOST_ROWS:,} days of tenants; ask for fewer days", param="from")
     return sorted(days, key=attrgetter("tenant", "day"))
 
 
 async def _all(days: Sequence[UsageDay], services: Services) -> list[str]:
-    return sorted({*await services.store.tenants.known(), *(one.tenant for one in days)})
+    return sorted({*await services.shards.totals.known_tenants(), *(one.tenant for one in days)})

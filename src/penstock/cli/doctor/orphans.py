@@ -7,7 +7,7 @@ from penstock.cli.doctor.redis import servers
 from penstock.errors import ConfigurationError, StorageUnavailable, StoreUnavailable
 from penstock.settings import RedisSettings, Settings
 from penstock.storage import Storage, open_storage
-from penstock.store import Engine, Installation, connect
+from penstock.store import Installation, Shards, connect_each
 from penstock.upkeep.orphans import NotCertain, delete_orphans, find_orphans, summary
 
 
@@ -17,10 +17,11 @@ async def examine_orphans(settings: Settings, *, delete: bool) -> AsyncIterator[
     redis = next(servers(settings, own))
     try:
         async with (
-            connect(redis) as client,
+            connect_each(redis) as clients,
             open_storage(settings.storage, settings.redis.namespace) as storage,
         ):
-            yield await _orphans(Installation(Engine(client, redis.namespace, settings.queue)), storage, delete)
+            for store in Shards.over(clients, settings.queue):
+                yield await _orphans(store.installation, storage, delete)
     except (StoreUnavailable, StorageUnavailable, ConfigurationError) as error:
         yield fail("orphans", str(error), "the records and the objects are both needed: see penstock doctor")
     except NotCertain as error:

@@ -16,7 +16,7 @@ from penstock.store import (
     Store,
     Topology,
     check_server,
-    connect,
+    connect_each,
     look_at,
     takes_writes,
     topology_of,
@@ -36,29 +36,35 @@ SHOWN_RECORDS = 20
 async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
     own = RedisSettings().url == settings.redis.url
     for redis in servers(settings, own):
-        async with connect(redis) as client:
+        async with connect_each(redis) as clients:
             try:
-                server = await look_at(client)
-                await takes_writes(client, redis.namespace)
-                name = f"{server.product.capitalize()} {server.version} at {_without_password(redis.url)}"
-                yield await _set_up(client, name, server.major, settings.redis.namespace)
-                yield _clock(server.ahead_s)
-                if topology := await topology_of(client):
-                    yield _failover(topology)
-                if aside := await Store(Engine(client, redis.namespace, settings.queue)).unreadable():
-                    yield _records(aside)
+                for tag, client in clients.items():
+                    async for found in _of_shard(client, tag, redis, settings):
+                        yield found
             except StoreUnavailable as error:
                 why = error.detail
             else:
                 return
     if not own:
-        found, _, advice = why.partition("; ")
-        yield fail("redis", f"{_without_password(settings.redis.url)}: {found}", advice or "see the log of Redis")
+        problem, _, advice = why.partition("; ")
+        yield fail("redis", f"{_without_password(settings.redis.url)}: {problem}", advice or "see the log of Redis")
         return
     try:
         yield ok("redis", f"none at {settings.redis.url}, which `api` and `worker` need; `up` starts {find_server()}")
     except ConfigurationError as error:
         yield fail("redis", str(error), "without REDIS_URL, `penstock up` needs a server program")
+
+
+async def _of_shard(client: Redis, tag: str, redis: RedisSettings, settings: Settings) -> AsyncIterator[CheckResult]:
+    server = await look_at(client)
+    await takes_writes(client, tag)
+    name = f"{server.product.capitalize()} {server.version} at {_without_password(redis.url)}"
+    yield await _set_up(client, name, server.major, tag)
+    yield _clock(server.ahead_s)
+    if topology := await topology_of(client):
+        yield _failover(topology)
+    if aside := await Store(Engine(client, tag, settings.queue)).unreadable():
+        yield _records(aside)
 
 
 def servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from penstock.cli.models.places import store_of
+from penstock.cli.models.places import shards_of
 from penstock.errors import StoreUnavailable
 from penstock.settings import Settings
 from penstock.store import Store
@@ -20,7 +20,8 @@ async def announced(settings: Settings, name: str, version: str, *, default: boo
     Returns why that was not done, or nothing. Without a server to tell, and no default to set, there is nothing to do:
     workers see what is added by themselves."""
     try:
-        async with store_of(settings) as store:
+        async with shards_of(settings) as shards:
+            store = shards.home
             await store.models.tell("look", f"{name}@{version}")
             if not default:
                 if await store.workers.listed():

@@ -15,7 +15,7 @@ from penstock.core.model import split_id
 from penstock.local.redis_server import socket_of
 from penstock.models.repository.tree import VersionFolder, scan
 from penstock.settings import Settings, within
-from penstock.store import Engine, Store, connect
+from penstock.store import Shards, connect_each
 
 if TYPE_CHECKING:
     from penstock.models.repository.remote import VersionIndex
@@ -74,7 +74,7 @@ async def storage_of(settings: Settings) -> AsyncIterator[Storage]:
 
 
 @asynccontextmanager
-async def store_of(settings: Settings) -> AsyncIterator[Store]:
+async def shards_of(settings: Settings) -> AsyncIterator[Shards]:
     """The task store of the server. Whether it can be reached shows with the first call."""
-    async with connect(settings.redis) as client:
-        yield Store(Engine(client, settings.redis.namespace, settings.queue))
+    async with connect_each(settings.redis) as clients:
+        yield Shards.over(clients, settings.queue)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.context import coroutine
-from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, storage_of, store_of, versions_in
+from penstock.cli.models.places import DATA_DIR, MODEL, settings_with, shards_of, storage_of, versions_in
 
 if TYPE_CHECKING:
     from penstock.core.model import Model
@@ -50,7 +50,8 @@ async def _tell(settings: Settings, pushed: Sequence[Model]) -> None:
     from penstock.errors import StoreUnavailable
 
     try:
-        async with store_of(settings) as store:
+        async with shards_of(settings) as shards:
+            store = shards.home
             await store.models.publish(pushed, worker="operator")
             for described in pushed:
                 await store.models.tell("look", described.id)

@@ -16,8 +16,8 @@ from penstock.cli.models.places import (
     DATA_DIR,
     MODEL,
     settings_with,
+    shards_of,
     storage_of,
-    store_of,
     versions_in,
     versions_stored,
 )
@@ -26,7 +26,7 @@ from penstock.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from penstock.storage import Storage
-    from penstock.store import Store, WorkerInfo
+    from penstock.store import Shards, Store, WorkerInfo
 
 
 LOOK_S = 3.0
@@ -50,10 +50,11 @@ async def remove(model: str, in_storage: bool, force: bool, data_dir: str | None
 
     settings = settings_with(data_dir)
     directory = Path(settings.models.directory)
-    async with storage_of(settings) as storage, store_of(settings) as store:
+    async with storage_of(settings) as storage, shards_of(settings) as shards:
+        store = shards.home
         ids = await _ids(storage, model) if in_storage else await _ids_in(directory, model, store)
         if not force:
-            await _refuse_waiting(store, ids)
+            await _refuse_waiting(shards, ids)
         if in_storage:
             await _remove_stored(storage, ids)
         else:
@@ -95,12 +96,12 @@ async def _remove_stored(storage: Storage, ids: Sequence[str]) -> None:
         await remove_stored(storage, name, version or "")
 
 
-async def _refuse_waiting(store: Store, ids: Sequence[str]) -> None:
+async def _refuse_waiting(shards: Shards, ids: Sequence[str]) -> None:
     waiting: Counter[str] = Counter()
     try:
-        for queue in await store.queues.depths(ids):
+        for queue in await shards.totals.depths(ids):
             waiting[queue.model] += queue.depth
-        workers = await store.workers.listed()
+        workers = await shards.home.workers.listed()
     except StoreUnavailable:
         return  # no server runs, or it is another one's business
     tasks = [f"{depth} for {one}" for one, depth in waiting.items() if depth]

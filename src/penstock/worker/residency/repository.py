@@ -14,7 +14,7 @@ from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree
 from penstock.settings import LimitSettings
-from penstock.store import Store, WorkerInfo
+from penstock.store import Shards, WorkerInfo
 from penstock.worker.publisher import Publisher
 from penstock.worker.residency.residents import Residents
 from penstock.worker.residency.versions import EMPTY, LocalVersions, OfferedVersion, remote_version
@@ -48,7 +48,7 @@ class RepositoryWatch:
         remote: RemoteTree,
         cache: ModelCache,
         *,
-        store: Store,
+        shards: Shards,
         publisher: Publisher,
         info: WorkerInfo,
         serve: Collection[str],
@@ -58,7 +58,8 @@ class RepositoryWatch:
         self._local = local
         self._remote = remote
         self._cache = cache
-        self._store = store
+        self._shards = shards
+        self._store = shards.home
         self.publisher = publisher
         self._worker, self._host = info.id, info.host
         self._serve = frozenset(serve)
@@ -213,7 +214,7 @@ class RepositoryWatch:
         gone = self._removed.keys() - elsewhere
         await self._store.models.retract(gone.difference(await self._store.models.missing(sorted(gone))))
         now = time.monotonic()
-        waiting = {queue.model for queue in await self._store.queues.depths(self._removed) if queue.depth}
+        waiting = {queue.model for queue in await self._shards.totals.depths(self._removed) if queue.depth}
         self._removed |= dict.fromkeys(waiting, now)
         for name in [name for name, since in self._removed.items() if now > since + DRAINED_S]:
             del self._removed[name]

@@ -20,9 +20,9 @@ async def workers(request: ApiRequest, services: Services) -> WorkerList:
     return cast(WorkerList, await operations.list_workers.fn(request=request, services=services))
 
 
-async def queues(services: Services) -> QueueList:
+async def queues(request: ApiRequest, services: Services) -> QueueList:
     """Return the queues of all models that are served."""
-    return cast(QueueList, await operations.list_queues.fn(services=services))
+    return cast(QueueList, await operations.list_queues.fn(request=request, services=services))
 
 
 async def shares(request: ApiRequest, services: Services, queues: Sequence[QueueView]) -> dict[str, dict[str, int]]:
@@ -30,7 +30,7 @@ async def shares(request: ApiRequest, services: Services, queues: Sequence[Queue
     operator who looks at no other, else of one."""
     caller, waiting = request.auth, [(one.model, one.priority) for one in queues if one.depth]
     tenant = None if "operate" in caller.scopes and caller.home is None else caller.tenant
-    found = await services.store.queues.shares(waiting, tenant)
+    found = await services.shards.totals.shares(waiting, tenant)
     return {f"{model}:{priority}": shares for (model, priority), shares in zip(waiting, found, strict=True)}
 
 

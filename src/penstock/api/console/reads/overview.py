@@ -47,7 +47,7 @@ def for_all_tenants(request: ApiRequest) -> ApiRequest:
 
 async def now(request: ApiRequest, services: Services) -> Now:
     """Return what is to be known now."""
-    asked, store = for_all_tenants(request), services.store
+    asked, store = for_all_tenants(request), services.home
     workers = tuple(await store.workers.listed())
     samples = await store.history.last_hour()
     found = {model: differing(model, workers) for model in services.models.ids()}
@@ -57,7 +57,7 @@ async def now(request: ApiRequest, services: Services) -> Now:
         samples=samples,
         rates=rates_of(samples),
         errors=await _errors(asked.auth.tenant, request.app.state, services),
-        unreadable=len(await store.unreadable()),
+        unreadable=len(await services.shards.totals.unreadable()),
         storage_problem=(await request.app.state.storage_watch.last()).problem or "",
         differing=tuple(model for model, digests in found.items() if digests),
     )
@@ -68,9 +68,9 @@ async def _errors(tenant: str, state: AppState, services: Services) -> dict[str,
     at, errors = kept.get(tenant, (0.0, {}))
     if time.monotonic() - at < ERRORS_KEPT_S and tenant in kept:
         return errors
-    tenants = (await services.store.tenants.known())[:MOST_TENANTS] if tenant == ALL_TENANTS else [tenant]
+    tenants = (await services.shards.totals.known_tenants())[:MOST_TENANTS] if tenant == ALL_TENANTS else [tenant]
     since_us = int(time.time() * 1_000_000) - HOUR_US
-    codes = await services.store.listing.recent_errors(tenants, after=since_us, limit=ERRORS_LOOKED_AT)
+    codes = await services.shards.totals.recent_errors(tenants, after=since_us, limit=ERRORS_LOOKED_AT)
     if len(kept) > MOST_TENANTS:
         kept.clear()
     kept[tenant] = (time.monotonic(), dict(Counter(codes).most_common()))

@@ -16,16 +16,17 @@ class Owed(Struct, frozen=True):
 
 async def owed(services: Services) -> list[Owed]:
     """Return the endpoints with events that wait, those that do not answer promptly first. Raises StoreUnavailable."""
-    found = await services.store.outbox.owed()
+    found = await services.shards.totals.owed()
     return [Owed(one, await _url_of(one.events[0], services) if one.events else "") for one in found]
 
 
 async def _url_of(event: OwedEvent, services: Services) -> str:
+    store = services.shards.of(event.tenant)
     try:
         if event.subject.startswith("bat_"):
-            hook = (await services.store.batches.batch(event.subject, event.tenant)).plan.webhook
+            hook = (await store.batches.batch(event.subject, event.tenant)).plan.webhook
         else:
-            hook = (await services.store.tasks.get(event.subject, event.tenant)).request.webhook
+            hook = (await store.tasks.get(event.subject, event.tenant)).request.webhook
     except PenstockError:  # deleted meanwhile, or damaged
         return ""
     return hook.url if hook else ""

@@ -36,7 +36,7 @@ Shares = Mapping[str, Mapping[str, int]]
 async def show_queues(request: ApiRequest, services: ServicesDep) -> Response[str]:
     """Show a panel for each model: those in whose queues tasks wait come first."""
     viewer = viewer_of(request)
-    queues = (await operations.queues(services)).data
+    queues = (await operations.queues(request, services)).data
     models = [(model, tuple(own)) for model, own in groupby(queues, key=lambda queue: queue.model)]
     models.sort(key=lambda one: -sum(queue.depth for queue in one[1]))
     shares = await operations.shares(request, services, queues)

@@ -78,7 +78,7 @@ async def find(
     found = await _first_two(prefix, request, services)
     if len(found) == 1:
         return _to(viewer.page(f"/tasks/{found[0]}"), viewer)
-    if not found and viewer.can("operate") and (tenant := await services.store.listing.tenant_of(prefix)):
+    if not found and viewer.can("operate") and (tenant := await services.shards.totals.tenant_of(prefix)):
         return _to(viewer.page(f"/tasks/{prefix}", tenant=tenant), viewer)
     return _to(viewer.page("/tasks", id_prefix=prefix), viewer)
 
