@@ -177,7 +177,7 @@ async def worked(name: str, shards: Shards) -> int:
         (claim,) = await source.store.leases.claim_several(1, worker=name, device="cpu", models=[MODEL])
         order.charge(source, [claim])
         if claim.lease is None:
-            source.found_nothing(claim, len(PRIORITIES))
+            order.found_nothing(source, claim, len(PRIORITIES))
             continue
         assert await source.store.leases.complete(claim.lease, outcome_of(claim.lease))
         count += 1

@@ -1173,15 +1173,15 @@ MUTATIONS = (
     Mutation(
         "the device time of its tasks is what a shard is charged",
         "src/penstock/worker/claim_order.py",
-        "source.used_ms = self._now_ms + sum(took_ms)",
-        "source.used_ms = self._now_ms + len(took_ms)",
+        "source.used_ms = self._now_ms + took_ms",
+        "source.used_ms = self._now_ms + 1",
         "tests/worker/test_sharded_worker.py::test_the_device_is_shared_evenly_by_the_shards_in_which_something_waits",
     ),
     Mutation(
         "a shard saves up no share while nothing waits in it",
         "src/penstock/worker/claim_order.py",
-        "key=lambda source: max(source.used_ms, self._now_ms)",
-        "key=lambda source: source.used_ms",
+        "start_ms = source.used_ms if source.used_ms > self._now_ms else self._now_ms",
+        "start_ms = source.used_ms",
         "tests/worker/test_sharded_worker.py::test_a_shard_that_had_nothing_for_long_has_saved_nothing_up",
     ),
     Mutation(

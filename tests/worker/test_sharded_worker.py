@@ -116,7 +116,7 @@ async def test_a_shard_that_is_dry_is_not_asked_until_something_is_heard_or_a_wh
     for _ in range(COUNT):
         source = order.next(len(PRIORITIES))
         assert source is not None
-        source.found_nothing(Claim(None, None), len(PRIORITIES))
+        order.found_nothing(source, Claim(None, None), len(PRIORITIES))
     assert order.next(len(PRIORITIES)) is None
     assert order.dry == len(PRIORITIES)
 
@@ -124,7 +124,7 @@ async def test_a_shard_that_is_dry_is_not_asked_until_something_is_heard_or_a_wh
     heard = order.next(len(PRIORITIES))
     assert heard is not None
     assert heard.store.shard == 1
-    heard.heard.clear()
-    heard.found_nothing(Claim(None, None), len(PRIORITIES))
+    heard.has_news = False
+    order.found_nothing(heard, Claim(None, None), len(PRIORITIES))
     order.refresh(heard.look_at + 1)
     assert order.dry == 0

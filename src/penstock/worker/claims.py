@@ -125,7 +125,6 @@ class Claims:
         """Whenever a shard does not answer, try it again from time to time, beside the claims from the others."""
         while True:
             await source.lost.wait()
-            source.heard.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(jitter_s(source.failures)):
                     await source.heard.wait()
@@ -134,14 +133,11 @@ class Claims:
             except StoreUnavailable as error:
                 self._lose(source, error)
                 continue
-            source.failures = 0
-            source.lost.clear()
-            source.hear()
+            self._order.regain(source)
             self._wake.set()
 
     def _lose(self, source: ShardClaims, error: StoreUnavailable) -> None:
-        source.failures += 1
-        source.lost.set()
+        self._order.lose(source)
         logger.bind(error=error.detail).warning("task store unavailable")
 
     async def _hand_back(self, source: ShardClaims) -> None:
@@ -154,13 +150,12 @@ class Claims:
         """Claim what is wanted, or ask the other workers for it; returns the seconds until the next look."""
         self._order.refresh(time.monotonic())
         await self._claim_wanted()
-        now = time.monotonic()
-        waits = [LOOK_EVERY_S, self._prefetch.changes_in_s(now)]
-        there = self._order.there
-        waits += [source.look_at - now for source in there if source.dry]
-        is_dry = there and all(source.is_dry and source.look_at > now for source in there)
-        if is_dry and self._prefetch.is_idle(now) and not self._is_drained:
-            waits.append(await self._ask(there[0]))
+        now, order = time.monotonic(), self._order
+        looks_s = order.looks_in_s(now)
+        waits = [looks_s, self._prefetch.changes_in_s(now)]
+        is_dry = order.dry == len(PRIORITIES) and looks_s > 0  # 0: a task is about to be queued
+        if is_dry and order.there and self._prefetch.is_idle(now) and not self._is_drained:
+            waits.append(await self._ask(order.there[0]))
         return max(0.0, min(waits))
 
     async def _claim_wanted(self) -> None:
@@ -174,7 +169,7 @@ class Claims:
             self._order.charge(source, claims)
             self.set_drained(is_drained=claims[-1].is_drained)
             if claims[-1].lease is None:
-                source.found_nothing(claims[-1], len(wanted))
+                self._order.found_nothing(source, claims[-1], len(wanted))
 
     def _wanted(self) -> Sequence[Priority]:
         """The priorities to claim from: those with a free slot of which the device needs more."""
@@ -189,7 +184,7 @@ class Claims:
 
     async def _claim(self, source: ShardClaims, priorities: Sequence[Priority], count: int) -> list[Claim]:
         """Claim so many tasks at most and start what is given. Raises StoreUnavailable."""
-        source.heard.clear()
+        source.has_news = False
         started, self._is_claiming, source.is_unanswered = time.monotonic(), True, True
         try:
             claims = await source.store.leases.claim_several(
