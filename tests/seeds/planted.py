@@ -47,13 +47,13 @@ PLANTED = (
         "async with asyncio.timeout(self._lease_s * 1.5):",
     ),
     PlantedFault(
-        "a missed wake-up: what is queued while a worker looks is forgotten",
-        "penstock/worker/claims.py",
-        "            await self._sleep(due_s)\n",
-        "            self._wake.clear()\n            await self._sleep(due_s)\n",
+        "a missed wake-up: dispatchers do not hear of a message",
+        f"{LUA}/parts/webhook.lua",
+        "  redis.call('PUBLISH', ROOT .. 'posted', '')\n",
+        "",
     ),
     PlantedFault(
-        "a queue that tells nobody",
+        "a missed wake-up: workers do not hear of a task",
         f"{LUA}/parts/queue.lua",
         "  redis.call('PUBLISH', ROOT .. 'signals', 'queued ' .. task.model)\n",
         "",
@@ -63,18 +63,6 @@ PLANTED = (
         f"{LUA}/parts/claim.lua",
         "      publish_change(task)\n      enqueue(task)\n",
         "      publish_change(task)\n",
-    ),
-    PlantedFault(
-        "a wrong retry: the failure is not counted",
-        f"{LUA}/settle.lua",
-        "move(task, to, 'stage', 'retry', 'receipt', receipt, 'failures', failures)",
-        "move(task, to, 'stage', 'retry', 'receipt', receipt)",
-    ),
-    PlantedFault(
-        "a claim whose answer was lost is not handed back",
-        "penstock/worker/claims.py",
-        "        if self._is_unanswered:\n",
-        "        if False:\n",
     ),
     PlantedFault(
         "a worker that stops hands nothing back",
@@ -93,12 +81,6 @@ PLANTED = (
         f"{LUA}/submit.lua",
         "  redis.call('SET', ROOT .. 'idem:' .. request_digest, id .. ' ' .. fingerprint)\n",
         "",
-    ),
-    PlantedFault(
-        "answers that are lost with their connection leave their callers waiting",
-        "penstock/store/multiplexed.py",
-        "for answer in (*self._unanswered, *(answer for _, answer in self._unsent)):",
-        "for answer in [answer for _, answer in self._unsent]:",
     ),
 )
 
