@@ -50,7 +50,7 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def server(settings: Settings) -> Iterator[str]:
+def server(settings: Settings, patient: None) -> Iterator[str]:
     with in_thread(settings) as url:
         yield url
 
