@@ -69,8 +69,6 @@ async def rebooted(site: Site, seed: int, tasks: int) -> Report:
 
 @contextmanager
 def wrong_clocks(setup: Setup, directory: File) -> Iterator[Setup]:
-    """The clock of one worker and that of one API are wrong by ten minutes, to different sides. S3 itself refuses a
-    quarter of an hour."""
     """The clock of a worker and that of an API are wrong by ten minutes, to different sides. S3 itself refuses a clock
     that is wrong by a quarter of an hour."""
     ahead, behind = faketime(FAKETIME="+600"), faketime(FAKETIME="-600")

@@ -1180,7 +1180,7 @@ MUTATIONS = (
     Mutation(
         "a shard saves up no share while nothing waits in it",
         "src/penstock/worker/claim_order.py",
-        "start_ms = source.used_ms if source.used_ms > self._now_ms else self._now_ms",
+        "start_ms = max(self._now_ms, source.used_ms)",
         "start_ms = source.used_ms",
         "tests/worker/test_sharded_worker.py::test_a_shard_that_had_nothing_for_long_has_saved_nothing_up",
     ),

@@ -5,7 +5,6 @@ of ten coroutines which awaits Redis once counts twenty. The server is a real on
 Redis, and writes its access lines as it does in production. Other machines and other load change no count.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 
 import httpx
-from loguru import logger
 
 from penstock.settings import Settings, TelemetrySettings
 from penstock.telemetry.logs import set_up_logs
@@ -65,8 +63,7 @@ def serving(settings: Settings, api_key: str) -> Iterator[tuple[Calls, httpx.Cli
             yield calls, client
     finally:
         threading.setprofile(None)
-        logger.remove()
-        logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+        set_up_logs(TelemetrySettings(log_format="human"), process="tests")  # lines go through loguru again
 
 
 def of_submit(calls: Calls, client: httpx.Client) -> list[CodeType]:

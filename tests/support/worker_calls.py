@@ -5,7 +5,6 @@ submits; its parts are those of production, with uvloop and with log lines as JS
 """
 
 import asyncio
-import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from pathlib import Path
 from types import CodeType
 
 import uvloop
-from loguru import logger
 from msgspec.structs import replace
 
 from penstock.core.request import Source
@@ -57,8 +55,7 @@ def _noting(calls: Calls) -> Iterator[None]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-        logger.remove()
-        logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+        set_up_logs(TelemetrySettings(log_format="human"), process="tests")  # lines go through loguru again
 
 
 async def _counted(calls: Calls, redis_url: str, namespace: str, folder: Path) -> list[CodeType]:
