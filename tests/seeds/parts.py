@@ -28,7 +28,7 @@ from penstock.models.description import describe
 from penstock.models.noop import Noop
 from penstock.net.guard import Policy
 from penstock.settings import ApiSettings, LimitSettings, QueueSettings, RedisSettings, Settings, WebhookSettings
-from penstock.store import Engine, Store, WorkerInfo, WorkerMemory, connect
+from penstock.store import Shards, WorkerInfo, WorkerMemory, connect
 from penstock.upkeep.rounds import run_upkeep
 from penstock.webhooks.dispatcher import Dispatcher
 from penstock.webhooks.sender import PostOutcome
@@ -105,8 +105,9 @@ class Api:
     async def run(self, storage: SimulatedStorage, post: Post) -> None:
         """Serve until it is killed."""
         async with connect(REDIS) as client:
-            store = Store(Engine(client, NAMESPACE, QUEUE, patience_s=PATIENCE_S))
-            patient, policy = Store(Engine(client, NAMESPACE, QUEUE)), Policy.from_limits(SETTINGS.limits)
+            shards = Shards.over({NAMESPACE: client}, QUEUE, patience_s=PATIENCE_S)
+            patient, policy = Shards.over({NAMESPACE: client}, QUEUE), Policy.from_limits(SETTINGS.limits)
+            store = shards.home
             models = WatchedCatalogue(store.models)
             models.take(published(MODEL))
             self.services = Services(
@@ -115,7 +116,9 @@ class Api:
                 policy=policy,
                 webhook_policy=policy,
                 store=store,
-                patient_store=patient,
+                patient_store=patient.home,
+                shards=shards,
+                patient_shards=patient,
                 storage=storage,
                 waiting=Waiting(store),
                 watching=Watching(store),
@@ -123,7 +126,8 @@ class Api:
                 quotas=QuotaTable(SETTINGS.quotas),
                 checking=asyncio.Lock(),
             )
-            dispatcher = Dispatcher(patient, body_of, SETTINGS.webhooks, SETTINGS.limits)
+            self.services.of_each.append(self.services)
+            dispatcher = Dispatcher(patient.home, body_of, SETTINGS.webhooks, SETTINGS.limits)
             dispatcher._senders = {is_prompt: SimulatedSender(post) for is_prompt in (True, False)}  # type: ignore[misc]
             await asyncio.gather(
                 run_upkeep(store, storage),
@@ -163,7 +167,8 @@ class Worker:
         """Work until a signal. `dead` is a worker that was seen to die: its tasks are taken back first."""
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(connect(REDIS))
-            store = Store(Engine(client, NAMESPACE, QUEUE))
+            shards = Shards.over({NAMESPACE: client}, QUEUE)
+            store = shards.home
             while dead:
                 try:
                     await store.overdue.reclaim(dead)
@@ -176,7 +181,7 @@ class Worker:
             info = replace(worker_info(self.id, (MODEL.id,)), slots=SLOTS)
             publisher = Publisher(store.models, store.workers, self.id, "cpu")
             await publisher.publish([MODEL])
-            self.host = _host(info, store, storage, spool, pipeline, {"publisher": publisher.run})
+            self.host = _host(info, shards, storage, spool, pipeline, {"publisher": publisher.run})
             await self.host.serve()
 
 
@@ -203,7 +208,7 @@ async def _pipeline(storage: SimulatedStorage, spool: Spool) -> AsyncIterator[Pi
 
 def _host(
     info: WorkerInfo,
-    store: Store,
+    shards: Shards,
     storage: SimulatedStorage,
     spool: Spool,
     pipeline: Pipeline,
@@ -212,10 +217,10 @@ def _host(
     return Host(
         info=info,
         models=pipeline.models,
-        beside={"upkeep": partial(run_upkeep, store, storage), **beside},
+        beside={"upkeep": partial(run_upkeep, shards.home, storage), **beside},
         look_for_models=lambda: None,
         memory=lambda: WorkerMemory(process=0, tasks=0, tasks_limit=0, device_limit=0),
-        store=store,
+        shards=shards,
         pipeline=pipeline,
         spool=spool,
         retry=RetryPolicy(base_s=QUEUE.retry_base_s, cap_s=QUEUE.retry_cap_s),

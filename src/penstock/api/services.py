@@ -140,8 +140,10 @@ async def _warnings(clients: Clients) -> list[str]:
 
 async def _warnings_of(clients: Clients, tag: str) -> list[str]:
     try:
+        warnings = await open_server(clients[tag], tag)
         if tag == next(iter(clients)):
             await settle_count(clients)
-        return await open_server(clients[tag], tag)
     except StoreUnavailable as error:  # it may come later; until then /readyz says so
         return [f"Redis cannot be used yet: {error.detail}"]
+    else:
+        return warnings

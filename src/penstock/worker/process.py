@@ -319,9 +319,9 @@ async def _when_available(clients: Clients, tag: str) -> None:
     reason = ""
     while True:
         try:
+            warnings = await open_server(clients[tag], tag)
             if tag == next(iter(clients)):
                 await settle_count(clients)
-            warnings = await open_server(clients[tag], tag)
         except StoreUnavailable as error:
             if error.detail != reason:
                 logger.bind(error=error.detail).warning("waiting for the task store")
