@@ -374,6 +374,7 @@ async def _until_fed(store: Store, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.at_length
 def test_a_real_worker_lives_and_doctor_names_what_was_set_aside(own_redis: RedisProcess, tmp_path: Path) -> None:
     environ = {
         "REDIS_URL": own_redis.url,

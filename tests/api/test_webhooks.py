@@ -429,6 +429,7 @@ def everywhere(url: str, count: int) -> list[str]:
     return [f"http://127.{1 + n // 65_000}.{n // 250 % 250}.{1 + n % 250}:{port}" for n in range(count)]
 
 
+@pytest.mark.at_length
 @pytest.mark.slow
 async def test_however_many_receivers_hang_one_that_answers_is_not_held_up(
     settings: Settings, store: Store, receiver: Receiver

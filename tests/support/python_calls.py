@@ -17,6 +17,7 @@ from penstock.settings import Settings, TelemetrySettings
 from penstock.telemetry.logs import set_up_logs
 from tests.support import api_server
 from tests.support.drive import body, data_uri, image
+from tests.support.quiet import quiet_logs
 
 REQUESTS = 30
 """Loops of the server run beside some of them: the one with the fewest calls was alone."""
@@ -63,7 +64,7 @@ def serving(settings: Settings, api_key: str) -> Iterator[tuple[Calls, httpx.Cli
             yield calls, client
     finally:
         threading.setprofile(None)
-        set_up_logs(TelemetrySettings(log_format="human"), process="tests")  # lines go through loguru again
+        quiet_logs()
 
 
 def of_submit(calls: Calls, client: httpx.Client) -> list[CodeType]:

@@ -27,6 +27,7 @@ from penstock.worker.host import Host
 from penstock.worker.log_capture import capturing
 from tests.support.drive import image
 from tests.support.python_calls import Calls
+from tests.support.quiet import quiet_logs
 from tests.support.stores import open_store, submission
 from tests.support.workers import ended, host, until
 
@@ -55,7 +56,7 @@ def _noting(calls: Calls) -> Iterator[None]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-        set_up_logs(TelemetrySettings(log_format="human"), process="tests")  # lines go through loguru again
+        quiet_logs()
 
 
 async def _counted(calls: Calls, redis_url: str, namespace: str, folder: Path) -> list[CodeType]:

@@ -22,6 +22,8 @@ import numpy as np
 from penstock.errors import InvalidOutput
 from penstock.models.base import BaseModelRunner, Params, Work, model_runner
 
+pytestmark = pytest.mark.at_length
+
 
 @model_runner("fails-v1")
 class Fails(BaseModelRunner[Params]):

@@ -13,6 +13,8 @@ from tests.support.declared import folder_of, model, node, png
 from tests.support.drive import data_uri
 from tests.support.processes import up, wait_for
 
+pytestmark = pytest.mark.at_length
+
 MEANS = model(
     [node("GlobalAveragePool", "x", "p"), node("Flatten", "p", "y")],
     [("x", "float32", ["n", 3, 4, 4])],

@@ -17,6 +17,8 @@ from tests.support.drive import data_uri
 from tests.support.processes import System, penstock, up, wait_for
 from tests.worker.test_output_checks import file_of, squared
 
+pytestmark = pytest.mark.at_length
+
 PHOTO = (resources.files("penstock.models") / "photo.jpg").read_bytes()
 TOML = 'kind = "image-to-image"\n[output]\nscale = 2\n[input]\nresize = "none"\n'
 WISHES = {"variant": "clean", "post": {"score": True, "min_gain": 9}, "compare": True}

@@ -18,6 +18,8 @@ from tests.support.faulty import Fault, Peer, http, peer_of
 from tests.support.processes import examined
 from tests.support.s3_server import s3_client
 
+pytestmark = pytest.mark.at_length
+
 LINK = "X-Amz-Signature="
 """In the URL of every signed link, and in no request of our own."""
 WRONG_REGION = http(

@@ -18,7 +18,10 @@ from tests.support.redis_server import RedisProcess, binary, caught_up
 from tests.support.s3_server import s3_client
 from tests.support.slow_model import MODEL
 
-pytestmark = pytest.mark.skipif(binary() is None, reason="no redis-server or valkey-server to cut off")
+pytestmark = [
+    pytest.mark.skipif(binary() is None, reason="no redis-server or valkey-server to cut off"),
+    pytest.mark.at_length,
+]
 
 LEASE_S = 1.0
 TILE_S = 0.5

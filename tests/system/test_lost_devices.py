@@ -20,6 +20,8 @@ from tests.support.nvidia_smi import NvidiaSmi, install_gpu_runtime
 from tests.support.processes import Process, System, up, wait_for
 from tests.support.redis_server import RedisProcess
 
+pytestmark = pytest.mark.at_length
+
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 ROWS = ["0, GPU-aaaa, 81559, Disabled\n", "1, GPU-bbbb, 81559, Disabled\n"]
 BOTH_READY = {"cuda:0": "READY", "cuda:1": "READY"}

@@ -14,6 +14,8 @@ from penstock.client.files import DIRECT_BYTES
 from penstock.settings import clean_environment
 from tests.support.processes import System, up
 
+pytestmark = pytest.mark.at_length
+
 PHOTO = Path(__file__).parents[2] / "src/penstock/models/photo.jpg"
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + bytes(200)
 NAMES = ["left.wav", "right.wav", "told.json"]

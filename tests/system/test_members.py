@@ -19,6 +19,8 @@ from tests.support.member_models import MASKED, SPEECH
 from tests.support.processes import System, up, wait_for
 from tests.support.s3_server import s3_client
 
+pytestmark = pytest.mark.at_length
+
 RECORDINGS = "recordings"
 KEYS = {"alice": "a-key-of-alice-for-tests", "bob": "a-key-of-bob-for-the-tests"}
 

@@ -27,7 +27,7 @@ PAGES = pages.pages(ROOT)
 ALWAYS = ("README.md",)
 """Of the pages that start servers of their own, which is most of the time, these are run each time."""
 
-LONG = ("docs/how-to/models.md", "docs/how-to/command-line.md")
+LONG = tuple(f"docs/how-to/{name}.md" for name in ("models", "command-line", "find-out", "batches"))
 """These start none, and take as long."""
 
 

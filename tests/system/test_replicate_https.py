@@ -11,6 +11,8 @@ from tests.support.processes import up
 from tests.support.tls_front import tls_front
 from tests.system.test_replicate_unchanged import REF, noise, size_of
 
+pytestmark = pytest.mark.at_length
+
 
 async def test_a_large_output_is_a_file_object_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tls_front(tmp_path) as front, up(tmp_path / "up", PENSTOCK_API_PUBLIC_URL=front.url) as system:

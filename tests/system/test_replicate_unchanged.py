@@ -21,6 +21,8 @@ from penstock.settings import StorageSettings
 from tests.support.drive import data_uri, image
 from tests.support.processes import System, up
 
+pytestmark = pytest.mark.at_length
+
 KEYS = ("alice-secret-for-tests", "bob-secret-for-tests")
 REF = "penstock/superres-x4"
 SMALL = data_uri(image())

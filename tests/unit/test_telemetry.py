@@ -21,16 +21,16 @@ from penstock.telemetry import exposition, logs, metrics
 from penstock.telemetry.instruments import INSTRUMENTS
 from penstock.telemetry.metrics_server import MOST_CONNECTIONS
 from penstock.telemetry.traces import accept_traceparent, trace_id
+from tests.support.quiet import quiet_logs
 
 DIGITS = "0af7651916cd43dd8448eb211c80319cb7ad6b7169203331"
 CANARY = "canary-0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
-def _logs_for_people_afterwards() -> Iterator[None]:
-    """Lines of requests go through loguru again, where tests that run next in this process listen."""
+def _quiet_afterwards() -> Iterator[None]:
     yield
-    logs.set_up_logs(TelemetrySettings(log_format="human"), process="tests")
+    quiet_logs()
 
 
 @pytest.fixture

@@ -204,6 +204,7 @@ def test_a_score_is_as_large_whatever_the_photo() -> None:
     assert sizes == {50}
 
 
+@pytest.mark.at_length
 def test_the_tool_that_measures_the_memory_of_a_task_draws_and_encodes_one() -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "tools.memory", "--megapixels", "0.05"],
