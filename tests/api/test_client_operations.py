@@ -3,12 +3,14 @@ of a request, and give each member of an answer."""
 
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx._transports.default as transports
 import msgspec
 import pytest
 
@@ -100,8 +102,9 @@ async def test_each_operation_has_a_method(server: str, api_key: str, store: Sto
         called.update(operations_at(request.method, request.url.path))
 
     async with AsyncClient(server, api_key, patience_s=2) as client:
-        connections = client._transport._open
-        connections.http.event_hooks = connections.keyless.event_hooks = {"request": [note]}
+        transport = client._transport
+        for connections in (transport._to_server, transport._to_links):
+            transport._open(connections).event_hooks = {"request": [note]}
         task_id = (await client.submit(URL, MODEL)).task_id
         await complete_with(store, storage, {"result.png": image(), FILE: image(9)})
         await client.result(task_id)
@@ -268,3 +271,22 @@ async def code_of(act: Awaitable[object]) -> str:
     with pytest.raises(PenstockApiError) as refused:
         await act
     return refused.value.code
+
+
+async def test_a_client_of_this_machine_reads_no_certificates_before_a_link_leads_elsewhere(
+    server: str, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    really = transports.create_ssl_context
+
+    def noted(**options: Any) -> ssl.SSLContext:
+        made.append(options["verify"])
+        return really(**options)
+
+    monkeypatch.setattr(transports, "create_ssl_context", noted)
+
+    async with AsyncClient(server, api_key) as client:
+        await client.models()
+        assert made == [False]
+        client._transport._open(client._transport._to_links)
+    assert made == [False, True]

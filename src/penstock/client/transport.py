@@ -9,7 +9,6 @@ from typing import IO, Any, Protocol, TypeVar
 
 import httpx
 import msgspec
-from msgspec import Struct
 
 from penstock.client.address import address_of, is_loopback
 from penstock.client.files import File
@@ -53,13 +52,6 @@ P = TypeVar("P", bound=PageOfList)
 OnPause = Callable[[PenstockApiError, float], None]
 
 
-class _Connections(Struct, frozen=True):
-    """Those to the server; and `keyless` ones for signed links, since the key is for nobody but the server."""
-
-    http: httpx.AsyncClient
-    keyless: httpx.AsyncClient
-
-
 class Transport:
     """Connections to one server; `patience_s` is how long one request is tried, `tenant` is named wherever one may be,
     and `on_pause` is told before each pause why and for how many seconds."""
@@ -81,33 +73,34 @@ class Transport:
         self._on_pause = on_pause
         self._tenant = {} if tenant is None else {"tenant": tenant}
         self._limits = httpx.Limits(max_connections=connections)
-        self._connections = PerProcess(self._connect)
+        self._trusts_env = not is_loopback(self.url)  # a proxy leads away from this machine
+        self._to_server = PerProcess(self._connect)
+        self._to_links = PerProcess(lambda: httpx.AsyncClient(trust_env=self._trusts_env))
+        """Without the key, which is for nobody but the server."""
         self._is_closed = False
 
     async def close(self) -> None:
         """Closes all connections of this process; it may be called again."""
         self._is_closed = True
-        if made := self._connections.made():
-            await made.http.aclose()
-            await made.keyless.aclose()
+        for connections in (self._to_server, self._to_links):
+            if made := connections.made():
+                await made.aclose()
 
-    def _connect(self) -> "_Connections":
-        trust_env = not is_loopback(self.url)  # a proxy leads away from this machine
-        return _Connections(
-            http=httpx.AsyncClient(
-                base_url=self.url,
-                headers={"x-api-key": self._key} if self._key else {},
-                limits=self._limits,
-                trust_env=trust_env,
-            ),
-            keyless=httpx.AsyncClient(trust_env=trust_env),
+    def _connect(self) -> httpx.AsyncClient:
+        # To read the CAs takes 50 ms of CPU, and a server of this machine is spoken to without TLS.
+        has_tls = self._trusts_env or self.url.startswith("https:")
+        return httpx.AsyncClient(
+            base_url=self.url,
+            headers={"x-api-key": self._key} if self._key else {},
+            limits=self._limits,
+            trust_env=self._trusts_env,
+            verify=has_tls,
         )
 
-    @property
-    def _open(self) -> "_Connections":
+    def _open(self, connections: PerProcess[httpx.AsyncClient]) -> httpx.AsyncClient:
         if self._is_closed:
             raise RuntimeError(CLOSED)
-        return self._connections.get()
+        return connections.get()
 
     async def ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
         """Returns the answer to a request that is safe to repeat."""
@@ -141,7 +134,7 @@ class Transport:
         tries = Tries(self._patience_s)
         while True:
             try:
-                answer = await self._open.http.request(
+                answer = await self._open(self._to_server).request(
                     method, path, params=said, content=body, headers=head, timeout=_silence(tries, wait_s=wait_s)
                 )
                 if answer.is_success or answer.status_code == NOT_MODIFIED:
@@ -159,7 +152,7 @@ class Transport:
         tries = Tries(self._patience_s)
         while True:
             try:
-                answer = await self._open.keyless.request(
+                answer = await self._open(self._to_links).request(
                     opened.method,
                     opened.url,
                     headers=opened.headers,
@@ -208,12 +201,14 @@ class Transport:
 
     @asynccontextmanager
     async def _opened(self, path: str, silence: httpx.Timeout) -> AsyncIterator[httpx.Response]:
-        async with self._open.http.stream("GET", path, params=self._named_at(path), timeout=silence) as answer:
+        async with self._open(self._to_server).stream(
+            "GET", path, params=self._named_at(path), timeout=silence
+        ) as answer:
             if answer.status_code != FOUND:
                 yield await _accepted(answer)
                 return
             link = answer.headers["location"]
-        async with self._open.keyless.stream("GET", link, timeout=silence) as answer:
+        async with self._open(self._to_links).stream("GET", link, timeout=silence) as answer:
             yield await _accepted(answer)
 
 
