@@ -14,13 +14,13 @@ import pytest
 from penstock.settings import ApiSettings, RedisSettings, Settings, StorageSettings
 from penstock.storage import Storage, open_storage
 from penstock.store import BatchStore, Condemned, Engine, Store, UploadStore, connect
-from tests.support import compiled, lengths, redis_server
+from tests.support import compiled, lengths, redis_server, shared_tls
 
 API_KEY = "a-key-only-for-the-tests"
 MOST_AT_ONCE = 16
 """Each has a Redis of its own, and some have an S3 server and two workers."""
 
-
+shared_tls.share_contexts()
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 """No test fails because the machine has something else to do."""

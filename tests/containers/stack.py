@@ -75,7 +75,7 @@ class Stack:
         photo = base64.b64encode(image or PHOTO.read_bytes()).decode()
         task = {"model": model, "input": {"image": f"data:image/jpeg;base64,{photo}"}, "reuse": False} | members
         answer = self.client.post("/v1/tasks", json=task)
-        assert answer.status_code == 202, answer.text
+        assert answer.status_code == 202, f"{answer.status_code} {answer.text}"
         return str(answer.json()["task_id"])
 
     def task(self, task_id: str) -> dict[str, Any]:
