@@ -69,6 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(ring_of(item.nodeid), len(place)))
     seen: Counter[str] = Counter()
     for item in items:
+        if item.get_closest_marker("at_length"):
+            continue
         test = item.nodeid.partition("[")[0]
         if seen[test] % lengths.SAMPLED.get(test.partition("::")[0], 1):
             item.add_marker(pytest.mark.at_length)

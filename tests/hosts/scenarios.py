@@ -147,7 +147,7 @@ SCENARIOS: dict[str, Scenario[Site]] = {
             id="N15",
             title="a firewall before Redis and the storage forgets all connections, three times",
             run=client.firewall_forgets,
-            bars=(*ALL_DONE, *NO_TAKEOVER, Bar("recovery_max_s", "<=", 5.0), Bar("pause_max_s", "<=", 10.0)),
+            bars=(*ALL_DONE, *NO_TAKEOVER, Bar("recovery_max_s", "<=", 5.0), Bar("pause_max_s", "<=", 5.0)),
             setup=SITE,
         ),
         Scenario(

@@ -26,7 +26,7 @@ SAMPLED = {
     "tests/models/test_superres.py": 2,
     "tests/models/test_models_add.py": 2,
 }
-"""File -> of each of its tests runs the first case and every so manieth of the others."""
+"""File -> n: of the cases of each of its tests the first one runs, and then every nth."""
 
 
 def at_length(*cases: Any) -> list[Any]:

@@ -266,6 +266,10 @@ async def test_doctor_says_it_and_what_to_change(fault: str, url: str) -> None:
     (found,) = [one async for one in check_redis(Settings(redis=RedisSettings(url=url)))]
 
     assert found.state == "fail"
+    if fault == "no client certificate" and "broke the connection off" in found.found:
+        # Redis closes right behind its alert, which is lost to a client that has sent its first command by then.
+        assert "name a client certificate in redis.tls_certificate if it wants one" in found.advice
+        return
     what, advice = WORDS[fault].split("; ")
     assert what in found.found
     assert advice in found.advice

@@ -23,8 +23,7 @@ from penstock.intake.quotas import QuotaTable
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import open_storage
-from penstock.store import Clients, Shards, Store, connect_each, settle_count
-from penstock.store.inspection import open_server
+from penstock.store import Clients, Shards, Store, connect_each, open_shard
 
 PATIENCE_S = 0.8
 """Longest wait for Redis while a client waits for an answer: it gets a 503 within a second."""
@@ -140,10 +139,6 @@ async def _warnings(clients: Clients) -> list[str]:
 
 async def _warnings_of(clients: Clients, tag: str) -> list[str]:
     try:
-        warnings = await open_server(clients[tag], tag)
-        if tag == next(iter(clients)):
-            await settle_count(clients)
+        return await open_shard(clients, tag)
     except StoreUnavailable as error:  # it may come later; until then /readyz says so
         return [f"Redis cannot be used yet: {error.detail}"]
-    else:
-        return warnings

@@ -201,9 +201,8 @@ class Transport:
 
     @asynccontextmanager
     async def _opened(self, path: str, silence: httpx.Timeout) -> AsyncIterator[httpx.Response]:
-        async with self._open(self._to_server).stream(
-            "GET", path, params=self._named_at(path), timeout=silence
-        ) as answer:
+        http, query = self._open(self._to_server), self._named_at(path)
+        async with http.stream("GET", path, params=query, timeout=silence) as answer:
             if answer.status_code != FOUND:
                 yield await _accepted(answer)
                 return

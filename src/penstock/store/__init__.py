@@ -40,7 +40,7 @@ from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
 from penstock.store.owed import OwedEndpoint, OwedEvent
 from penstock.store.queues import QueueStore
 from penstock.store.quotas import QuotaStore, RequestCount
-from penstock.store.shards import Clients, Shards, connect_each, settle_count
+from penstock.store.shards import Clients, Shards, connect_each, open_shard, settle_count
 from penstock.store.store import Store
 from penstock.store.tasks import TaskStore
 from penstock.store.topology import Topology, topology_of
@@ -109,6 +109,7 @@ __all__ = [
     "connect_each",
     "look_at",
     "open_server",
+    "open_shard",
     "owner_of",
     "place_of",
     "settle_count",

@@ -28,7 +28,7 @@ from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.settings import QueueSettings, RedisSettings
 from penstock.store.connection import Redis, connect
 from penstock.store.engine import PATIENCE_S, Engine
-from penstock.store.inspection import look_at
+from penstock.store.inspection import look_at, open_server
 from penstock.store.keys import shard_of
 from penstock.store.store import Store
 from penstock.store.totals import Totals
@@ -134,6 +134,18 @@ async def connect_each(settings: RedisSettings) -> AsyncIterator[Clients]:
             tag: await stack.enter_async_context(connect(replace(settings, namespace=tag)))
             for tag in tags_of(settings.namespace, settings.shards)
         }
+
+
+async def open_shard(clients: Clients, tag: str) -> list[str]:
+    """Open the server of one hash tag for a process that is about to use it, and return the warnings about it. With
+    that of the home the number of shards is settled.
+
+    Raises as `open_server` and `settle_count` do.
+    """
+    warnings = await open_server(clients[tag], tag)
+    if tag == next(iter(clients)):
+        await settle_count(clients)
+    return warnings
 
 
 async def settle_count(clients: Clients) -> None:

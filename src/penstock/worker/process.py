@@ -28,7 +28,7 @@ from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
-from penstock.store import Clients, Shards, WorkerInfo, WorkerMemory, connect_each, open_server, settle_count
+from penstock.store import Clients, Shards, WorkerInfo, WorkerMemory, connect_each, open_shard
 from penstock.store.engine import PATIENCE_S
 from penstock.telemetry import exposition
 from penstock.upkeep.machine import disks_of, watch_disks, watch_loop
@@ -319,9 +319,7 @@ async def _when_available(clients: Clients, tag: str) -> None:
     reason = ""
     while True:
         try:
-            warnings = await open_server(clients[tag], tag)
-            if tag == next(iter(clients)):
-                await settle_count(clients)
+            warnings = await open_shard(clients, tag)
         except StoreUnavailable as error:
             if error.detail != reason:
                 logger.bind(error=error.detail).warning("waiting for the task store")
