@@ -34,12 +34,13 @@ SHOWN_RECORDS = 20
 
 
 async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
-    own = RedisSettings().url == settings.redis.url
+    own, which = RedisSettings().url == settings.redis.url, ""
     for redis in servers(settings, own):
         async with connect_each(redis) as clients:
             try:
-                for tag, client in clients.items():
-                    async for found in _of_shard(client, tag, redis, settings):
+                for number, (tag, client) in enumerate(clients.items()):
+                    which = f", shard {number}" if len(clients) > 1 else ""
+                    async for found in _of_shard(client, tag, f"{_without_password(redis.url)}{which}", settings):
                         yield found
             except StoreUnavailable as error:
                 why = error.detail
@@ -47,7 +48,9 @@ async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
                 return
     if not own:
         problem, _, advice = why.partition("; ")
-        yield fail("redis", f"{_without_password(settings.redis.url)}: {problem}", advice or "see the log of Redis")
+        yield fail(
+            "redis", f"{_without_password(settings.redis.url)}{which}: {problem}", advice or "see the log of Redis"
+        )
         return
     try:
         yield ok("redis", f"none at {settings.redis.url}, which `api` and `worker` need; `up` starts {find_server()}")
@@ -55,10 +58,10 @@ async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
         yield fail("redis", str(error), "without REDIS_URL, `penstock up` needs a server program")
 
 
-async def _of_shard(client: Redis, tag: str, redis: RedisSettings, settings: Settings) -> AsyncIterator[CheckResult]:
+async def _of_shard(client: Redis, tag: str, place: str, settings: Settings) -> AsyncIterator[CheckResult]:
     server = await look_at(client)
     await takes_writes(client, tag)
-    name = f"{server.product.capitalize()} {server.version} at {_without_password(redis.url)}"
+    name = f"{server.product.capitalize()} {server.version} at {place}"
     yield await _set_up(client, name, server.major, tag)
     yield _clock(server.ahead_s)
     if topology := await topology_of(client):
