@@ -233,6 +233,36 @@ async def test_an_input_that_came_too_late_is_deleted_although_who_deleted_it_be
     assert stored_objects(settings) == []
 
 
+async def test_an_input_that_is_to_be_deleted_is_no_input_of_a_call_that_comes_a_second_time(store: Store) -> None:
+    made = own_input(submission())
+    await store.tasks.submit_unstored(made, rate_limit=0)
+    await store.tasks.submit(made, rate_limit=0)
+    await store.tasks.cancel(made.id, made.tenant)
+    await store.tasks.delete(made.id, made.tenant)
+
+    with pytest.raises(StoreUnavailable):
+        await store.tasks.submit_unstored(made, rate_limit=0)
+
+    await store.tasks.await_inputs([str(made.own_input)])
+    with pytest.raises(StoreUnavailable):
+        await store.tasks.submit(made, rate_limit=0)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+async def test_an_input_that_is_awaited_anew_behind_its_task_is_not_given_up(
+    settings: Settings, store: Store, condemned: Condemned, members: int
+) -> None:
+    """By a call that the network has held back."""
+    made = own_input(submission(), members=members)
+    await store.tasks.await_inputs([str(made.own_input)])
+    await store.tasks.submit(made, rate_limit=0)
+    await store.tasks.await_inputs([str(made.own_input)])
+
+    await give_up_waiting(settings)
+
+    assert await condemned.take() == []
+
+
 async def test_an_input_is_stored_for_one_task_only_when_it_was_said_before(store: Store) -> None:
     with pytest.raises(StoreUnavailable):
         await store.tasks.submit(own_input(submission()), rate_limit=0)

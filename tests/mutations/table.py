@@ -82,9 +82,23 @@ MUTATIONS = (
     Mutation(
         "inputs that no task comes of are condemned in time",
         f"{LUA}/condemned.lua",
-        "  redis.call('ZADD', condemned, now, key)\n",
+        "  if not is_input_of_a_task(key) then redis.call('ZADD', condemned, now, key) end\n",
         "",
         BETWEEN + "a-waits",
+    ),
+    Mutation(
+        "an input that a record shows is not given up",
+        f"{LUA}/condemned.lua",
+        "if not is_input_of_a_task(key) then ",
+        "if true then ",
+        "tests/api/test_deleted_tasks.py",
+    ),
+    Mutation(
+        "an input that is to be deleted is not awaited",
+        f"{LUA}/parts/objects.lua",
+        "  if scores[1] or scores[2] then return false end\n",
+        "",
+        "tests/api/test_deleted_tasks.py",
     ),
     Mutation(
         "an input is written down before it is stored",

@@ -16,6 +16,7 @@ from penstock.errors import (
     QueueFull,
     RateLimited,
     ResultExpired,
+    StoreUnavailable,
     TaskAlreadyFinal,
     TaskNotFinal,
     TaskNotFound,
@@ -145,7 +146,7 @@ class QueueModel:
         if role != "hit" and sum(t.submission.request.model == s.request.model for t in waiting) >= self._max_depth:
             return QueueFull
         if role != "hit" and s.own_input and not self._takes_input(s, is_stored):
-            return None
+            return None if is_stored or s.own_input in self.awaited else StoreUnavailable
         if s.permit:
             self.batches[s.permit.batch].open.add(s.permit.place)
             self.batches[s.permit.batch].fed += 1
@@ -531,13 +532,14 @@ class QueueModel:
     # The storage, and the clock
 
     def _takes_input(self, s: Submission, is_stored: bool) -> bool:
-        """Whether the input stays in Redis, or is stored and was awaited. A missing input is awaited from now on; one
-        that comes too late is to be deleted."""
+        """Whether the input stays in Redis, or is stored and was awaited. A missing input is awaited from now on
+        unless it is to be deleted; one that comes too late is to be deleted."""
         key = str(s.own_input)
         if not is_stored:
             if s.inline and s.input_bytes + sum(t.inline for t in self.tasks.values()) <= self._inline_budget:
                 return True
-            self.awaited[key] = self.now + AWAITED_MS
+            if not self.condemned.keys() & {key, f"again {key}"}:
+                self.awaited[key] = self.now + AWAITED_MS
         elif self.awaited.pop(key, None) is None:
             self._condemn(key, self.now + LATE_MS)
         else:

@@ -23,7 +23,7 @@
 --          {'mismatch', id}
 --          {'rate', retry after ms}   {'full', depth}   {'quota', its name, what it allows, retry after ms}
 --          {'input'} when that has to be stored, and nothing else: its key is awaited from now on
---          {'late'} when its key is awaited no longer
+--          {'late'} when its key is awaited no longer, or cannot be since it is to be deleted
 --          {'turn'} when it is not that of this line, or not of this feeder   {'window'} when the batch has its share
 --          {'upload', id} when that is gone
 --          {'look', task, its outcome} when its files are to be looked at before its result is given; nothing was done
@@ -166,8 +166,7 @@ if as ~= 'hit' then
   end
   if own_input ~= '' and is_stored ~= 'stored' then
     if not takes_inline() then
-      await_input(own_input)
-      return {'input'}
+      return {await_input(own_input) and 'input' or 'late'}
     end
     redis.call('HSET', inline_key(id), unpack(inline))
     inline_bytes, stored_bytes = input_bytes, 0

@@ -13,8 +13,20 @@ local function input_key(tenant, id)
   return 'inputs/' .. tenant .. '/' .. id
 end
 
+-- Answers whether the key is awaited. One that is to be deleted never is: a call that comes a second time, after its task
+-- was deleted, would have its new task lose its input.
 local function await_input(key)
+  local scores = redis.call('ZMSCORE', ROOT .. 'condemned', key, 'again ' .. key)
+  if scores[1] or scores[2] then return false end
   redis.call('ZADD', ROOT .. 'awaited', now_ms() + AWAITED_MS, key)
+  return true
+end
+
+-- Whether the record of a task shows the input. Its key may be awaited all the same: a network may hold back a call of
+-- `await` until after its caller has sent it a second time and has submitted the task.
+local function is_input_of_a_task(key)
+  local id, rest = string.match(key, '^inputs/[^/]+/(%l%l%l_%x+)(.*)$')
+  return id and redis.call('HGET', ROOT .. 'task:' .. id, 'input') == rest
 end
 
 local function results_of(tenant, id)
