@@ -95,10 +95,10 @@ class Claims:
     def go_on(self) -> None:
         """Claim again, since a slot may be free or the device has got on. Nothing happens if the last claims found
         nothing of what could be claimed now: for what has come since there are signals."""
-        if self._is_claiming or self._wake.is_set():
-            return
         dry = self._order.dry
-        if dry < len(PRIORITIES) and len(self._wanted()) > dry:
+        if dry == len(PRIORITIES) or self._is_claiming or self._wake.is_set():
+            return
+        if len(self._wanted(self._slots())) > dry:
             self._wake.set()
 
     def set_drained(self, *, is_drained: bool) -> None:
@@ -160,9 +160,9 @@ class Claims:
 
     async def _claim_wanted(self) -> None:
         """Claim until the device is fed, or there is no slot, no task, or no place for results."""
-        while (wanted := self._wanted()) and (source := self._order.next(len(wanted))):
+        while (wanted := self._wanted(slots := self._slots())) and (source := self._order.next(len(wanted))):
             try:
-                claims = await self._claim(source, wanted, self._at_once())
+                claims = await self._claim(source, wanted, self._at_once(slots))
             except StoreUnavailable as error:
                 self._lose(source, error)
                 continue
@@ -171,15 +171,15 @@ class Claims:
             if claims[-1].lease is None:
                 self._order.found_nothing(source, claims[-1], len(wanted))
 
-    def _wanted(self) -> Sequence[Priority]:
+    def _wanted(self, slots: Slots) -> Sequence[Priority]:
         """The priorities to claim from: those with a free slot of which the device needs more."""
-        free, reserved = self._slots()
+        free, reserved = slots
         if free <= 0 and reserved <= 0:
             return ()
         return self._prefetch.wanted(time.monotonic(), PRIORITIES if free > 0 else PRIORITIES[:1])
 
-    def _at_once(self) -> int:
-        wanted = self._prefetch.claims_at_once(time.monotonic(), self._slots().free)
+    def _at_once(self, slots: Slots) -> int:
+        wanted = self._prefetch.claims_at_once(time.monotonic(), slots.free)
         return min(MOST_AT_ONCE, wanted if self._claim_s > SLOW_CLAIM_S else wanted // SURE + 1)
 
     async def _claim(self, source: ShardClaims, priorities: Sequence[Priority], count: int) -> list[Claim]:

@@ -90,6 +90,8 @@ class Prefetch:
         self._paying_batch = paying_batch
         self._held: dict[str, HeldTask] = {}
         self._ready_s = 0.0
+        self.ahead_s = AHEAD_S
+        """How many seconds of held work keep the device fed: as long as a new task takes to be ready, and AHEAD_S."""
         self._mean_s: float | None = None
         self._gives_way_to = 0
         self._gives_way_until = 0.0
@@ -116,16 +118,12 @@ class Prefetch:
             held.fetch_s = now - held.since
         elif stage == "infer":  # the wait for memory, between two tries to prepare, is none of the input's
             self._ready_s = _mean(self._ready_s or None, held.fetch_s + now - held.since)
+            self.ahead_s = self._ready_s + AHEAD_S
         held.stage, held.since = stage, now
 
     def drop(self, key: str) -> None:
         """Forget a task: it needs the device no more."""
         self._held.pop(key, None)
-
-    @property
-    def ahead_s(self) -> float:
-        """How many seconds of held work keep the device fed: as long as a new task takes to be ready, and AHEAD_S."""
-        return self._ready_s + AHEAD_S
 
     def wanted(self, now: float, among: Sequence[Priority] = PRIORITIES) -> Sequence[Priority]:
         """The priorities of which one more task is wanted, highest first. A priority is wanted if the device would soon
@@ -225,7 +223,9 @@ class Prefetch:
 
     def _free_at(self, tasks: Collection[HeldTask], now: float) -> float:
         """Seconds until the first of the streams has nothing more to do with these tasks."""
-        streams = self._usable({held.lease.request.model for held in tasks})
+        if not tasks:
+            return 0.0
+        streams = 1 if self._streams == 1 else self._usable({held.lease.request.model for held in tasks})
         if len(tasks) < streams and max(map(_TOTAL, tasks), default=1) == 1:
             return 0.0
         # What has begun comes first, and spreads its tiles over the streams.
@@ -240,8 +240,6 @@ class Prefetch:
 
     def _usable(self, models: Set[str]) -> int:
         """How many streams these models can use between them."""
-        if self._streams == 1:
-            return 1
         return min(self._streams, sum(map(self._streams_of, models)) or self._streams)
 
 
