@@ -1,5 +1,6 @@
 """What every ring of tests may use: a real Redis, a namespace of one's own in it, a storage, settings."""
 
+import gc
 import os
 import secrets
 import signal
@@ -61,6 +62,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def ring_of(nodeid: str) -> str:
     return nodeid.split("/")[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Looks for no garbage among the tests: all that is collected stays, and looking takes a quarter of the time."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
