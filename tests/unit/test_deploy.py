@@ -480,7 +480,7 @@ def test_each_image_has_the_runtime_of_its_name_by_the_lock_of_it(target: str, l
 
     assert runs[0] == f"pip wheel --wheel-dir /wheels --require-hashes -r {lock}"
     assert runs[-1] == f"sh install.sh {requirement}"
-    assert copies == [f"--from={target}-install /opt/penstock /opt/penstock"]
+    assert copies == [f"--from={target}-install /layer /"]
     assert (DEPLOY / "requirements" / lock).exists()
 
 
@@ -493,10 +493,10 @@ def test_compose_builds_the_images_for_what_they_run_on() -> None:
 
 
 def test_the_place_for_models_of_ones_own_is_a_setting_of_the_image_and_a_mount_of_compose() -> None:
-    (source,) = [i.rest for i in stages()["worker"] if i.word == "COPY" and not i.rest.startswith("--from=")]
+    copies = [i.rest for name in ("own-models", "worker") for i in stages()[name] if i.word == "COPY"]
     settings = load(None, image_environment("worker"))
 
-    assert source.split() == ["deploy/models", "/models"]
+    assert copies == ["deploy/models /layer/models", "--from=own-models /layer /"]
     assert settings.models.modules == ("/models",)
     assert settings.models.directory == "/models/repository"
     assert "./deploy/models:/models:ro" in services()["worker"]["volumes"]
