@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.containers.conftest import Note
-from tests.containers.programs import passes
+from tests.containers.programs import passes, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 TARGETS = {"api": False, "worker-cpu": True}
-"""Whether each has a model runtime. `worker-cuda` has several GB, and is the same but for its lock."""
+"""Whether each has a model runtime. `worker-cuda` has several GB, and is built once, since only its lock is another."""
 
 
 @pytest.fixture(scope="module", params=TARGETS)
@@ -65,3 +65,31 @@ def test_two_builds_have_the_same_layers(image: tuple[str, str], engine: str, ch
     again = built(engine, checkout, target, "again", "--no-cache")
 
     assert layers(engine, again) == layers(engine, tag)
+
+
+LOADS = """
+import ctypes, pathlib, onnxruntime
+onnxruntime.preload_dlls()
+print(onnxruntime.get_available_providers())
+libraries = pathlib.Path(onnxruntime.__file__).parent / "capi"
+ctypes.CDLL(str(libraries / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
+try:
+    ctypes.CDLL(str(libraries / "libonnxruntime_providers_cuda.so"))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_the_image_for_gpus_lacks_nothing_but_the_driver(engine: str, checkout: Path, note: Note) -> None:
+    """The driver is the host's, and is put into the container by NVIDIA's toolkit."""
+    tag = built(engine, checkout, "worker-cuda", "under-test")
+    (found,) = json.loads(passes(engine, "image", "inspect", tag))
+    note("image worker-cuda, MB", round(found["Size"] / 1e6))
+
+    providers, lacks = python(engine, tag, LOADS).splitlines()
+    doctor = run(*hardened(engine, tag, "doctor"))
+
+    assert "CUDAExecutionProvider" in providers
+    assert lacks.startswith("libcuda.so.1: ")
+    assert doctor.returncode != 0
+    assert "install the driver, or run the container with the NVIDIA Container Toolkit" in doctor.stdout
