@@ -1,5 +1,5 @@
 """What do shards cost, and what do they bring: the work of each node of a Redis Cluster for a task, with one shard and
-with as many as nodes, and how many workers a node bears.
+with more up to as many as nodes, and how many workers a node bears. `tools.shard_plot` draws the figures.
 
     python -m tools.shard_cost [--nodes 4] [--tasks 4000] [--workers 32] [--listeners 0,100,1000] [--json FILE]
 
@@ -84,19 +84,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="shard-cost-") as home:
         rows, loads = uvloop.run(measured(Path(home), options))
     one, many = (next(row for row in rows if row.shards == count and row.of == "all") for count in (1, options.nodes))
-    alone = [row.cpu_of_node for row in rows if row.shards == options.nodes and row.of != "all"]
-    gain = sum(1 / cost for cost in alone) * one.cpu_of_node
     console = Console(width=100)
     console.print(f"{os.cpu_count()} cores, load average before {load:.2f}; {options.tasks} tasks a row")
     console.print(table(rows))
     console.print(
         f"{options.nodes} shards to one: {many.commands / one.commands:.3f} x the commands, "
-        f"{many.cpu / one.cpu:.3f} x the CPU time a task; computed capacity {gain:.2f} x"
+        f"{many.cpu / one.cpu:.3f} x the CPU time a task"
     )
+    capacity = {count: capacity_of(rows, count) for count in counts_of(options.nodes)}
+    for count, a_second in capacity.items():
+        console.print(
+            f"{count} shards: {a_second:.0f} tasks a second, computed; {a_second / capacity[1]:.2f} x those of one"
+        )
     for listeners, submit_us, renew_us in loads:
         console.print(f"{listeners} listeners: {submit_us:.0f} µs of CPU a submit, {renew_us:.0f} µs a renewal")
     if options.json:
-        figures = {"rows": [asdict(row) for row in rows], "listeners": loads, "gain": gain, "load_before": load}
+        figures = {"rows": [asdict(row) for row in rows], "listeners": loads, "capacity": capacity, "load_before": load}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
@@ -115,13 +118,24 @@ def numbers(text: str) -> list[int]:
     return sorted(int(part) for part in text.split(","))
 
 
+def counts_of(nodes: int) -> list[int]:
+    """The numbers of shards that are measured: 1, 2, 4 and so on, and as many as there are nodes."""
+    return sorted({nodes, *(2**power for power in range(nodes.bit_length()))})
+
+
+def capacity_of(rows: Sequence[Row], count: int) -> float:
+    """Tasks a second that keep one core busy at each node, where so many nodes have a shard each."""
+    alone = [row.cpu_of_node for row in rows if row.shards == count and (row.of != "all" or count == 1)]
+    return sum(1e6 / cost for cost in alone)
+
+
 async def measured(home: Path, options: argparse.Namespace) -> tuple[list[Row], list[tuple[int, float, float]]]:
-    """Measures a cluster with one shard, with as many as it has nodes, and with listeners."""
+    """Measures a cluster with one shard, with more up to as many as it has nodes, and with listeners."""
     rows: list[Row] = []
     fleet = ClusterFleet(home, masters=options.nodes, replicas=False, tag=NAMESPACE, node_timeout_s=15.0)
     with fleet:
         idle = await idle_of(fleet)
-        for count in (1, options.nodes):
+        for count in counts_of(options.nodes):
             async with shards_on(fleet, count) as shards:
                 await warmed(shards)
                 rows.append(await driven(fleet, shards, range(count), idle, options))

@@ -61,18 +61,27 @@ class Prometheus:
 
     def ask(self, expression: str) -> Found:
         """Returns the series of an expression; none while it does not answer yet."""
-        query = urllib.parse.urlencode({"query": expression})
+        found: Found = self._data("query", query=expression).get("result", [])
+        return found
+
+    def traces(self, expression: str) -> set[str]:
+        """Returns the traces that the exemplars of the last hour name, of the series of an expression."""
+        now = time.time()
+        series = self._data("query_exemplars", query=expression, start=str(now - 3600), end=str(now)) or []
+        return {found["labels"]["trace_id"] for one in series for found in one["exemplars"]}
+
+    def _data(self, path: str, **parameters: str) -> Any:
+        query = urllib.parse.urlencode(parameters)
         try:
-            status, text = read_local(f"{self._url}/query?{query}", timeout_s=30)
+            status, text = read_local(f"{self._url}/{path}?{query}", timeout_s=30)
         except OSError:
             status, text = HTTPStatus.SERVICE_UNAVAILABLE, b""
         if status == HTTPStatus.SERVICE_UNAVAILABLE:  # it has not opened its database yet
             assert self._process.poll() is None, self._log.read_text()
-            return []
+            return {}
         answer = json.loads(text)
-        assert answer["status"] == "success", f"{expression}: {answer}"
-        found: Found = answer["data"]["result"]
-        return found
+        assert answer["status"] == "success", f"{parameters}: {answer}"
+        return answer["data"]
 
     def is_firing(self, name: str) -> bool:
         """Whether an alert of this name fires now."""
@@ -106,6 +115,7 @@ def watching(system: System, directory: Path, *, times: int = 1) -> Iterator[Pro
                 f"--config.file={directory}/prometheus.yml",
                 f"--storage.tsdb.path={directory}/tsdb",
                 f"--web.listen-address=127.0.0.1:{port}",
+                "--enable-feature=exemplar-storage",
             ],
             stdout=out,
             stderr=out,
