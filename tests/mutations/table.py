@@ -80,6 +80,13 @@ MUTATIONS = (
         BETWEEN + "a-was-canceled",
     ),
     Mutation(
+        "what Redis says of its damaged files is told",
+        "src/penstock/local/children.py",
+        "else self._child.last_words()),",
+        'else ""),',
+        "tests/system/test_damaged_redis_files.py",
+    ),
+    Mutation(
         "inputs that no task comes of are condemned in time",
         f"{LUA}/condemned.lua",
         "  if not is_input_of_a_task(key) then redis.call('ZADD', condemned, now, key) end\n",

@@ -84,6 +84,8 @@ class Child(Struct, frozen=True, kw_only=True, eq=False):
     """None: when the child cannot run, the parent ends."""
     spare: SpareProcess | None = None
     """What its first process is made of, if there is one."""
+    last_words: Callable[[], str] = str
+    """Why it has ended, from a log of its own; empty where that does not say."""
 
 
 class ChildProcess:
@@ -140,7 +142,7 @@ class ChildProcess:
             status=status,
             was_ready=self.is_ready,
             steady_s=time.monotonic() - steady_since if steady_since is not None else 0.0,
-            reason=self._reason or (self._memory_ran_out() if status == -signal.SIGKILL else ""),
+            reason=self._reason or (self._memory_ran_out() if status == -signal.SIGKILL else self._child.last_words()),
         )
 
     def send(self, number: signal.Signals) -> None:

@@ -161,7 +161,8 @@ class Supervisor:
         if child.on_device and (self._outlives_workers or workers - self._down.names() - {child.name}):
             self._down.mark(child.name, child.on_device, life)
             return
-        self.failure = life.reason and f"no worker can run: {life.reason}"
+        cannot = "no worker can run" if child.on_device else f"{child.name} cannot run"
+        self.failure = life.reason and f"{cannot}: {life.reason}"
         self.request_stop(life.status if life.status > 0 else 1)
 
     async def _until_ready(self, process: ChildProcess) -> str:
