@@ -12,7 +12,8 @@ tasks are submitted first, so that every claim but the last of each worker finds
 - *In turn*: the tenants of one shard after the other have tasks. From the CPU time of its node for a task follows how
   many tasks a second would keep one core of it busy; the sum over the nodes is what the cluster bears, since no node
   waits for another. Two cores cannot show it by driving all nodes at once, which would share them.
-- *Listeners*: what a submit costs more for each worker that hears of it, and the renewal of a worker that runs nothing.
+- *Listeners*: what a submit costs more for each worker that hears of it, the renewal of a worker that runs nothing, and
+  its claim, which finds nothing.
 
 CPU time is what counts, and not the time that passes: other programs of the machine make that longer. A node that has
 nothing to do takes some, for the bus of the cluster and its timers; it is measured first and taken off.
@@ -30,6 +31,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import uvloop
@@ -77,6 +79,15 @@ class Row:
     cpu_of_node: float
 
 
+class Load(NamedTuple):
+    """CPU time in microseconds, while so many workers listen."""
+
+    listeners: int
+    submit: float
+    renewal: float
+    empty_claim: float
+
+
 def main() -> None:
     """Runs the measurements and prints their tables."""
     options = arguments()
@@ -96,8 +107,11 @@ def main() -> None:
         console.print(
             f"{count} shards: {a_second:.0f} tasks a second, computed; {a_second / capacity[1]:.2f} x those of one"
         )
-    for listeners, submit_us, renew_us in loads:
-        console.print(f"{listeners} listeners: {submit_us:.0f} µs of CPU a submit, {renew_us:.0f} µs a renewal")
+    for listeners, submit_us, renew_us, claim_us in loads:
+        console.print(
+            f"{listeners} listeners: {submit_us:.0f} µs of CPU a submit, {renew_us:.0f} µs a renewal, "
+            f"{claim_us:.0f} µs a claim that finds nothing"
+        )
     if options.json:
         figures = {"rows": [asdict(row) for row in rows], "listeners": loads, "capacity": capacity, "load_before": load}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
@@ -129,7 +143,7 @@ def capacity_of(rows: Sequence[Row], count: int) -> float:
     return sum(1e6 / cost for cost in alone)
 
 
-async def measured(home: Path, options: argparse.Namespace) -> tuple[list[Row], list[tuple[int, float, float]]]:
+async def measured(home: Path, options: argparse.Namespace) -> tuple[list[Row], list[Load]]:
     """Measures a cluster with one shard, with more up to as many as it has nodes, and with listeners."""
     rows: list[Row] = []
     fleet = ClusterFleet(home, masters=options.nodes, replicas=False, tag=NAMESPACE, node_timeout_s=15.0)
@@ -198,14 +212,16 @@ async def worked(name: str, shards: Shards) -> int:
     return count
 
 
-async def heard(fleet: ClusterFleet, listeners: int, idle: Work) -> tuple[int, float, float]:
-    """The CPU time of a submit that so many workers hear of, and of a renewal."""
+async def heard(fleet: ClusterFleet, listeners: int, idle: Work) -> Load:
+    """The CPU time of a submit that so many workers hear of, of a renewal, and of a claim that finds nothing."""
     async with shards_on(fleet, len(fleet.servers)) as shards:
         store = shards.home
         async with listening(store, listeners):
+            claims = await spent_on(fleet, idle, partial(claim_at, store))
             submits = await spent_on(fleet, idle, partial(submit_at, store))
             renewals = await spent_on(fleet, idle, partial(renew_at, store))
-    return listeners, submits, renewals
+            await worked("last", shards)
+    return Load(listeners, submits, renewals, claims)
 
 
 @asynccontextmanager
@@ -242,6 +258,11 @@ async def submit_at(store: Store, number: int) -> None:
 
 async def renew_at(store: Store, number: int) -> None:
     await store.leases.renew(worker(f"w{number}"), [])
+
+
+async def claim_at(store: Store, number: int) -> None:
+    claims = await store.leases.claim_several(1, worker=f"w{number}", device="cpu", models=[MODEL])
+    assert claims[0].lease is None
 
 
 def worker(name: str) -> WorkerInfo:

@@ -51,7 +51,7 @@ def draw_shards(axes: Axes, capacity: dict[int, float]) -> None:
 
 
 def draw_workers(axes: Axes, capacity: dict[int, float], listeners: list[list[Any]]) -> None:
-    heard, submit_us, renew_us = np.array(listeners, dtype=float).T
+    heard, submit_us, renew_us, _ = np.array(listeners, dtype=float).T
     each_us = np.polyfit(heard, submit_us, 1)[0]
     workers = np.geomspace(1, MOST_WORKERS, 200)
     for count, a_second in capacity.items():

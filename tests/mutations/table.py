@@ -80,6 +80,13 @@ MUTATIONS = (
         BETWEEN + "a-was-canceled",
     ),
     Mutation(
+        "a tile that is accepted when its task has failed is not counted",
+        "src/penstock/worker/batcher/outcomes.py",
+        "        elif tile.is_wanted:",
+        "        elif True:",
+        FLIGHT + "a_task_that_has_failed_hears_nothing_of_a_tile_that_is_accepted_only_then",
+    ),
+    Mutation(
         "what Redis says of its damaged files is told",
         "src/penstock/local/children.py",
         "else self._child.last_words()),",

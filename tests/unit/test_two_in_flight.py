@@ -284,6 +284,31 @@ async def test_an_output_that_cannot_be_accepted_fails_its_own_task_also_where_t
     assert [type(end) for end in ends[1:]] == [DeviceRun, DeviceRun, ImageTooLarge, DeviceRun]
 
 
+async def test_a_task_that_has_failed_hears_nothing_of_a_tile_that_is_accepted_only_then() -> None:
+    """It may run again, and would count it among the tiles of that run."""
+    begun, gate, heard = threading.Event(), threading.Event(), list[int]()
+
+    def meet(index: int) -> None:
+        if index == 0:
+            begun.wait()
+            raise ImageTooLarge("too large")
+        begun.set()
+        gate.wait()
+
+    async with opened(Computing(), replace(GPU, batches=(1,))) as on:
+        on.runner.let()
+        unaccepted = on.device._unaccepted._value
+        run = on.device.run(
+            on.runner, Accepted(2, meet), priority=Priority.NORMAL, on_progress=lambda done, total: heard.append(done)
+        )
+        with pytest.raises(ImageTooLarge):
+            await run
+        gate.set()
+        await until(lambda: on.device._unaccepted._value == unaccepted)
+
+    assert heard == []
+
+
 async def test_outputs_that_cannot_be_shared_out_fail_their_task_and_the_device_goes_on() -> None:
     class Sized(Computing):
         def infer(self, tiles: np.ndarray, work: Work) -> Outputs:

@@ -137,7 +137,7 @@ class DeviceWork:
         self.accepted += 1
         self.on_time(self.device_s)
         self.on_progress(self.accepted, self.work.count)
-        if self.accepted == self.work.count and not self.finished.done():
+        if self.accepted == self.work.count:
             self.finished.set_result(None)
 
     def fail(self, error: BaseException) -> None:

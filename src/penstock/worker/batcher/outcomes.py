@@ -123,7 +123,7 @@ def _count(batch: DeviceBatch, errors: TileErrors) -> None:
     for tile, error in zip(batch.tiles, errors, strict=False):
         if error is not None:  # its task fails, the others of the batch go on
             tile.task.fail(_as_ours(error))
-        elif tile.work is tile.task.work:
+        elif tile.is_wanted:  # a task that has failed may run again, and would count it among the tiles of that run
             tile.task.count_tile()
 
 
