@@ -1,7 +1,8 @@
 """What do shards cost, and what do they bring: the work of each node of a Redis Cluster for a task, with one shard and
 with more up to as many as nodes, and how many workers a node bears. `tools.shard_plot` draws the figures.
 
-    python -m tools.shard_cost [--nodes 4] [--tasks 4000] [--workers 32] [--listeners 0,100,1000] [--json FILE]
+    python -m tools.shard_cost [--nodes 4] [--rounds 5] [--tasks 2000] [--workers 32] [--listeners 0,100,1000]
+        [--json FILE]
 
 Starts a cluster of masters without replicas, with the persistence of `penstock up`, and calls the real scripts through
 `Shards`, with the records of `tools.queue_cost`. Simulated workers claim by the real `ClaimOrder` and complete at once;
@@ -24,10 +25,11 @@ import asyncio
 import itertools
 import json
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -96,7 +98,9 @@ def main() -> None:
         rows, loads = uvloop.run(measured(Path(home), options))
     one, many = (next(row for row in rows if row.shards == count and row.of == "all") for count in (1, options.nodes))
     console = Console(width=100)
-    console.print(f"{os.cpu_count()} cores, load average before {load:.2f}; {options.tasks} tasks a row")
+    console.print(
+        f"{os.cpu_count()} cores, load average before {load:.2f}; {options.rounds} x {options.tasks} tasks a row"
+    )
     console.print(table(rows))
     console.print(
         f"{options.nodes} shards to one: {many.commands / one.commands:.3f} x the commands, "
@@ -120,7 +124,8 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=4, help="masters of the cluster, and shards [4]")
-    parser.add_argument("--tasks", type=int, default=4000, help="tasks for each row [4000]")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, of which medians are taken [5]")
+    parser.add_argument("--tasks", type=int, default=2000, help="tasks for each row in a round [2000]")
     parser.add_argument("--workers", type=int, default=32, help="simulated workers that claim [32]")
     parser.add_argument("--listeners", type=numbers, default=[0, 100, 1000], help="workers that hear of submits")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -145,18 +150,31 @@ def capacity_of(rows: Sequence[Row], count: int) -> float:
 
 async def measured(home: Path, options: argparse.Namespace) -> tuple[list[Row], list[Load]]:
     """Measures a cluster with one shard, with more up to as many as it has nodes, and with listeners."""
-    rows: list[Row] = []
     fleet = ClusterFleet(home, masters=options.nodes, replicas=False, tag=NAMESPACE, node_timeout_s=15.0)
     with fleet:
         idle = await idle_of(fleet)
-        for count in counts_of(options.nodes):
-            async with shards_on(fleet, count) as shards:
+        async with AsyncExitStack() as opened:
+            each = [await opened.enter_async_context(shards_on(fleet, count)) for count in counts_of(options.nodes)]
+            for shards in each:
                 await warmed(shards)
-                rows.append(await driven(fleet, shards, range(count), idle, options))
-                turns = range(count) if count > 1 else ()
-                rows += [await driven(fleet, shards, [shard], idle, options) for shard in turns]
+            rounds = [[await driven(fleet, *one, idle, options) for one in turns(each)] for _ in range(options.rounds)]
         loads = [await heard(fleet, count, idle) for count in options.listeners]
-    return rows, loads
+    return [median_of(rows) for rows in zip(*rounds, strict=True)], loads
+
+
+def turns(each: Sequence[Shards]) -> Iterator[tuple[Shards, Sequence[int]]]:
+    """Yields whose tenants have tasks: of all shards at once, then of one after the other."""
+    for shards in each:
+        yield shards, range(len(shards))
+        if len(shards) > 1:
+            yield from ((shards, [shard]) for shard in range(len(shards)))
+
+
+def median_of(rows: Sequence[Row]) -> Row:
+    """The same row of several rounds. They are taken in turns, since the CPU time of the same work depends on what else
+    the machine does."""
+    costs = ((row.commands, row.cpu, row.cpu_of_node) for row in rows)
+    return Row(rows[0].shards, rows[0].of, *map(statistics.median, zip(*costs, strict=True)))
 
 
 @asynccontextmanager
