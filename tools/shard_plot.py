@@ -46,8 +46,8 @@ def draw_shards(axes: Axes, capacity: dict[int, float]) -> None:
     axes.plot(counts, [capacity[1] * count for count in counts], "--", color="grey", label="as many times one node")
     axes.plot(counts, list(capacity.values()), "o-", label="from the CPU of each node alone")
     for count, a_second in capacity.items():
-        axes.annotate(f"{a_second / capacity[1]:.2f} x", (count, a_second), (0, -14), textcoords="offset points")
-    axes.set(xlabel="shards, each on a node of its own", xticks=counts, xlim=(0, max(counts) + 0.5), ylim=0)
+        axes.annotate(f"{a_second / capacity[1]:.2f} x", (count, a_second), (8, -12), textcoords="offset points")
+    axes.set(xlabel="shards, each on a node of its own", xticks=counts, xlim=(0, max(counts) + 0.8), ylim=0)
 
 
 def draw_workers(axes: Axes, capacity: dict[int, float], listeners: list[list[Any]]) -> None:
@@ -59,6 +59,7 @@ def draw_workers(axes: Axes, capacity: dict[int, float], listeners: list[list[An
         left_us = 1e6 - workers * renew_us.mean() / RENEW_EVERY_S
         axes.plot(workers, count * np.maximum(left_us, 0) / task_us, label=f"{count} node{'s' * (count > 1)}")
     axes.set(xlabel="workers that listen", xscale="log", ylim=0)
+    axes.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
 
 
 if __name__ == "__main__":
