@@ -4,7 +4,6 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,8 +17,8 @@ SOCKET_PATH_MAX = 100
 PART_OF_MEMORY = 4
 """The server takes no more than this part of the machine's memory, unless `up.redis_max_bytes` says how much."""
 
-MOST_OF_LOG = 4096
-"""As many bytes of the log of the server are looked at."""
+LONGEST_LINE = 4096
+"""As many bytes of the end of the log are looked at."""
 
 PRIVATE = 0o077
 """The umask of the server: what it writes is read by nobody else, wherever its directory is moved to."""
@@ -34,7 +33,7 @@ def redis_child(data_dir: Path, max_bytes: int = 0) -> tuple[Child, str]:
     program = find_server()
     directory = data_dir / "redis"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = directory / "redis.log"
+    log = ServerLog(directory / "redis.log")
     socket = _socket_in(directory)
     argv = [
         str(program),
@@ -47,22 +46,38 @@ def redis_child(data_dir: Path, max_bytes: int = 0) -> tuple[Child, str]:
         *("--save", ""),
         *("--maxmemory", str(max_bytes or memory_bytes() // PART_OF_MEMORY)),
         *("--maxmemory-policy", "noeviction"),
-        *("--logfile", str(log)),
+        *("--logfile", str(log.path)),
     ]
-    launch = Launch(argv=argv, environment={}, umask=PRIVATE)
-    child = Child(name="redis", rank=0, launch=lambda: launch, grace_s=10, last_words=partial(last_warning, log))
+
+    def launch() -> Launch:
+        log.begin()
+        return Launch(argv=argv, environment={}, umask=PRIVATE)
+
+    child = Child(name="redis", rank=0, launch=launch, grace_s=10, last_words=log.last_warning)
     return child, f"unix://{socket}"
 
 
-def last_warning(log: Path) -> str:
-    """The last line that a server has logged, if that is a warning; else empty. A server that cannot read its own files
-    says so there and ends."""
-    with suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - MOST_OF_LOG))
-        *_, line = [b"", *file.read().splitlines()]
-        _, mark, text = line.decode(errors="replace").partition(" # ")
-        return f"{text} (its files are in {log.parent})" if mark else ""
-    return ""
+class ServerLog:
+    """What a server logs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._begins = 0
+
+    def begin(self) -> None:
+        """Pass over what is in the log: a server starts."""
+        with suppress(OSError):
+            self._begins = self.path.stat().st_size
+
+    def last_warning(self) -> str:
+        """The last line since `begin`, if that is a warning; else empty. A server that cannot read its own files says
+        so there and ends."""
+        with suppress(OSError), self.path.open("rb") as file:
+            file.seek(max(self._begins, self.path.stat().st_size - LONGEST_LINE))
+            *_, line = [b"", *file.read().splitlines()]
+            _, mark, text = line.decode(errors="replace").partition(" # ")
+            return f"{text} (its files are in {self.path.parent})" if mark else ""
+        return ""
 
 
 def memory_bytes() -> int:
