@@ -80,6 +80,13 @@ MUTATIONS = (
         BETWEEN + "a-was-canceled",
     ),
     Mutation(
+        "time in which a process was frozen is no time of a run",
+        "src/penstock/worker/batcher/stop_patience.py",
+        "min(now() - began, CHECK_S)",
+        "(now() - began)",
+        FLIGHT + "a_process_that_was_frozen_takes_no_run_for_one_that_does_not_stop",
+    ),
+    Mutation(
         "a tile that is accepted when its task has failed is not counted",
         "src/penstock/worker/batcher/outcomes.py",
         "        elif tile.is_wanted:",

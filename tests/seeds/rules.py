@@ -20,6 +20,8 @@ is not woken looks once in a second (workers) or in ten (feeders, dispatchers)."
 
 LOOKED_FOR_S = 5.0
 """How long the ends are waited for."""
+RUNS_END_S = 4.5
+"""A run that was told to stop goes on to its end, and the longest takes 4 s: until then a worker may have no room."""
 LONG_MS, LONG_SHARE = 8_000, 0.3
 """Longer than a lease, and how many of the runs have a task that takes so long."""
 
@@ -62,7 +64,7 @@ def what_waits(world: World) -> str:
 async def nothing_is_held_up(world: World, count: int) -> None:
     """Submit a few tasks and batches while nothing goes wrong and workers have room: each is told of at once."""
     chance, history = world.loop.chance, world.history
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(RUNS_END_S)
     submitted: list[tuple[str, int, float]] = []
     has_long = chance.random() < LONG_SHARE
 

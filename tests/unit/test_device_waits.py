@@ -154,7 +154,7 @@ async def test_a_run_that_hangs_is_ended_by_its_time_and_its_neighbour_is_run() 
 async def test_a_run_that_does_not_stop_ends_all_whom_it_holds_when_none_of_them_wants_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("penstock.worker.batcher.scheduler.STUCK_S", 0.2)
+    monkeypatch.setattr("penstock.worker.batcher.stop_patience.STUCK_S", 0.2)
     runner = Deaf()
     async with opened(runner) as on:
         blocker = on.run(work())
@@ -175,7 +175,7 @@ async def test_a_run_that_does_not_stop_ends_all_whom_it_holds_when_none_of_them
 
 
 async def test_a_task_whose_cutting_hangs_is_not_left_behind_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.worker.batcher.scheduler.STUCK_S", 0.2)
+    monkeypatch.setattr("penstock.worker.batcher.stop_patience.STUCK_S", 0.2)
     release = threading.Event()
 
     class Hanging(Work):

@@ -332,7 +332,7 @@ async def test_a_task_that_cannot_be_cut_does_not_stop_the_device() -> None:
 
 
 async def test_a_run_that_does_not_stop_makes_the_device_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.worker.batcher.scheduler.STUCK_S", 0.2)
+    monkeypatch.setattr("penstock.worker.batcher.stop_patience.STUCK_S", 0.2)
 
     class Deaf(Doubling):
         def interrupt(self, work: Work) -> None:

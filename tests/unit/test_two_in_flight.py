@@ -4,6 +4,7 @@ as a session does: one run computes at a time, and copies afterwards; each begin
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -375,7 +376,7 @@ async def test_every_task_that_was_with_the_device_when_it_broke_may_have_broken
 
 
 async def test_a_run_is_given_as_long_to_stop_as_the_longest_runs_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.worker.batcher.scheduler.STUCK_S", 0.0)
+    monkeypatch.setattr("penstock.worker.batcher.stop_patience.STUCK_S", 0.0)
 
     class Late(Computing):
         def interrupt(self, work: Work) -> None:
@@ -393,6 +394,29 @@ async def test_a_run_is_given_as_long_to_stop_as_the_longest_runs_take(monkeypat
 
     assert canceled.cancelled()
     assert on.device.broken is None, "four times a minute are not over"
+
+
+async def test_a_process_that_was_frozen_takes_no_run_for_one_that_does_not_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("penstock.worker.batcher.stop_patience.STUCK_S", 0.5)
+    freezes = threading.Event()
+
+    class Late(Computing):
+        def interrupt(self, work: Work) -> None:
+            if not freezes.is_set():
+                freezes.set()
+                asyncio.get_running_loop().call_soon(time.sleep, 1.0)
+                asyncio.get_running_loop().call_later(0.01, super().interrupt, work)
+
+    async with opened(Late()) as on:
+        canceled = on.run("a")
+        await on.seen("computes a")
+        canceled.cancel()
+        await asyncio.gather(canceled, return_exceptions=True)
+
+    assert freezes.is_set()
+    assert on.device.broken is None
 
 
 # --- time -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from penstock.errors import Internal, ModelError, PenstockError
 from penstock.models.base import BaseModelRunner, Params, ProductFile, Work
 from penstock.models.short import ShortContract
 from penstock.pixels.encoding import CONTENT_TYPES
-from penstock.worker.batcher.scheduler import STUCK_S
+from penstock.worker.batcher.stop_patience import STUCK_S
 from penstock.worker.memory import resident
 
 MOST_TILES = 4

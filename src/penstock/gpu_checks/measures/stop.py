@@ -16,7 +16,7 @@ from penstock.gpu_checks.measures.product import (
     on_scheduler,
     run_once,
 )
-from penstock.worker.batcher import scheduler as scheduling
+from penstock.worker.batcher.stop_patience import STUCK_RUNS, STUCK_S
 
 SIDE = 512
 PATIENCE_S = 20.0
@@ -33,7 +33,7 @@ async def _cancel(device: Device, figures: dict[str, Any]) -> None:
     async with on_scheduler(device, UPSCALER) as (scheduler, (runner,)):
         sample = BatchSample.of(runner, "general", SIDE, device)
         batch_s = run_once(sample).wall_s
-        figures |= {"batch_ms": batch_s * 1000, "stuck_s": max(scheduling.STUCK_S, scheduling.STUCK_RUNS * batch_s)}
+        figures |= {"batch_ms": batch_s * 1000, "stuck_s": max(STUCK_S, STUCK_RUNS * batch_s)}
         begun = asyncio.Event()
         work = canvas_work(runner, sample.side_px * 4)
         running = asyncio.create_task(

@@ -32,6 +32,7 @@ from penstock.worker.batcher.device_threads import DeviceThreads
 from penstock.worker.batcher.device_work import DeviceBatch, DeviceWork, Listener, Runner, TileRef
 from penstock.worker.batcher.loader import ModelLoader
 from penstock.worker.batcher.outcomes import Outcomes
+from penstock.worker.batcher.stop_patience import StopPatience
 from penstock.worker.batcher.warm_up import warm_up
 from penstock.worker.model_code import load_errors
 from penstock.worker.task_log import TaskLog
@@ -53,14 +54,6 @@ GB."""
 AHEAD_S = 0.05
 """A CPU whose streams are all busy is given one more run that takes less than this, so that the thread which is free
 first goes on at once, not after a turn of the event loop; what comes with a higher priority waits so much longer."""
-
-STUCK_S = 5.0
-"""A run that goes on this long after it was told to stop will not stop: the device is considered lost. The longest
-single node of the built-in models takes under a second on a CPU."""
-
-STUCK_RUNS = 4
-"""A GPU may finish a run that was told to stop, and the one before it: a run is given as long as this many of the
-longest that are known, if that is longer than STUCK_S."""
 
 
 class DeviceRun(Struct, frozen=True, eq=False):
@@ -188,22 +181,15 @@ class DeviceScheduler:
 
     async def _leave(self, task: DeviceWork) -> None:
         """Wait until no batch on the device holds this task any more; stop those that hold no other that is wanted."""
-        now, stuck_at = asyncio.get_running_loop().time, math.inf
+        patience = StopPatience(self._backlog.costs.longest_s)
         while (mine := [b for b in self._running if task in b.tasks]) and not self.broken:
+            if patience.is_over:
+                self.lose(DeviceBroken("a run does not stop"), set())
+                return
             unwanted = [batch for batch in mine if not any(other in self._backlog for other in batch.tasks)]
             for _, work, _ in [batch.lead for batch in unwanted]:
                 task.runner.interrupt(work)
-            # The ends of other batches give it no more time.
-            stuck_at = min(stuck_at, now() + self._stuck_s()) if len(unwanted) == len(mine) else math.inf
-            self._batch_ended.clear()
-            try:
-                async with asyncio.timeout_at(stuck_at if stuck_at < math.inf else None):
-                    await self._batch_ended.wait()
-            except TimeoutError:
-                self.lose(DeviceBroken("a run does not stop"), set())
-
-    def _stuck_s(self) -> float:
-        return max(STUCK_S, STUCK_RUNS * self._backlog.costs.longest_s)
+            await patience.wait(self._batch_ended, counts=len(unwanted) == len(mine))
 
     def lose(self, error: DeviceBroken, guilty: Collection[DeviceWork] = ()) -> None:
         """Run nothing any more, and fail every task in flight."""
