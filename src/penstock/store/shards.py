@@ -160,9 +160,12 @@ async def settle_count(clients: Clients) -> None:
         raise ConfigurationError(f"redis.shards: more than one needs Redis {OLDEST_REDIS} or later")
     kept = engine.keys.installation
     noted, tenants = await engine.pipelined([("HGET", kept, "shards"), ("SMEMBERS", engine.keys.tenants)])
-    if noted is None and not any(shard_of(name.decode(), count) for name in tenants) and count > 1:
-        _, noted = await engine.write([("HSETNX", kept, "shards", count), ("HGET", kept, "shards")])
-    before = int(noted or 1)  # where nothing is noted, tenants of all shards are at home
+    if noted is None:  # where a release before shards has left tenants of all of them at home, there is one
+        fits = not any(shard_of(name.decode(), count) for name in tenants)
+        _, noted = await engine.write(
+            [("HSETNX", kept, "shards", count if fits else 1), ("HGET", kept, "shards")],
+        )
+    before = int(noted)
     if before != count:
         raise ConfigurationError(
             f"redis.shards is {count}, and this installation was made with {before}: set {before}, or take another "
