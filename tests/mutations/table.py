@@ -1206,6 +1206,20 @@ MUTATIONS = (
         "tests/worker/test_sharded_worker.py::test_a_shard_that_had_nothing_for_long_has_saved_nothing_up",
     ),
     Mutation(
+        "a server that comes late and is not ours ends the process",
+        "src/penstock/api/app.py",
+        "        state.misfit = error\n",
+        "        pass\n",
+        "tests/api/test_serve.py::test_a_redis_that_comes_late_and_evicts_ends_the_server",
+    ),
+    Mutation(
+        "nothing is submitted before the home is open",
+        "src/penstock/intake/models.py",
+        "        if not self._may_read():\n",
+        "        if False:\n",
+        "tests/store/test_opening.py::test_a_server_that_comes_late_with_another_number_of_shards_is_not_used",
+    ),
+    Mutation(
         "the number of shards is settled",
         "src/penstock/store/shards.py",
         "    if before != count:\n",
