@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from redis.crc import key_slot
 
+from penstock.cli.doctor.redis import check_redis
 from penstock.core.task import State
 from penstock.errors import ConfigurationError, StoreUnavailable
-from penstock.settings import QueueSettings, RedisSettings
+from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.store import Shards, Store, check_server, connect_each, settle_count
 from penstock.store.keys import shard_of
 from penstock.store.shards import tags_of
@@ -197,3 +198,26 @@ async def test_a_cluster_that_would_stop_as_a_whole_is_warned_of(cluster: Cluste
             assert [warning for warning in await check_server(client, tag) if "coverage yes" in warning]
         finally:
             cluster.ask(node_of(cluster, 0), "CONFIG", "SET", "cluster-require-full-coverage", "no")
+
+
+async def test_doctor_tells_of_each_shard_and_of_another_number_of_them(cluster: ClusterFleet) -> None:
+    async def told(count: int) -> list[tuple[str, str]]:
+        given = Settings(redis=settings_for(cluster.url, shards=count, timeout_s=0.5))
+        return [(one.state, one.found) async for one in check_redis(given) if one.check == "redis"]
+
+    async with connect_each(settings_for(cluster.url)) as clients:
+        await settle_count(clients)
+    assert [state == "fail" for state, _ in await told(COUNT)] == [False] * COUNT
+    (state, found), *others = await told(COUNT - 1)
+    assert state == "fail"
+    assert "was made with 4" in found
+    assert len(others) == COUNT - 2
+
+    lost = node_of(cluster, 1)
+    cluster.freeze(lost)
+    try:
+        states = {found.partition(", shard ")[2][0]: state for state, found in await told(COUNT)}
+    finally:
+        cluster.thaw(lost)
+    assert [shard for shard, state in sorted(states.items()) if state == "fail"] == ["1"]
+    assert len(states) == COUNT

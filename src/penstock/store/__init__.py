@@ -41,7 +41,7 @@ from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
 from penstock.store.owed import OwedEndpoint, OwedEvent
 from penstock.store.queues import QueueStore
 from penstock.store.quotas import QuotaStore, RequestCount
-from penstock.store.shards import Clients, Shards, connect_each, settle_count
+from penstock.store.shards import Clients, Shards, check_count, connect_each, settle_count
 from penstock.store.store import Store
 from penstock.store.tasks import TaskStore
 from penstock.store.topology import Topology, topology_of
@@ -106,6 +106,7 @@ __all__ = [
     "WorkerInfo",
     "WorkerMemory",
     "WorkerStore",
+    "check_count",
     "check_server",
     "connect",
     "connect_each",

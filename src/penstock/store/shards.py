@@ -165,9 +165,21 @@ async def settle_count(clients: Clients) -> None:
         _, noted = await engine.write(
             [("HSETNX", kept, "shards", count if fits else 1), ("HGET", kept, "shards")],
         )
-    before = int(noted)
+    _refuse_another(count, int(noted))
+
+
+async def check_count(clients: Clients, tag: str) -> None:
+    """Raises ConfigurationError when the server of this tag is the home of an installation with another number of
+    shards. Nothing is noted."""
+    if tag == next(iter(clients)):
+        engine = Engine(clients[tag], tag, QueueSettings())
+        (noted,) = await engine.pipelined([("HGET", engine.keys.installation, "shards")])
+        _refuse_another(len(clients), int(noted or len(clients)))
+
+
+def _refuse_another(count: int, before: int) -> None:
     if before != count:
         raise ConfigurationError(
-            f"redis.shards is {count}, and this installation was made with {before}: set {before}, or take another "
-            "redis.namespace; the tenants stay where they are"
+            f"redis.shards is {count}, and this installation was made with {before}; set {before}, or take another "
+            "redis.namespace: the tenants stay where they are"
         )
