@@ -1220,6 +1220,13 @@ MUTATIONS = (
         "tests/store/test_opening.py::test_a_server_that_comes_late_with_another_number_of_shards_is_not_used",
     ),
     Mutation(
+        "a loop that fails again and again is told of once",
+        "src/penstock/telemetry/outages.py",
+        "        if reason != self._reason:\n",
+        "        if True:\n",
+        "tests/store/test_outages.py::test_rounds_that_fail_again_and_again_are_told_once_with_their_shard",
+    ),
+    Mutation(
         "the number of shards is settled",
         "src/penstock/store/shards.py",
         "    if before != count:\n",

@@ -35,6 +35,8 @@ class Store:
         self.engine = engine
         self.namespace = engine.namespace
         self.shard = shard
+        self.label = {"shard": shard} if of > 1 else {}
+        """What the log has of this store where there are several."""
         self.tasks = TaskStore(engine)
         self.inline = InlineInputs(engine)
         self.listing = TaskListing(engine)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from penstock.core.task import PRIORITIES
 from penstock.store import Claim, Shards, Store
+from penstock.telemetry.outages import Outage
 
 LOOK_EVERY_S = 1.0
 """How often an idle worker looks at the queue though no signal came: a published message can be lost."""
@@ -36,6 +37,7 @@ class ShardClaims:
         self.heard = asyncio.Event()
         """Set by a signal meanwhile."""
         self.failures = 0
+        self.outage = Outage("task store unavailable", **store.label)
 
 
 class ClaimOrder:
@@ -81,6 +83,7 @@ class ClaimOrder:
         """Claim from a shard that answers again."""
         source.failures = source.dry = 0
         source.lost.clear()
+        source.outage.over()
         self._find_there()
 
     def refresh(self, now: float) -> None:

@@ -138,7 +138,7 @@ class Claims:
 
     def _lose(self, source: ShardClaims, error: StoreUnavailable) -> None:
         self._order.lose(source)
-        logger.bind(error=error.detail).warning("task store unavailable")
+        source.outage.note(error.detail)
 
     async def _hand_back(self, source: ShardClaims) -> None:
         if source.is_unanswered:
