@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -223,6 +224,22 @@ def test_a_table_shows_ids_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
     assert task_id in into_a_file
     assert "".join(line.split(" ")[0] for line in narrow.splitlines()[1:]).endswith(task_id)
+
+
+def test_the_id_of_a_worker_of_another_day_stays_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    known = {"id": "vm-cpu-0a513922", "device": "cpu", "host": "vm", "slots": 8, "running": 0, "state": "READY"}
+    models = {"models": ["image-scoring-v1", "superres-x4"], "tasks": [], "spool_full": False}
+    started = datetime.now(UTC) - timedelta(days=3)
+    memory = {"process": 148_594_688, "tasks": 0, "tasks_limit": 1, "device_limit": None, "pinned": 0}
+    about = {"started_at": f"{started:%Y-%m-%dT%H:%M:%S.000Z}", "memory": memory, "reason": ""}
+    workers([msgspec.convert(known | models | about, Worker)], as_json=False)
+
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split()[0] == known["id"]
+    assert row.rstrip().endswith("3 d")
 
 
 def test_why_a_worker_is_down_is_not_squeezed_into_a_column(
