@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.cli.client import params_of
+from penstock.cli.doctor.findings import ok, row_of
 from penstock.cli.main import cli
 from penstock.cli.progress_bars import Pauses
 from penstock.cli.sections import SECTIONS
@@ -240,6 +241,18 @@ def test_the_id_of_a_worker_of_another_day_stays_whole_on_a_narrow_terminal(
     row = capsys.readouterr().out.splitlines()[1]
     assert row.split()[0] == known["id"]
     assert row.rstrip().endswith("3 d")
+
+
+def test_an_address_longer_than_a_line_of_doctor_is_not_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    sentinels = ",".join(f"redis-{number}.example.com:26379" for number in range(4))
+    found = f"Redis 7.0.15 at redis+sentinel://{sentinels}/penstock, with an append-only file"
+    console().print(row_of(ok("redis", found)))
+
+    said = "".join(line[14:].strip() for line in capsys.readouterr().out.splitlines())
+    assert said.replace(" ", "") == found.replace(" ", "")
 
 
 def test_why_a_worker_is_down_is_not_squeezed_into_a_column(
