@@ -158,6 +158,8 @@ async def test_a_lost_node_stops_its_tenants_and_no_other(cluster: ClusterFleet)
                 hasty = Shards.over(clients, QueueSettings(), patience_s=0.2)
                 with pytest.raises(StoreUnavailable, match="shard 1: "):
                     await hasty.ping()
+                with pytest.raises(StoreUnavailable, match="shard 1: "):
+                    await hasty.totals.count_tasks()
         finally:
             cluster.thaw(lost)
 

@@ -92,29 +92,23 @@ class Shards:
     async def each(self, act: Callable[[Store], Awaitable[T]]) -> list[T]:
         """Act on every shard, one after the other, and return the answers in their order. Raises the first error, with
         the shards after it untouched: what acts on all may be repeated."""
-        return [await act(store) for store in self._stores]
+        return [await store.part(act) for store in self._stores]
 
     async def of_tenants(
         self, tenants: Sequence[str], ask: Callable[[Store, Sequence[str]], Awaitable[Sequence[T]]]
     ) -> list[T]:
         """Ask each shard about its own of these tenants, and return the answers in the order of the tenants."""
-        found: dict[str, T] = {}
-        for store in self._stores:
-            some = [name for name in tenants if self.of(name) is store]
-            found |= zip(some, await ask(store, some), strict=True)
-        return [found[name] for name in tenants]
 
-    def named(self, store: Store, problem: str) -> str:
-        """A problem of a shard, which says of which where there are several."""
-        return problem if len(self._stores) == 1 else f"shard {store.shard}: {problem}"
+        async def part(store: Store) -> list[tuple[str, T]]:
+            some = [name for name in tenants if self.of(name) is store]
+            return list(zip(some, await ask(store, some), strict=True))
+
+        found = dict(pair for pairs in await self.each(part) for pair in pairs)
+        return [found[name] for name in tenants]
 
     async def ping(self) -> None:
         """Raises StoreUnavailable, with the name of the shard, unless all answer and take writes."""
-        for store in self._stores:
-            try:
-                await store.ping()
-            except StoreUnavailable as error:
-                raise StoreUnavailable(self.named(store, error.detail)) from error
+        await self.each(lambda store: store.ping())
 
     async def reach(self, act: Callable[[Store], Awaitable[object]]) -> bool:
         """Act on every shard at the same time, whichever of them answers. Returns whether all have."""

@@ -1,5 +1,9 @@
 """Store: all that Redis holds for one namespace, each kind of thing under its name."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from penstock.errors import StoreUnavailable
 from penstock.store.access_keys import AccessKeyStore
 from penstock.store.accounts import AccountStore
 from penstock.store.answers import SetAside
@@ -24,6 +28,8 @@ from penstock.store.tasks import TaskStore
 from penstock.store.tenants import TenantStore
 from penstock.store.uploads import UploadStore
 from penstock.store.workers import WorkerStore
+
+T = TypeVar("T")
 
 
 class Store:
@@ -62,6 +68,18 @@ class Store:
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers and takes writes."""
         await self.engine.ping()
+
+    def named(self, problem: str) -> str:
+        """A problem of this store, which says of which shard where there are several."""
+        return f"shard {self.shard}: {problem}" if self.label else problem
+
+    async def part(self, ask: Callable[["Store"], Awaitable[T]]) -> T:
+        """The part of this store in something that is asked of all. Raises StoreUnavailable with the name of the
+        shard."""
+        try:
+            return await ask(self)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(self.named(error.detail)) from error
 
     async def unreadable(self) -> list[SetAside]:
         """The records that were set aside within a week, the latest first."""
