@@ -237,7 +237,7 @@ MUTATIONS = (
     Mutation(
         "replicas are waited for",
         "src/penstock/store/copies.py",
-        " and copies >= self._replicas",
+        " and copies >= self.replicas",
         "",
         FAILOVER + "a_submit_is_acknowledged_when_a_replica_has_it_and_not_before",
     ),
