@@ -35,6 +35,12 @@ SHOWN_RECORDS = 20
 
 
 async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
+    try:
+        async with connect_each(settings.redis):  # nothing is asked yet
+            pass
+    except ConfigurationError as error:
+        yield fail("redis", str(error), "change it; every process refuses to start with it")
+        return
     own = RedisSettings().url == settings.redis.url
     for redis in servers(settings, own):
         async with connect_each(redis) as clients:
