@@ -1227,6 +1227,14 @@ MUTATIONS = (
         "tests/store/test_outages.py::test_rounds_that_fail_again_and_again_are_told_once_with_their_shard",
     ),
     Mutation(
+        "a drain in one shard holds in all",
+        "src/penstock/worker/claim_order.py",
+        " and source.is_drained is self.is_drained",
+        "",
+        "tests/worker/test_sharded_worker.py::"
+        "test_a_drain_that_has_reached_one_shard_holds_in_all_of_them_until_it_is_taken_back",
+    ),
+    Mutation(
         "the number of shards is settled",
         "src/penstock/store/shards.py",
         "    if before != count:\n",
