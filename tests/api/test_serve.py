@@ -9,7 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from asyncio.subprocess import PIPE
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -26,6 +29,7 @@ from tests.support.drive import WORKER, body, complete
 from tests.support.redis_server import RedisProcess
 
 NOBODY = "http://127.0.0.1:9/metrics"
+SERVES = "from penstock.api.serve import serve; from penstock.settings import load; serve(load(None))"
 
 
 def head(path: str, *lines: str) -> bytes:
@@ -119,11 +123,9 @@ async def test_a_redis_that_evicts_is_one_line_at_the_start(settings: Settings, 
     with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
     evicting = msgspec.structs.replace(settings, redis=RedisSettings(url=own_redis.url))
-    program = "from penstock.api.serve import serve; from penstock.settings import load; serve(load(None))"
-
     finished = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", SERVES],
         env=os.environ | environment_of(evicting),
         capture_output=True,
         text=True,
@@ -132,6 +134,24 @@ async def test_a_redis_that_evicts_is_one_line_at_the_start(settings: Settings, 
 
     assert finished.returncode == 1
     assert "noeviction" in finished.stderr.splitlines()[-1]
+
+
+async def test_a_redis_that_comes_late_and_evicts_ends_the_server(settings: Settings, tmp_path: Path) -> None:
+    policy: dict[str, Any] = {"maxmemory-policy": "allkeys-lru"}
+    with RedisProcess(tmp_path, **policy) as evicting:
+        evicting.kill()
+        evicts = msgspec.structs.replace(settings, redis=RedisSettings(url=evicting.url))
+        environ = os.environ | environment_of(evicts) | {"PENSTOCK_API_PORT": "0"}
+        server = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVES, env=environ, stderr=PIPE)
+        assert server.stderr is not None
+        async with asyncio.timeout(60):
+            while b"cannot be used yet" not in await server.stderr.readline():
+                pass
+            evicting.start()
+            said = await server.stderr.read()
+            assert await server.wait() == 1
+
+    assert b"noeviction" in said.splitlines()[-1]
 
 
 HOSTILE = {

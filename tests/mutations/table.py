@@ -251,7 +251,7 @@ MUTATIONS = (
     Mutation(
         "replicas are waited for",
         "src/penstock/store/copies.py",
-        " and copies >= self._replicas",
+        " and copies >= self.replicas",
         "",
         FAILOVER + "a_submit_is_acknowledged_when_a_replica_has_it_and_not_before",
     ),
@@ -1218,6 +1218,35 @@ MUTATIONS = (
         "source.used_ms = self._now_ms + took_ms",
         "source.used_ms += took_ms",
         "tests/worker/test_sharded_worker.py::test_a_shard_that_had_nothing_for_long_has_saved_nothing_up",
+    ),
+    Mutation(
+        "a server that comes late and is not ours ends the process",
+        "src/penstock/api/app.py",
+        "        state.misfit = error\n",
+        "        pass\n",
+        "tests/api/test_serve.py::test_a_redis_that_comes_late_and_evicts_ends_the_server",
+    ),
+    Mutation(
+        "nothing is submitted before the home is open",
+        "src/penstock/intake/models.py",
+        "        if not self._may_read():\n",
+        "        if False:\n",
+        "tests/store/test_opening.py::test_a_server_that_comes_late_with_another_number_of_shards_is_not_used",
+    ),
+    Mutation(
+        "a loop that fails again and again is told of once",
+        "src/penstock/telemetry/outages.py",
+        "        if reason != self._reason:\n",
+        "        if True:\n",
+        "tests/store/test_outages.py::test_rounds_that_fail_again_and_again_are_told_once_with_their_shard",
+    ),
+    Mutation(
+        "a drain in one shard holds in all",
+        "src/penstock/worker/claim_order.py",
+        " and source.is_drained is self.is_drained",
+        "",
+        "tests/worker/test_sharded_worker.py::"
+        "test_a_drain_that_has_reached_one_shard_holds_in_all_of_them_until_it_is_taken_back",
     ),
     Mutation(
         "the number of shards is settled",

@@ -133,3 +133,10 @@ async def test_a_master_that_waits_for_no_replica_is_warned_of(own_redis: RedisP
             async with asyncio.timeout(60):  # until the replica has said for the first time how far it is
                 while await warnings_at(own_redis.url):
                     await asyncio.sleep(0.1)
+
+
+async def test_replicas_that_submits_would_wait_for_in_vain_are_warned_of(own_redis: RedisProcess) -> None:
+    async with connect(RedisSettings(url=own_redis.url, wait_replicas=1)) as client:
+        (warning,) = await check_server(client, "test")
+
+    assert warning.startswith("redis.wait_replicas is 1, and Redis has 0 replicas: submits are answered 503")

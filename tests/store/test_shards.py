@@ -1,15 +1,16 @@
 """Tenants in several shards, on the nodes of a real cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 from redis.crc import key_slot
 
+from penstock.cli.doctor.redis import check_redis
 from penstock.core.task import State
 from penstock.errors import ConfigurationError, StoreUnavailable
-from penstock.settings import QueueSettings, RedisSettings
+from penstock.settings import QueueSettings, RedisSettings, Settings
 from penstock.store import Shards, Store, check_server, connect_each, settle_count
 from penstock.store.keys import shard_of
 from penstock.store.shards import tags_of
@@ -157,11 +158,16 @@ async def test_a_lost_node_stops_its_tenants_and_no_other(cluster: ClusterFleet)
                 hasty = Shards.over(clients, QueueSettings(), patience_s=0.2)
                 with pytest.raises(StoreUnavailable, match="shard 1: "):
                     await hasty.ping()
+                with pytest.raises(StoreUnavailable, match="shard 1: "):
+                    await hasty.totals.count_tasks()
         finally:
             cluster.thaw(lost)
 
 
-async def test_the_number_of_shards_is_settled_with_the_first_start(redis_url: str, namespace: str) -> None:
+@pytest.mark.parametrize(("first", "others"), [(3, (1, 2)), (1, (2, 4))])
+async def test_the_number_of_shards_is_settled_with_the_first_start(
+    redis_url: str, namespace: str, first: int, others: Sequence[int]
+) -> None:
     def given(count: int) -> RedisSettings:
         return RedisSettings(url=redis_url, namespace=namespace, shards=count)
 
@@ -169,10 +175,10 @@ async def test_the_number_of_shards_is_settled_with_the_first_start(redis_url: s
         async with connect_each(given(count)) as clients:
             await settle_count(clients)
 
-    await start(3)
-    await start(3)
-    for other in (1, 2):
-        with pytest.raises(ConfigurationError, match=f"redis.shards is {other}, and this installation was made with 3"):
+    await start(first)
+    await start(first)
+    for other in others:
+        with pytest.raises(ConfigurationError, match=f"redis.shards is {other}, and this .* was made with {first}"):
             await start(other)
 
 
@@ -194,3 +200,26 @@ async def test_a_cluster_that_would_stop_as_a_whole_is_warned_of(cluster: Cluste
             assert [warning for warning in await check_server(client, tag) if "coverage yes" in warning]
         finally:
             cluster.ask(node_of(cluster, 0), "CONFIG", "SET", "cluster-require-full-coverage", "no")
+
+
+async def test_doctor_tells_of_each_shard_and_of_another_number_of_them(cluster: ClusterFleet) -> None:
+    async def told(count: int) -> list[tuple[str, str]]:
+        given = Settings(redis=settings_for(cluster.url, shards=count, timeout_s=0.5))
+        return [(one.state, one.found) async for one in check_redis(given) if one.check == "redis"]
+
+    async with connect_each(settings_for(cluster.url)) as clients:
+        await settle_count(clients)
+    assert [state == "fail" for state, _ in await told(COUNT)] == [False] * COUNT
+    (state, found), *others = await told(COUNT - 1)
+    assert state == "fail"
+    assert "was made with 4" in found
+    assert len(others) == COUNT - 2
+
+    lost = node_of(cluster, 1)
+    cluster.freeze(lost)
+    try:
+        states = {found.partition(", shard ")[2][0]: state for state, found in await told(COUNT)}
+    finally:
+        cluster.thaw(lost)
+    assert [shard for shard, state in sorted(states.items()) if state == "fail"] == ["1"]
+    assert len(states) == COUNT

@@ -38,6 +38,26 @@ def test_all_is_well_with_a_redis_that_keeps_what_it_is_given(tmp_path: Path, ow
     assert str(tmp_path) in found["storage"]["found"]
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "http://127.0.0.1:6379",
+            "must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
+        ),
+        ("redis+sentinel://127.0.0.1:26379", "where MASTER is the name that the sentinels know"),
+    ],
+)
+async def test_a_url_that_no_process_would_take_is_one_failure_beside_the_other_checks(
+    tmp_path: Path, url: str, said: str
+) -> None:
+    found = await examined_here(tmp_path, REDIS_URL=url)
+
+    assert found["redis"].state == "fail"
+    assert said in found["redis"].found
+    assert found["storage"].state == "ok"
+
+
 @pytest.mark.at_length
 def test_a_person_is_shown_the_same(tmp_path: Path, own_redis: RedisProcess) -> None:
     finished = penstock(tmp_path, "doctor", REDIS_URL=own_redis.url)

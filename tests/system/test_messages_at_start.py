@@ -56,6 +56,7 @@ WORDS = {
     "no Redis": "what answers is no Redis; check host and port",
     "another node": "has our keys on another node; set redis.url to redis+cluster://host1,host2",
     "no cluster": "is no cluster; begin redis.url with redis://",
+    "a server for a sentinel": "what redis.url names is no sentinel; name the sentinels (port 26379), or begin",
     "no sentinel": "the sentinels that answer name no master that is up; wait for their failover, or correct the name",
 }
 """Kind of failure -> what is said of it, and what to change."""
@@ -71,6 +72,7 @@ SETTINGS = {
     "no client certificate",
     "another node",
     "no cluster",
+    "a server for a sentinel",
 }
 """What only another setting mends: the process does not start."""
 
@@ -117,13 +119,14 @@ def _faulty(fault: str, directory: Path, request: pytest.FixtureRequest) -> Iter
     elif fault == "no Redis":
         with _http_server() as (port, _):
             yield f"redis://127.0.0.1:{port}"
-    elif fault in ("password not wanted", "TLS to plain", "no database", "no cluster"):
+    elif fault in ("password not wanted", "TLS to plain", "no database", "no cluster", "a server for a sentinel"):
         with redis_with(directory) as port:
             yield {
                 "password not wanted": f"redis://:{SECRET}@127.0.0.1:{port}",
                 "TLS to plain": f"rediss://:{SECRET}@127.0.0.1:{port}",
                 "no database": f"redis://127.0.0.1:{port}/77",
                 "no cluster": f"redis+cluster://127.0.0.1:{port}",
+                "a server for a sentinel": f"redis+sentinel://127.0.0.1:{port}/the-master",
             }[fault]
     else:
         yield {

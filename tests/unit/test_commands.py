@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.cli.client import params_of
+from penstock.cli.doctor.findings import ok, row_of
 from penstock.cli.main import cli
 from penstock.cli.progress_bars import Pauses
 from penstock.cli.sections import SECTIONS
@@ -223,6 +225,34 @@ def test_a_table_shows_ids_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
     assert task_id in into_a_file
     assert "".join(line.split(" ")[0] for line in narrow.splitlines()[1:]).endswith(task_id)
+
+
+def test_the_id_of_a_worker_of_another_day_stays_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    known = {"id": "vm-cpu-0a513922", "device": "cpu", "host": "vm", "slots": 8, "running": 0, "state": "READY"}
+    models = {"models": ["image-scoring-v1", "superres-x4"], "tasks": [], "spool_full": False}
+    started = datetime.now(UTC) - timedelta(days=3)
+    memory = {"process": 148_594_688, "tasks": 0, "tasks_limit": 1, "device_limit": None, "pinned": 0}
+    about = {"started_at": f"{started:%Y-%m-%dT%H:%M:%S.000Z}", "memory": memory, "reason": ""}
+    workers([msgspec.convert(known | models | about, Worker)], as_json=False)
+
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split()[0] == known["id"]
+    assert row.rstrip().endswith("3 d")
+
+
+def test_an_address_longer_than_a_line_of_doctor_is_not_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    sentinels = ",".join(f"redis-{number}.example.com:26379" for number in range(4))
+    found = f"Redis 7.0.15 at redis+sentinel://{sentinels}/penstock, with an append-only file"
+    console().print(row_of(ok("redis", found)))
+
+    said = "".join(line[14:].strip() for line in capsys.readouterr().out.splitlines())
+    assert said.replace(" ", "") == found.replace(" ", "")
 
 
 def test_why_a_worker_is_down_is_not_squeezed_into_a_column(

@@ -9,7 +9,7 @@ from penstock.store.address import RedisAddress, address_of
 SECRET = "a-secret"
 
 
-@pytest.mark.parametrize("url", ["redis://:p@h:1/2", "rediss://h", "unix:///tmp/a.sock?db=3", "anything"])
+@pytest.mark.parametrize("url", ["redis://:p@h:1/2", "rediss://h", "unix:///tmp/a.sock?db=3"])
 def test_the_url_of_one_server_is_left_as_it_is(url: str) -> None:
     assert address_of(url) == RedisAddress(url)
 
@@ -46,6 +46,14 @@ def test_nodes_of_a_cluster_are_named_without_a_database() -> None:
 )
 def test_another_form_is_refused_without_a_word_of_it(url: str) -> None:
     with pytest.raises(ValueError, match=r"must be redis\+") as refused:
+        address_of(url)
+
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", [f"http://:{SECRET}@h", SECRET, f"redis:{SECRET}", ""])
+def test_another_scheme_is_refused_without_a_word_of_it(url: str) -> None:
+    with pytest.raises(ValueError, match="must begin with redis://, ") as refused:
         address_of(url)
 
     assert SECRET not in str(refused.value)

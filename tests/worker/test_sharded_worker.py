@@ -59,6 +59,24 @@ async def test_a_worker_that_is_drained_in_every_shard_claims_nothing_and_then_g
         await until(lambda: _have_ended(shards, ids))
 
 
+async def test_a_drain_that_has_reached_one_shard_holds_in_all_of_them_until_it_is_taken_back(
+    shards: Shards, storage: Storage
+) -> None:
+    async with host(shards, storage, MODEL) as worker:
+        await until(lambda: _listed_everywhere(shards))
+        await shards.of(TENANTS[1]).workers.drain("w1")
+        await until(lambda: worker._claims.is_drained)
+        ids = {tenant: await submit_image(shards, tenant) for tenant in TENANTS.values()}
+        for _ in range(3):
+            worker._claims.look()
+            await asyncio.sleep(0.1)
+        assert worker._claims.is_drained
+        waiting = [(await shards.of(tenant).tasks.get(task_id, tenant)).state for tenant, task_id in ids.items()]
+        assert waiting == [State.PENDING] * COUNT
+        await shards.of(TENANTS[1]).workers.resume("w1")
+        await until(lambda: _have_ended(shards, ids))
+
+
 async def _listed_everywhere(shards: Shards) -> bool:
     return all([await store.workers.listed() for store in shards])
 

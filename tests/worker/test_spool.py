@@ -1,10 +1,11 @@
 """While the storage is away, finished results wait on disk and are stored by themselves when it is back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from penstock.errors import ConfigurationError, ResultExpired
 from penstock.storage import Item, LocalStorage
@@ -21,6 +22,15 @@ def place(tmp_path: Path) -> Path:
     path = tmp_path / "objects"
     path.write_text("in the way")
     return path
+
+
+@pytest.fixture
+def reasons() -> Iterator[list[str]]:
+    """Why results wait, as the log has it."""
+    said: list[str] = []
+    sink = logger.add(lambda line: said.append(line.record["extra"].get("reason", "")), level="WARNING", format="")
+    yield said
+    logger.remove(sink)
 
 
 def one(key: str, data: bytes) -> StoredFiles:
@@ -90,7 +100,7 @@ async def test_none_of_several_files_stays_when_their_put_is_canceled(tmp_path: 
 
 
 async def test_what_finds_no_room_waits_in_memory_and_the_spool_is_full_until_it_is_stored(
-    place: Path, tmp_path: Path
+    place: Path, tmp_path: Path, reasons: list[str]
 ) -> None:
     storage = LocalStorage(place)
     spool = Spool(storage, directory=str(tmp_path), max_bytes=1000)
@@ -98,6 +108,8 @@ async def test_what_finds_no_room_waits_in_memory_and_the_spool_is_full_until_it
     await waiting(spool, 1)
     await until(lambda: spool.in_memory == 2)
     assert spool.is_full
+    assert {reason.startswith("storage.directory: ") for reason in reasons} == {True}
+    assert len(reasons) == len(puts), "each says why the storage has not taken it"
 
     come_back(place)
     async with asyncio.timeout(60):

@@ -103,6 +103,7 @@ INSIDE: dict[str, list[set[str]]] = {
         {"store.store"},
         {"store.totals"},
         {"store.shards"},
+        {"store.opening"},
     ],
     "intake": [
         {"intake.requests", "intake.parse", "intake.inline", "intake.estimates", "intake.models", "intake.quotas"},

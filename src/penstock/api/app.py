@@ -62,7 +62,7 @@ from penstock.api.routes import (
 from penstock.api.services import Services, open_services
 from penstock.api.webhook_bodies import body_of
 from penstock.core.model import Model
-from penstock.errors import StorageUnavailable, StoreUnavailable
+from penstock.errors import ConfigurationError, StorageUnavailable, StoreUnavailable
 from penstock.intake.batch_feeder import Feeder
 from penstock.intake.quotas import QuotaTable
 from penstock.settings import ApiSettings, Settings
@@ -159,12 +159,15 @@ def create_app(settings: Settings, *, most_of_tenant: int = AT_ONCE, metrics_of_
     state = _state_of(settings, most_of_tenant, metrics_of_all)
     has_docs = settings.api.docs == "on"
 
+    def refuse(error: ConfigurationError) -> None:
+        state.misfit = error
+
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         state.key_ring.log()
         async with (
-            open_services(settings, state.quotas) as services,
-            _running(services, state.storage_watch, state.output_links, state.key_table),
+            open_services(settings, state.quotas, refuse=refuse) as services,
+            _running(services, state),
         ):
             app.state.services = services
             yield
@@ -249,6 +252,7 @@ def _state_of(settings: Settings, most_of_tenant: int, metrics_of_all: str) -> S
             "recent_errors": {},
             "draining": False,
             "started": False,
+            "misfit": None,
         }
     )
 
@@ -260,10 +264,11 @@ def openapi_document(models: Sequence[Model]) -> str:
 
 
 @asynccontextmanager
-async def _running(
-    services: Services, watch: StorageWatch, output_links: predictions.OutputLinks, key_table: KeyTable
-) -> AsyncIterator[None]:
+async def _running(services: Services, state: State) -> AsyncIterator[None]:
     """Run what goes on beside the requests."""
+    watch: StorageWatch = state.storage_watch
+    output_links: predictions.OutputLinks = state.output_links
+    key_table: KeyTable = state.key_table
     with suppress(StoreUnavailable):  # its loop tries again; until then managed keys are asked to come later
         await key_table.read(services.home.access_keys)
     work = run_maintenance(

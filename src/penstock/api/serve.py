@@ -80,6 +80,8 @@ def serve(settings: Settings, supervised: Supervised | None = None) -> None:
     asyncio.run(_check_services(settings))
     collector.end_start()
     server.run([socket.socket(fileno=fd) for fd in supervised.listen_fds] if supervised else None)
+    if server.app.state.misfit:
+        raise server.app.state.misfit
 
 
 class ApiServer(uvicorn.Server):
@@ -183,7 +185,9 @@ class ApiServer(uvicorn.Server):
         now = time.monotonic()
         if counter % TICKS_PER_LOOK == 0:
             self._end_overdue(asyncio.get_running_loop().time())
-        if self.app.state.draining:
+        if self.app.state.misfit:  # not one more answer from a Redis that is not ours
+            self.should_exit = True
+        if self.app.state.draining or self.should_exit:
             self.app.state.services.end_waits()
         if self.app.state.draining and now >= self._lingers_until:
             drained_by = self._lingers_until + self._drain_s

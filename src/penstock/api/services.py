@@ -1,13 +1,12 @@
 """What the handlers of the API work with, opened together and closed together."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
-from loguru import logger
 from msgspec import field
 from msgspec.structs import replace
 
@@ -15,7 +14,7 @@ from penstock.api.http.auth import ApiRequest
 from penstock.api.waiting import Waiting
 from penstock.api.watching import Watching
 from penstock.core.upload import new_upload_id
-from penstock.errors import StoreUnavailable
+from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.intake.deps import Deps
 from penstock.intake.estimates import Estimates
 from penstock.intake.models import WatchedCatalogue
@@ -23,7 +22,7 @@ from penstock.intake.quotas import QuotaTable
 from penstock.net.guard import Policy
 from penstock.settings import Settings
 from penstock.storage import open_storage
-from penstock.store import Clients, Shards, Store, connect_each, open_shard
+from penstock.store import Opening, Shards, Store, connect_each
 
 PATIENCE_S = 0.8
 """Longest wait for Redis while a client waits for an answer: it gets a 503 within a second."""
@@ -84,9 +83,15 @@ def services_of(request: ApiRequest) -> Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, quotas: QuotaTable | None = None) -> AsyncIterator[Services]:
-    """Connect to Redis and the storage, and read what models there are. None of them has to be there yet. Without
-    `quotas` those of the settings are in force.
+async def open_services(
+    settings: Settings,
+    quotas: QuotaTable | None = None,
+    *,
+    refuse: Callable[[ConfigurationError], None] = lambda _: None,
+) -> AsyncIterator[Services]:
+    """Connect to Redis and the storage, and read what models there are. None of them has to be there yet: a Redis that
+    comes later is looked at then, and `refuse` is called when it must not be used. Without `quotas` those of the
+    settings are in force.
 
     Raises ConfigurationError when a setting, or the set-up of Redis, cannot be right.
     """
@@ -94,12 +99,12 @@ async def open_services(settings: Settings, quotas: QuotaTable | None = None) ->
     async with (
         connect_each(settings.redis) as clients,
         open_storage(settings.storage, settings.redis.namespace) as storage,
+        aclosing(Opening(clients)) as opening,
     ):
-        for warning in await _warnings(clients):
-            logger.warning("{}", warning)
+        await opening.tried()
         shards = Shards.over(clients, settings.queue, patience_s=PATIENCE_S)
         patient = Shards.over(clients, settings.queue)
-        models = WatchedCatalogue(shards.home.models, settings.models.serve)
+        models = WatchedCatalogue(shards.home.models, settings.models.serve, may_read=lambda: opening.is_home_open)
         with suppress(StoreUnavailable):
             await models.read()
         home = Services(
@@ -118,7 +123,22 @@ async def open_services(settings: Settings, quotas: QuotaTable | None = None) ->
         )
         others = [replace(home, **_of_shard(*pair)) for pair in zip(shards, patient, strict=True)][1:]
         home.of_each.extend([home, *others])
-        yield home
+        late = asyncio.create_task(_open_late(opening, models, refuse), name="opening")
+        try:
+            yield home
+        finally:
+            late.cancel()
+
+
+async def _open_late(opening: Opening, models: WatchedCatalogue, refuse: Callable[[ConfigurationError], None]) -> None:
+    try:
+        if not opening.is_home_open:
+            await opening.home()
+            with suppress(StoreUnavailable):  # its loop tries again
+                await models.read()
+        await opening.all()
+    except ConfigurationError as error:
+        refuse(error)
 
 
 def _of_shard(store: Store, patient: Store) -> dict[str, Any]:
@@ -130,15 +150,3 @@ def _of_shard(store: Store, patient: Store) -> dict[str, Any]:
         "watching": Watching(store),
         "estimates": Estimates(store),
     }
-
-
-async def _warnings(clients: Clients) -> list[str]:
-    of_each = await asyncio.gather(*(_warnings_of(clients, tag) for tag in clients))
-    return [*dict.fromkeys(warning for warnings in of_each for warning in warnings)]
-
-
-async def _warnings_of(clients: Clients, tag: str) -> list[str]:
-    try:
-        return await open_shard(clients, tag)
-    except StoreUnavailable as error:  # it may come later; until then /readyz says so
-        return [f"Redis cannot be used yet: {error.detail}"]

@@ -15,6 +15,7 @@ from penstock.cli.advice import advised
 from penstock.cli.progress_bars import ProgressBars
 from penstock.cli.terminal import (
     add_pairs,
+    age,
     clock,
     console,
     filled_table,
@@ -203,7 +204,7 @@ def _workers(listed: Sequence[Worker]) -> Table:
         (whole("memory"), [plain(memory(worker)) for worker in listed]),
         (whole("running"), [plain(f"{worker.running}/{worker.slots}") for worker in listed]),
         (ids("models"), [plain(_served(worker.models)) for worker in listed]),
-        (whole("since"), [plain(clock(worker.started_at)) for worker in listed]),
+        (whole("up"), [plain(age(worker.started_at)) for worker in listed]),
     )
 
 

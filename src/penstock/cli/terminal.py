@@ -195,6 +195,11 @@ def clock(moment: str) -> str:
     return moment[11:19] if is_of_today else minute(moment)
 
 
+def age(moment: str) -> str:
+    """Returns for how long an RFC 3339 time is over, by the clock of this machine."""
+    return seconds(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()))
+
+
 def seconds(amount: float) -> str:
     """Returns a time for a person: `0.4 s`, `12 s`, `3 min`, `5 h`, `2 d`."""
     unit, size = next((unit, size) for unit, size, most in UNITS_S if amount < most)

@@ -30,6 +30,7 @@ from penstock.intake.deps import Deps
 from penstock.store import NotItsTurn
 from penstock.store.wakeups import act_when_woken, wake_on
 from penstock.telemetry import endings, metrics
+from penstock.telemetry.outages import Outage
 
 AT_ONCE = 4
 """Batches that one process feeds at a time."""
@@ -55,6 +56,7 @@ class Feeder:
         self._kept: dict[str, FeedLease] = {}
         """Leases that are renewed, by the id of the batch, until they are given back."""
         self._wake = asyncio.Event()
+        self._outage = Outage("feeding postponed", job="feeder", **deps.store.label)
 
     async def run(self) -> None:
         """Feed batches until it is canceled; then hand back the leases."""
@@ -88,8 +90,9 @@ class Feeder:
             under_way = [lease.id for lease in self._under_way.values()]
             leases, next_due_s = await self._batches.lease(lease_s=self._lease_s, most=free, under_way=under_way)
         except StoreUnavailable as error:
-            logger.bind(job="feeder", reason=error.detail).warning("feeding postponed")
+            self._outage.note(error.detail)
             return 1.0
+        self._outage.over()
         for lease in leases:
             a_round = asyncio.create_task(self._round(lease), name=f"feed-{lease.id}")
             self._under_way[a_round] = self._kept[lease.id] = lease

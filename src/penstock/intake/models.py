@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from loguru import logger
@@ -122,9 +122,13 @@ class WatchedCatalogue(Catalogue):
     """The catalogue of a process, read again within milliseconds of a change by `run`; no submit waits for that. While
     Redis is away it stays as it was."""
 
-    def __init__(self, store: ModelStore, serve: Collection[str] = ()) -> None:
+    def __init__(
+        self, store: ModelStore, serve: Collection[str] = (), *, may_read: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Nothing is read while `may_read` says no, and so nothing is submitted."""
         super().__init__(serve)
         self._store = store
+        self._may_read = may_read
         self._reading = asyncio.Lock()
         self._begun = 0
         self._failure: StoreUnavailable | None = None
@@ -140,6 +144,8 @@ class WatchedCatalogue(Catalogue):
 
         Raises StoreUnavailable.
         """
+        if not self._may_read():
+            raise StoreUnavailable("the task store was away when this process started, and was not looked at yet")
         begun = self._begun
         async with self._reading:
             if self._begun != begun and self._failure is not None:

@@ -36,11 +36,12 @@ from penstock.store.inspection import ServerInfo, check_server, look_at, open_se
 from penstock.store.installation import Identity, Installation, owner_of
 from penstock.store.leases import LeaseStore
 from penstock.store.models import ModelStore
+from penstock.store.opening import Opening
 from penstock.store.outbox import Due, LeasedEvent, Outbox, Quota
 from penstock.store.owed import OwedEndpoint, OwedEvent
 from penstock.store.queues import QueueStore
 from penstock.store.quotas import QuotaStore, RequestCount
-from penstock.store.shards import Clients, Shards, connect_each, open_shard, settle_count
+from penstock.store.shards import Clients, Shards, check_count, connect_each, settle_count
 from penstock.store.store import Store
 from penstock.store.tasks import TaskStore
 from penstock.store.topology import Topology, topology_of
@@ -71,6 +72,7 @@ __all__ = [
     "ModelStore",
     "NotItsTurn",
     "Opened",
+    "Opening",
     "Outbox",
     "OwedEndpoint",
     "OwedEvent",
@@ -104,12 +106,12 @@ __all__ = [
     "WorkerInfo",
     "WorkerMemory",
     "WorkerStore",
+    "check_count",
     "check_server",
     "connect",
     "connect_each",
     "look_at",
     "open_server",
-    "open_shard",
     "owner_of",
     "place_of",
     "settle_count",

@@ -9,6 +9,7 @@ HostPort = tuple[str, int]
 SENTINELS, CLUSTER = "sentinel", "cluster"
 
 _KIND = re.compile(r"rediss?\+(sentinel|cluster)://")
+_PLAIN = ("redis://", "rediss://", "unix://")
 _GROUP = re.compile(
     r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://(?:(?P<user>[^/?#]*)@)?(?P<hosts>[^/?#@]*)(?P<path>/[^?#]*)?"
     r"(?P<query>\?[^#]*)?"
@@ -35,6 +36,8 @@ def address_of(url: str) -> RedisAddress:
     """Take a URL apart. Raises ValueError, in words without any part of the URL, for one that has not the form of its
     scheme; a URL of one server is left to redis-py."""
     grouped = _KIND.match(url)
+    if grouped is None and not url.startswith(_PLAIN):
+        raise ValueError(f"must begin with {', '.join(_PLAIN)}, redis+sentinel:// or redis+cluster://")
     if grouped is None:
         return RedisAddress(url)
     found = _GROUP.fullmatch(url)

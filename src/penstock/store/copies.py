@@ -22,7 +22,7 @@ class Copies:
     def __init__(self, connection: Multiplexer, replicas: int) -> None:
         """`connection` is used by nobody else."""
         self._connection = connection
-        self._replicas = replicas
+        self.replicas = replicas
         self._running: asyncio.Task[bool] | None = None
         self._next: asyncio.Task[bool] | None = None
         self._keys: dict[str, None] = {}
@@ -38,7 +38,7 @@ class Copies:
             self._next = asyncio.create_task(self._round(mark, self._running), name="copies")
         if not await asyncio.shield(self._next):
             raise StoreUnavailable(
-                f"what was accepted has not been copied to {self._replicas} replicas of the task store in time; send "
+                f"what was accepted has not been copied to {self.replicas} replicas of the task store in time; send "
                 "it again with the same client_request_id, since it may be kept all the same",
                 retry_after_s=1,
             )
@@ -56,10 +56,10 @@ class Copies:
             await asyncio.wait([before])
         keys, self._keys, self._running, self._next = [*self._keys], {}, self._next, None
         _, there, copies = await asyncio.gather(*self._asked(mark, keys))
-        return bool(there == len(keys) and copies >= self._replicas)
+        return bool(there == len(keys) and copies >= self.replicas)
 
     def _asked(self, mark: str, keys: Sequence[str]) -> list["asyncio.Future[int]"]:
         # In one write, in this order: WAIT goes by the last write of its connection.
-        commands = (("SET", mark, ""), ("EXISTS", *keys), ("WAIT", self._replicas, WAIT_MS))
+        commands = (("SET", mark, ""), ("EXISTS", *keys), ("WAIT", self.replicas, WAIT_MS))
         within_s = WAIT_MS / 1000 + 1
         return [asyncio.ensure_future(self._connection.ask(*command, within_s=within_s)) for command in commands]

@@ -152,6 +152,15 @@ _CONNECTIONS: tuple[tuple[type[BaseException], str, Refusal], ...] = (
         "cluster support disabled",
         Refusal("the task store is no cluster; begin redis.url with redis://", 5, is_setting=True),
     ),
+    (
+        ResponseError,
+        "unknown command .SENTINEL",
+        Refusal(
+            "what redis.url names is no sentinel; name the sentinels (port 26379), or begin redis.url with redis://",
+            5,
+            is_setting=True,
+        ),
+    ),
     (ConnectionError, "no node has our slot", Refusal("no node of the task store has our keys; see CLUSTER SLOTS", 1)),
     (AuthenticationError, "Authentication required", REFUSALS["NOAUTH"]),
     (AuthenticationError, "", REFUSALS["WRONGPASS"]),

@@ -105,6 +105,7 @@ async def _warnings(client: Redis, namespace: str) -> list[str]:
         *_of_persistence(said, is_here=_is_here(client)),
         *await _of_exposure(client),
         *_of_replicas(said, replication),
+        *_of_copies(client, replication),
         *([_ALL_OR_NOTHING] if said.get(_COVERAGE) == "yes" and client.channels is OF_ONE_NODE else []),
         *await _of_writes(client, namespace),
     ]
@@ -152,6 +153,16 @@ async def _of_writes(client: Redis, namespace: str) -> list[str]:
         raise
     except StoreUnavailable as error:
         return [error.detail]
+    return []
+
+
+def _of_copies(client: Redis, replication: dict[str, Any]) -> list[str]:
+    there, wanted = int(replication.get("connected_slaves", 0)), client.copies.replicas if client.copies else 0
+    if there < wanted:
+        return [
+            f"redis.wait_replicas is {wanted}, and Redis has {there} replicas: submits are answered 503 (add some, or "
+            "lower it)"
+        ]
     return []
 
 

@@ -92,29 +92,23 @@ class Shards:
     async def each(self, act: Callable[[Store], Awaitable[T]]) -> list[T]:
         """Act on every shard, one after the other, and return the answers in their order. Raises the first error, with
         the shards after it untouched: what acts on all may be repeated."""
-        return [await act(store) for store in self._stores]
+        return [await store.part(act) for store in self._stores]
 
     async def of_tenants(
         self, tenants: Sequence[str], ask: Callable[[Store, Sequence[str]], Awaitable[Sequence[T]]]
     ) -> list[T]:
         """Ask each shard about its own of these tenants, and return the answers in the order of the tenants."""
-        found: dict[str, T] = {}
-        for store in self._stores:
-            some = [name for name in tenants if self.of(name) is store]
-            found |= zip(some, await ask(store, some), strict=True)
-        return [found[name] for name in tenants]
 
-    def named(self, store: Store, problem: str) -> str:
-        """A problem of a shard, which says of which where there are several."""
-        return problem if len(self._stores) == 1 else f"shard {store.shard}: {problem}"
+        async def part(store: Store) -> list[tuple[str, T]]:
+            some = [name for name in tenants if self.of(name) is store]
+            return list(zip(some, await ask(store, some), strict=True))
+
+        found = dict(pair for pairs in await self.each(part) for pair in pairs)
+        return [found[name] for name in tenants]
 
     async def ping(self) -> None:
         """Raises StoreUnavailable, with the name of the shard, unless all answer and take writes."""
-        for store in self._stores:
-            try:
-                await store.ping()
-            except StoreUnavailable as error:
-                raise StoreUnavailable(self.named(store, error.detail)) from error
+        await self.each(lambda store: store.ping())
 
     async def reach(self, act: Callable[[Store], Awaitable[object]]) -> bool:
         """Act on every shard at the same time, whichever of them answers. Returns whether all have."""
@@ -160,11 +154,26 @@ async def settle_count(clients: Clients) -> None:
         raise ConfigurationError(f"redis.shards: more than one needs Redis {OLDEST_REDIS} or later")
     kept = engine.keys.installation
     noted, tenants = await engine.pipelined([("HGET", kept, "shards"), ("SMEMBERS", engine.keys.tenants)])
-    if noted is None and not any(shard_of(name.decode(), count) for name in tenants) and count > 1:
-        _, noted = await engine.write([("HSETNX", kept, "shards", count), ("HGET", kept, "shards")])
-    before = int(noted or 1)  # where nothing is noted, tenants of all shards are at home
+    if noted is None:  # where a release before shards has left tenants of all of them at home, there is one
+        fits = not any(shard_of(name.decode(), count) for name in tenants)
+        _, noted = await engine.write(
+            [("HSETNX", kept, "shards", count if fits else 1), ("HGET", kept, "shards")],
+        )
+    _refuse_another(count, int(noted))
+
+
+async def check_count(clients: Clients, tag: str) -> None:
+    """Raises ConfigurationError when the server of this tag is the home of an installation with another number of
+    shards. Nothing is noted."""
+    if tag == next(iter(clients)):
+        engine = Engine(clients[tag], tag, QueueSettings())
+        (noted,) = await engine.pipelined([("HGET", engine.keys.installation, "shards")])
+        _refuse_another(len(clients), int(noted or len(clients)))
+
+
+def _refuse_another(count: int, before: int) -> None:
     if before != count:
         raise ConfigurationError(
-            f"redis.shards is {count}, and this installation was made with {before}: set {before}, or take another "
-            "redis.namespace; the tenants stay where they are"
+            f"redis.shards is {count}, and this installation was made with {before}; set {before}, or take another "
+            "redis.namespace: the tenants stay where they are"
         )

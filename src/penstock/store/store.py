@@ -1,5 +1,9 @@
 """Store: all that Redis holds for one namespace, each kind of thing under its name."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from penstock.errors import StoreUnavailable
 from penstock.store.access_keys import AccessKeyStore
 from penstock.store.accounts import AccountStore
 from penstock.store.answers import SetAside
@@ -25,6 +29,8 @@ from penstock.store.tenants import TenantStore
 from penstock.store.uploads import UploadStore
 from penstock.store.workers import WorkerStore
 
+T = TypeVar("T")
+
 
 class Store:
     """The parts of the store, all on one engine. Every method of a part raises StoreUnavailable when Redis cannot be
@@ -35,6 +41,8 @@ class Store:
         self.engine = engine
         self.namespace = engine.namespace
         self.shard = shard
+        self.label = {"shard": shard} if of > 1 else {}
+        """What the log has of this store where there are several."""
         self.tasks = TaskStore(engine)
         self.inline = InlineInputs(engine)
         self.listing = TaskListing(engine)
@@ -60,6 +68,18 @@ class Store:
     async def ping(self) -> None:
         """Raises StoreUnavailable unless Redis answers and takes writes."""
         await self.engine.ping()
+
+    def named(self, problem: str) -> str:
+        """A problem of this store, which says of which shard where there are several."""
+        return f"shard {self.shard}: {problem}" if self.label else problem
+
+    async def part(self, ask: Callable[["Store"], Awaitable[T]]) -> T:
+        """The part of this store in something that is asked of all. Raises StoreUnavailable with the name of the
+        shard."""
+        try:
+            return await ask(self)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(self.named(error.detail)) from error
 
     async def unreadable(self) -> list[SetAside]:
         """The records that were set aside within a week, the latest first."""

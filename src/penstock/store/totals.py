@@ -26,7 +26,7 @@ class Totals:
 
     async def each(self, ask: Callable[[Store], Awaitable[T]]) -> list[T]:
         """Ask every shard at the same time, and return the answers in their order."""
-        return await asyncio.gather(*map(ask, self._stores))
+        return await asyncio.gather(*(store.part(ask) for store in self._stores))
 
     async def depths(self, models: Iterable[str]) -> list[QueueDepth]:
         """The depth of every queue of these models. One counts as paused when it is so for the tenants of a shard."""

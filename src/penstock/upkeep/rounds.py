@@ -6,12 +6,15 @@ Any number of processes may run them at the same time: each act is one script of
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 from loguru import logger
 
 from penstock.errors import StorageUnavailable, StoreUnavailable
 from penstock.storage import Storage
 from penstock.store import Installation, Shards, Store
+from penstock.telemetry.outages import Outage
 from penstock.upkeep.gauges import measure
 from penstock.upkeep.history import sample
 from penstock.upkeep.orphans import sweep_orphans
@@ -58,13 +61,14 @@ async def _maintain(
     delete_orphans: bool,
 ) -> None:
     """Run the rounds of one shard."""
+    repeat = partial(_repeat, label=store.label)
     await asyncio.gather(
-        _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(lambda: sweep_inline(store.inline, storage), SWEEP_PAUSE_S, "move inline inputs"),
-        _repeat(lambda: store.caps.set(caps()), SWEEP_PAUSE_S, "set caps"),
-        _repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
-        _repeat(lambda: sweep_uploads(store.uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
-        _repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),
+        repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
+        repeat(lambda: sweep_inline(store.inline, storage), SWEEP_PAUSE_S, "move inline inputs"),
+        repeat(lambda: store.caps.set(caps()), SWEEP_PAUSE_S, "set caps"),
+        repeat(lambda: prune(store, storage), PRUNE_PAUSE_S, "prune"),
+        repeat(lambda: sweep_uploads(store.uploads, storage), PRUNE_PAUSE_S, "sweep uploads"),
+        repeat(lambda: sweep_orphans(installation, storage, delete=delete_orphans), PRUNE_PAUSE_S, "sweep orphans"),
     )
 
 
@@ -73,9 +77,10 @@ async def run_upkeep(store: Store, storage: Storage) -> None:
 
     The first prune comes after a random part of its pause, so that workers which start together do not prune together.
     """
+    repeat = partial(_repeat, label=store.label)
     await asyncio.gather(
-        _repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
-        _repeat(
+        repeat(lambda: sweep(store), SWEEP_PAUSE_S, "sweep"),
+        repeat(
             lambda: prune(store, storage),
             PRUNE_PAUSE_S,
             "prune",
@@ -84,18 +89,27 @@ async def run_upkeep(store: Store, storage: Storage) -> None:
     )
 
 
-async def _repeat(act: Callable[[], Awaitable[object]], pause_s: float, name: str, *, first_s: float = 0.0) -> None:
+async def _repeat(
+    act: Callable[[], Awaitable[object]],
+    pause_s: float,
+    name: str,
+    *,
+    first_s: float = 0.0,
+    label: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """Act after `first_s`, and then after each pause.
 
     A pause is up to a fifth longer or shorter, so that processes do not stay in step. The clock of the event loop
     counts, since the time of day may be set.
     """
+    outage = Outage("maintenance postponed", job=name, **label)
     await asyncio.sleep(first_s)
     while True:
         try:
             await act()
+            outage.over()
         except (StoreUnavailable, StorageUnavailable) as error:
-            logger.bind(job=name, reason=error.detail).warning("maintenance postponed")
+            outage.note(error.detail)
         except Exception:  # noqa: BLE001  one bad round must not end all later ones
             logger.bind(job=name).exception("maintenance failed")
         await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  jitter is no secret

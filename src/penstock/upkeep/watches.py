@@ -93,15 +93,12 @@ async def watch_store(shards: Shards) -> None:
         problem = await _problem_of("task store", shards.ping)
         metrics.report("store.up", float(problem is None))
         if problem != before:
-            logger.bind(reason=problem).log(*_NEWS_OF_STORE[problem is None])
+            if problem:
+                logger.bind(reason=problem).warning("the task store cannot be used")
+            else:
+                logger.info("the task store can be used again")
         before = problem
         await asyncio.sleep(STORE_PAUSE_S)
-
-
-_NEWS_OF_STORE = {
-    True: ("INFO", "the task store can be used again"),
-    False: ("WARNING", "the task store cannot be used"),
-}
 
 
 async def _problem_of(name: str, check: Callable[[], Awaitable[None]]) -> str | None:

@@ -24,6 +24,7 @@ from penstock.settings import LimitSettings, WebhookSettings
 from penstock.store import LeasedEvent, Store
 from penstock.store.wakeups import act_when_woken, wake_on
 from penstock.telemetry import metrics
+from penstock.telemetry.outages import Outage
 from penstock.webhooks import Body
 from penstock.webhooks.endpoint_pools import PROMPT_S, EndpointPools
 from penstock.webhooks.sender import PostOutcome, Sender
@@ -75,6 +76,7 @@ class Dispatcher:
         }
         self._doubting: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._outage = Outage("deliveries postponed", job="webhooks", **store.label)
 
     async def run(self) -> None:
         """Deliver events until it is cancelled; deliveries in flight then have LINGER_S to end."""
@@ -101,8 +103,9 @@ class Dispatcher:
                 under_way=pools.under_way,
             )
         except StoreUnavailable as error:
-            logger.bind(job="webhooks", reason=error.detail).warning("deliveries postponed")
+            self._outage.note(error.detail)
             return 1.0
+        self._outage.over()
         for leased in due.events:
             delivery = asyncio.create_task(self._deliver(leased), name=f"webhook-{leased.subject}")
             pools.enter(delivery, leased)

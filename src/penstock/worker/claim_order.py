@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from penstock.core.task import PRIORITIES
 from penstock.store import Claim, Shards, Store
+from penstock.telemetry.outages import Outage
 
 LOOK_EVERY_S = 1.0
 """How often an idle worker looks at the queue though no signal came: a published message can be lost."""
@@ -36,6 +37,9 @@ class ShardClaims:
         self.heard = asyncio.Event()
         """Set by a signal meanwhile."""
         self.failures = 0
+        self.is_drained = False
+        """Whether the operator drains this worker, as the shard has said last."""
+        self.outage = Outage("task store unavailable", **store.label)
 
 
 class ClaimOrder:
@@ -54,6 +58,8 @@ class ClaimOrder:
         """Those that have answered the last time."""
         self.dry = 0
         """Of how many priorities nothing waits in any of these."""
+        self.is_drained = False
+        """Whether any shard says that the operator drains this worker: a drain may not have reached all of them."""
 
     def __iter__(self) -> Iterator[ShardClaims]:
         return iter(self._all)
@@ -70,6 +76,11 @@ class ClaimOrder:
                 source.heard.set()
         self._count()
 
+    def drain(self, source: ShardClaims, *, is_drained: bool) -> None:
+        """Note what a shard says of a drain."""
+        source.is_drained = is_drained
+        self.is_drained = is_drained or any(one.is_drained for one in self._all)
+
     def lose(self, source: ShardClaims) -> None:
         """Claim nothing from a shard that has not answered."""
         source.failures += 1
@@ -81,6 +92,7 @@ class ClaimOrder:
         """Claim from a shard that answers again."""
         source.failures = source.dry = 0
         source.lost.clear()
+        source.outage.over()
         self._find_there()
 
     def refresh(self, now: float) -> None:
@@ -90,11 +102,12 @@ class ClaimOrder:
                 source.dry = self.dry = 0
 
     def next(self, priorities: int) -> ShardClaims | None:
-        """Return whose turn it is to be claimed from; None where nothing waits in so many priorities."""
+        """Return whose turn it is to be claimed from; None where nothing waits in so many priorities. While a shard
+        drains this worker, the others are not claimed from, and that one is asked whether it still does."""
         found, least_ms = None, math.inf
         for source in self.there:
             start_ms = max(self._now_ms, source.used_ms)
-            if source.dry < priorities and start_ms < least_ms:
+            if source.dry < priorities and start_ms < least_ms and source.is_drained is self.is_drained:
                 found, least_ms = source, start_ms
         return found
 

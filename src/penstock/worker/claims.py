@@ -72,7 +72,6 @@ class Claims:
         self._wake = asyncio.Event()
         self._claim_s = 0.0
         self._is_claiming = False
-        self._is_drained = False
         self._asked_at = -ASK_EVERY_S
         self._asks_after_s = ASK_AFTER_S
         self._holds_until = 0.0
@@ -101,16 +100,22 @@ class Claims:
         if len(self._wanted(self._slots())) > dry:
             self._wake.set()
 
-    def set_drained(self, *, is_drained: bool) -> None:
-        """Stop claiming because the operator drains this worker, or claim again."""
-        if is_drained != self._is_drained:
+    def set_drained(self, store: Store, *, is_drained: bool) -> None:
+        """Stop claiming because the operator drains this worker in a shard, or claim again when none says so."""
+        self._set_drained(self._order.of(store), is_drained=is_drained)
+
+    def _set_drained(self, source: ShardClaims, *, is_drained: bool) -> None:
+        if is_drained is source.is_drained:
+            return
+        was_drained, order = self._order.is_drained, self._order
+        order.drain(source, is_drained=is_drained)
+        if order.is_drained is not was_drained:
             logger.info("drained: nothing more is claimed" if is_drained else "resumed: tasks are claimed again")
-        self._is_drained = is_drained
 
     @property
     def is_drained(self) -> bool:
         """Whether the operator drains this worker."""
-        return self._is_drained
+        return self._order.is_drained
 
     def another_asked(self) -> None:
         """Wait a while before asking, since another idle worker has asked."""
@@ -138,7 +143,7 @@ class Claims:
 
     def _lose(self, source: ShardClaims, error: StoreUnavailable) -> None:
         self._order.lose(source)
-        logger.bind(error=error.detail).warning("task store unavailable")
+        source.outage.note(error.detail)
 
     async def _hand_back(self, source: ShardClaims) -> None:
         if source.is_unanswered:
@@ -154,7 +159,7 @@ class Claims:
         looks_s = order.looks_in_s(now)
         waits = [looks_s, self._prefetch.changes_in_s(now)]
         is_dry = order.dry == len(PRIORITIES) and looks_s > 0  # 0: a task is about to be queued
-        if is_dry and order.there and self._prefetch.is_idle(now) and not self._is_drained:
+        if is_dry and order.there and self._prefetch.is_idle(now) and not order.is_drained:
             waits.append(await self._ask(order.there[0]))
         return max(0.0, min(waits))
 
@@ -167,7 +172,7 @@ class Claims:
                 self._lose(source, error)
                 continue
             self._order.charge(source, claims)
-            self.set_drained(is_drained=claims[-1].is_drained)
+            self._set_drained(source, is_drained=claims[-1].is_drained)
             if claims[-1].lease is None:
                 self._order.found_nothing(source, claims[-1], len(wanted))
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from penstock import collector
 from penstock.core.device import Device
 from penstock.core.lease import RetryPolicy
 from penstock.core.model import Model
-from penstock.errors import ConfigurationError, StoreUnavailable
+from penstock.errors import ConfigurationError
 from penstock.models import load_runners
 from penstock.models.base import DeviceBroken, registry
 from penstock.models.description import descriptions
@@ -28,7 +28,7 @@ from penstock.models.repository.cache import ModelCache
 from penstock.models.repository.remote import RemoteTree
 from penstock.settings import Settings
 from penstock.storage import S3Inputs, Storage, open_storage
-from penstock.store import Clients, Shards, WorkerInfo, WorkerMemory, connect_each, open_shard
+from penstock.store import Opening, Shards, WorkerInfo, WorkerMemory, connect_each
 from penstock.store.engine import PATIENCE_S
 from penstock.telemetry import exposition
 from penstock.upkeep.machine import disks_of, watch_disks, watch_loop
@@ -91,6 +91,7 @@ def run(settings: Settings, device: Device, *, worker_id: str, report_fd: int | 
 class _Opened(NamedTuple):
     """What a worker process holds open until it ends."""
 
+    opening: Opening
     shards: Shards
     storage: Storage
     runners: Sequence[Runner]
@@ -113,7 +114,12 @@ async def _serve(settings: Settings, device: Device, names: list[str], worker_id
         watch = _watch(settings, opened, publisher, info)
         await watch.look_once()
         loads = _loads(settings, opened.residents, opened.scheduler)
-        beside = {"publisher": publisher.run, "repository": watch.run, "model loads": loads.serve}
+        beside: dict[str, Loop] = {
+            "opening": partial(_open_late, opened.opening),
+            "publisher": publisher.run,
+            "repository": watch.run,
+            "model loads": loads.serve,
+        }
         host = _host(settings, opened, info, beside, watch.look)
         loads.lost = host.check_device
         metrics_url = f"http://127.0.0.1:{exposition.serve_metrics('127.0.0.1', 0)}/metrics"
@@ -133,7 +139,8 @@ async def _open(
     scheduler = await _scheduler(settings, device, runners, stack)
     stack.callback(asyncio.create_task(heartbeat.beat(), name="heartbeat").cancel)
     stack.enter_context(capturing(settings.telemetry.log_level))
-    await _some_available(clients, stack)
+    opening = await stack.enter_async_context(aclosing(Opening(clients)))
+    await opening.some(PATIENCE_S)
     spool = Spool(storage, directory=made(settings.worker.spool_directory), max_bytes=settings.worker.spool_max_bytes)
     stack.push_async_callback(spool.aclose)
     memory, residents = _memory_of_tasks(settings, device), Residents()
@@ -141,7 +148,7 @@ async def _open(
         logger.warning(warning)
     pipeline = await _pipeline(settings, residents, scheduler, storage, spool, memory, stack)
     shards = Shards.over(clients, settings.queue)
-    return _Opened(shards, storage, runners, scheduler, spool, memory, pipeline, residents)
+    return _Opened(opening, shards, storage, runners, scheduler, spool, memory, pipeline, residents)
 
 
 def _memory_of_tasks(settings: Settings, device: Device) -> MemoryBudget:
@@ -301,31 +308,7 @@ async def _keep_up(settings: Settings, shards: Shards, storage: Storage) -> None
     )
 
 
-async def _some_available(clients: Clients, stack: AsyncExitStack) -> None:
-    """Wait until a shard answers, and a little for the others: their tenants wait, and those of this one need not."""
-    opening = [asyncio.create_task(_when_available(clients, tag), name=f"open {tag}") for tag in clients]
-    for task in opening:
-        stack.callback(task.cancel)
-    done, rest = await asyncio.wait(opening, return_when=asyncio.FIRST_COMPLETED)
-    if rest:
-        done |= (await asyncio.wait(rest, timeout=PATIENCE_S))[0]
-    for task in done:
-        task.result()
-
-
-async def _when_available(clients: Clients, tag: str) -> None:
-    """Wait until Redis answers, since a worker may start before it, and log the warnings about it. The reason for the
-    wait is logged when it changes."""
-    reason = ""
-    while True:
-        try:
-            warnings = await open_shard(clients, tag)
-        except StoreUnavailable as error:
-            if error.detail != reason:
-                logger.bind(error=error.detail).warning("waiting for the task store")
-            reason = error.detail
-            await asyncio.sleep(0.5)
-        else:
-            for warning in warnings:
-                logger.warning(warning)
-            return
+async def _open_late(opening: Opening) -> None:
+    """Open the shards that were away at the start; the worker ends when one of them must not be used."""
+    await opening.all()
+    await asyncio.Event().wait()  # a loop that returns ends the worker, too

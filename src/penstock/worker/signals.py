@@ -43,7 +43,7 @@ class Signals:
                 self._running.stop(subject, "canceled")
             elif kind in ("drain", "resume"):
                 if subject == self._info.id:
-                    self._claims.set_drained(is_drained=kind == "drain")
+                    self._claims.set_drained(self._store, is_drained=kind == "drain")
                     self._claims.look(shard)
             elif kind == "idle":
                 await self._help(*subject.split())

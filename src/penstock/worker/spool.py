@@ -203,12 +203,13 @@ class Spool:
         with self._holding(size):
             try:
                 return await self._store(files, files.items)
-            except StorageUnavailable:
+            except StorageUnavailable as error:
+                reason = error.detail  # it may be of this write alone, and the watch of the storage finds nothing
                 if size > self._free_bytes:
-                    return await self._wait_in_memory(files)
+                    return await self._wait_in_memory(files, reason)
         self._free_bytes -= size
         try:
-            await self._wait_on_disk(files)
+            await self._wait_on_disk(files, reason)
         finally:
             self._free_bytes += size
 
@@ -218,25 +219,26 @@ class Spool:
         files.begun = asyncio.create_task(put, name="put")
         await asyncio.shield(files.begun)
 
-    async def _wait_in_memory(self, files: StoredFiles) -> None:
+    async def _wait_in_memory(self, files: StoredFiles, reason: str) -> None:
         async def put_again() -> None:
             async with self.retrying:
                 await self._store(files, files.items)
 
         self.in_memory += 1
-        logger.bind(keys=files.keys, bytes=files.size).warning("storage away and spool full, nothing is claimed")
+        about = logger.bind(keys=files.keys, bytes=files.size, reason=reason)
+        about.warning("storage away and spool full, nothing is claimed")
         try:
             await patiently(put_again)
         finally:
             self.in_memory -= 1
 
-    async def _wait_on_disk(self, files: StoredFiles) -> None:
+    async def _wait_on_disk(self, files: StoredFiles, reason: str) -> None:
         try:
             copy = await asyncio.to_thread(_written, files.items, self._directory)
         except OSError as error:
             logger.bind(reason=str(error)).warning("the spool cannot be written")
             with self._holding(files.size):
-                return await self._wait_in_memory(files)
+                return await self._wait_in_memory(files, reason)
 
         async def put_again() -> None:
             async with self.retrying:
@@ -244,7 +246,8 @@ class Spool:
                 with self._holding(sum(sizes)):
                     await self._store(files, items)
 
-        logger.bind(keys=files.keys, bytes=files.size).warning("storage away, result waits on the spool")
+        about = logger.bind(keys=files.keys, bytes=files.size, reason=reason)
+        about.warning("storage away, result waits on the spool")
         sizes = [len(item.data) for item in files.items]
         files.items = [item._replace(data=b"") for item in files.items]  # only the disk holds them while they wait
         self.on_disk += 1

@@ -127,7 +127,7 @@ async def _look(services: Services, state: State) -> tuple[Sequence[WorkerInfo],
     while others do."""
     shards = services.shards
     *of_each, storage = await asyncio.gather(*map(_workers, shards), state.storage_watch.last())
-    lost = [shards.named(store, one) for store, one in zip(shards, of_each, strict=True) if isinstance(one, str)]
+    lost = [store.named(one) for store, one in zip(shards, of_each, strict=True) if isinstance(one, str)]
     known = next((one for one in of_each if not isinstance(one, str)), None)
     missing = [] if known is not None else [f"redis: {'; '.join(lost)}"]
     if storage.problem:

@@ -192,7 +192,11 @@ async def _in_each_shard(
     ids: Sequence[str], services: Services, act: Callable[[QueueStore, str], Awaitable[int]]
 ) -> int:
     """Act on the queues of these models in every shard. Returns how many were changed; a queue counts once."""
-    return sum([max([await act(store.queues, one) for store in services.shards]) for one in ids])
+
+    async def changed(one: str) -> int:
+        return max(await services.shards.each(lambda store: act(store.queues, one)))
+
+    return sum([await changed(one) for one in ids])
 
 
 def _seen(request: ApiRequest, services: Services) -> Totals:

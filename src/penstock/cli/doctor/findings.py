@@ -36,7 +36,7 @@ def row_of(finding: CheckResult) -> Table:
     row = Table.grid(padding=(0, 1))
     row.add_column(width=4)
     row.add_column(width=8)
-    row.add_column()
+    row.add_column(overflow="fold")  # an address longer than a line is never cut
     row.add_row(plain(finding.state, COLOURS[finding.state]), plain(finding.check), plain(finding.found))
     if finding.advice:
         row.add_row("", "", plain(f"→ {finding.advice}", "yellow"))

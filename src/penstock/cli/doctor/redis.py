@@ -10,11 +10,12 @@ from penstock.errors import ConfigurationError, StoreUnavailable
 from penstock.local.redis_server import find_server, socket_of
 from penstock.settings import RedisSettings, Settings
 from penstock.store import (
+    Clients,
     Engine,
-    Redis,
     SetAside,
     Store,
     Topology,
+    check_count,
     check_server,
     connect_each,
     look_at,
@@ -34,35 +35,40 @@ SHOWN_RECORDS = 20
 
 
 async def check_redis(settings: Settings) -> AsyncIterator[CheckResult]:
-    own, which = RedisSettings().url == settings.redis.url, ""
+    try:
+        async with connect_each(settings.redis):  # nothing is asked yet
+            pass
+    except ConfigurationError as error:
+        yield fail("redis", str(error), "change it; every process refuses to start with it")
+        return
+    own = RedisSettings().url == settings.redis.url
     for redis in servers(settings, own):
         async with connect_each(redis) as clients:
-            try:
-                for number, (tag, client) in enumerate(clients.items()):
-                    which = f", shard {number}" if len(clients) > 1 else ""
-                    async for found in _of_shard(client, tag, f"{_without_password(redis.url)}{which}", settings):
+            lost: list[CheckResult] = []
+            for number, tag in enumerate(clients):
+                place = f"{_without_password(redis.url)}{f', shard {number}' if len(clients) > 1 else ''}"
+                try:
+                    async for found in _of_shard(clients, tag, place, settings):
                         yield found
-            except StoreUnavailable as error:
-                why = error.detail
-            else:
-                return
-    if not own:
-        problem, _, advice = why.partition("; ")
-        yield fail(
-            "redis", f"{_without_password(settings.redis.url)}{which}: {problem}", advice or "see the log of Redis"
-        )
-        return
+                except StoreUnavailable as error:
+                    problem, _, advice = error.detail.partition("; ")
+                    lost.append(fail("redis", f"{place}: {problem}", advice or "see the log of Redis"))
+        if not own or len(lost) < len(clients):
+            for one in lost:
+                yield one
+            return
     try:
         yield ok("redis", f"none at {settings.redis.url}, which `api` and `worker` need; `up` starts {find_server()}")
     except ConfigurationError as error:
         yield fail("redis", str(error), "without REDIS_URL, `penstock up` needs a server program")
 
 
-async def _of_shard(client: Redis, tag: str, place: str, settings: Settings) -> AsyncIterator[CheckResult]:
+async def _of_shard(clients: Clients, tag: str, place: str, settings: Settings) -> AsyncIterator[CheckResult]:
+    client = clients[tag]
     server = await look_at(client)
     await takes_writes(client, tag)
     name = f"{server.product.capitalize()} {server.version} at {place}"
-    yield await _set_up(client, name, server.major, tag)
+    yield await _set_up(clients, name, server.major, tag)
     yield _clock(server.ahead_s)
     if topology := await topology_of(client):
         yield _failover(topology)
@@ -78,9 +84,10 @@ def servers(settings: Settings, own: bool) -> Iterator[RedisSettings]:
     yield settings.redis
 
 
-async def _set_up(client: Redis, name: str, major: int, namespace: str) -> CheckResult:
+async def _set_up(clients: Clients, name: str, major: int, tag: str) -> CheckResult:
     try:
-        warnings = await check_server(client, namespace)
+        warnings = await check_server(clients[tag], tag)
+        await check_count(clients, tag)
     except ConfigurationError as error:
         found, _, advice = str(error).partition("; ")
         return fail("redis", f"{name}: {found}", advice)
