@@ -5,6 +5,7 @@ import asyncio
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from penstock.core.device import Device
 from penstock.core.request import OutputOptions
 from penstock.core.task import Priority
-from penstock.errors import ImageTooLarge, InvalidOutput, ModelError
+from penstock.errors import ImageTooLarge, Internal, InvalidOutput, ModelError
 from penstock.models.base import BaseModelRunner, DeviceBroken, Interrupted, Outputs, Params, Product, Work
 from penstock.models.device_time import DeviceTime, note_device_time
 from penstock.settings import LimitSettings
@@ -310,17 +311,22 @@ async def test_a_task_that_has_failed_hears_nothing_of_a_tile_that_is_accepted_o
     assert heard == []
 
 
-async def test_outputs_that_cannot_be_shared_out_fail_their_task_and_the_device_goes_on() -> None:
+@pytest.mark.parametrize(
+    ("made", "error"), [(lambda outputs: dict(enumerate(outputs)).values(), InvalidOutput), (deque, Internal)]
+)
+async def test_outputs_that_cannot_be_shared_out_fail_their_task_and_the_device_goes_on(
+    made: Callable[[Any], Any], error: type[Exception]
+) -> None:
     class Sized(Computing):
         def infer(self, tiles: np.ndarray, work: Work) -> Outputs:
             outputs: Any = super().infer(tiles, work)
-            return dict(enumerate(outputs)).values() if work.lane == "a" else outputs  # type: ignore[return-value]
+            return made(outputs) if work.lane == "a" else outputs  # type: ignore[no-any-return]
 
     async with opened(Sized()) as on:
         on.runner.let()
         ends = await asyncio.gather(on.run("a"), on.run("b"), return_exceptions=True)
 
-    assert [type(end) for end in ends] == [InvalidOutput, DeviceRun]
+    assert [type(end) for end in ends] == [error, DeviceRun]
     assert on.device.broken is None
 
 
