@@ -140,7 +140,8 @@ MUTATIONS = (
         f"{LUA}/parts/objects.lua",
         "condemn(results_of(task.tenant, origin), now_ms() + LATE_MS)",
         "condemn(results_of(task.tenant, origin), late)",
-        BETWEEN + "a-was-lost",
+        "tests/store/test_reuse.py::"
+        "test_the_files_of_a_run_whose_task_is_not_known_any_more_are_looked_for_a_second_time",
     ),
     Mutation(
         "fence of a claim",

@@ -1,6 +1,7 @@
 """Equal tasks share one run: who waits for whom, who does not, and how long the one result is kept."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -426,6 +427,21 @@ async def test_of_two_that_run_the_first_to_succeed_answers_and_the_failure_of_t
 
 
 # --- one result, kept for all who show it -------------------------------------------------------------------------
+
+
+async def test_the_files_of_a_run_whose_task_is_not_known_any_more_are_looked_for_a_second_time(redis_url: str) -> None:
+    """It may have been cut off long after the other one had its end."""
+    async with open_store(redis_url) as store:
+        source, other = await equal(store), await equal(store)
+        await run_next(store)
+        await store.tasks.delete(source, TENANT)
+        keys, hour_ago = store.engine.keys, int(time.time() * 1000) - 3_600_000
+        await store.engine.pipelined([("HSET", keys.task(other), "finished", hour_ago)])
+
+        await store.tasks.delete(other, TENANT)
+
+        (again,) = await store.engine.pipelined([("ZSCORE", keys.condemned, f"again results/default/{source}/")])
+        assert again is not None
 
 
 async def pruned(store: Store, condemned: Condemned) -> tuple[int, list[str]]:
