@@ -145,7 +145,9 @@ class WatchedCatalogue(Catalogue):
         Raises StoreUnavailable.
         """
         if not self._may_read():
-            raise StoreUnavailable("the task store was away when this process started, and was not looked at yet")
+            raise StoreUnavailable(
+                "the task store was away when this process started, and was not looked at yet", retry_after_s=1
+            )
         begun = self._begun
         async with self._reading:
             if self._begun != begun and self._failure is not None:

@@ -79,7 +79,7 @@ class Store:
         try:
             return await ask(self)
         except StoreUnavailable as error:
-            raise StoreUnavailable(self.named(error.detail)) from error
+            raise StoreUnavailable(self.named(error.detail), retry_after_s=error.retry_after_s) from error
 
     async def unreadable(self) -> list[SetAside]:
         """The records that were set aside within a week, the latest first."""
