@@ -26,6 +26,14 @@ def ended_task(system: System) -> str:
     return str(task_id)
 
 
+def two_ended_tasks(data: Path) -> tuple[str, int, str]:
+    """Two tasks, and where in the file of commands those of the second begin."""
+    with up(data, **ENVIRON) as system:
+        before = ended_task(system)
+        at = commands_of(data).stat().st_size
+        return before, at, ended_task(system)
+
+
 def commands_of(data: Path) -> Path:
     """The file with what came since the last rewrite."""
     (file,) = (data / "redis/appendonlydir").glob("*.incr.aof")
@@ -39,10 +47,7 @@ def looks(system: System, *tasks: str) -> list[int]:
 
 def test_a_damaged_file_is_the_last_line_and_what_stands_before_the_damage_can_be_kept(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with up(data, **ENVIRON) as system:
-        before = ended_task(system)
-        at = commands_of(data).stat().st_size
-        after = ended_task(system)
+    before, at, after = two_ended_tasks(data)
     whole = commands_of(data).read_bytes()
     at = whole.index(b"\r\n*", at) + 2
     commands_of(data).write_bytes(whole[:at] + b"+" + whole[at + 1 :])
@@ -65,10 +70,7 @@ def test_a_damaged_file_is_the_last_line_and_what_stands_before_the_damage_can_b
 @pytest.mark.at_length
 def test_a_file_whose_end_is_missing_is_read_up_to_there(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with up(data, **ENVIRON) as system:
-        before = ended_task(system)
-        at = commands_of(data).stat().st_size
-        after = ended_task(system)
+    before, at, after = two_ended_tasks(data)
     whole = commands_of(data).read_bytes()
     commands_of(data).write_bytes(whole[: whole.index(b"\r\n*", at) + 5])
 
